@@ -1,0 +1,1 @@
+"""Sparse autoencoders for models that see images and read text, beside SAELens."""
