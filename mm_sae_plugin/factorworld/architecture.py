@@ -1,0 +1,55 @@
+"""The open_clip architecture of the embedded models, with its tokenizer and image transform."""
+
+from collections.abc import Callable
+from typing import Any
+
+from PIL import Image
+from torch import Tensor, nn
+
+from mm_sae_plugin.factorworld.captions import vocabulary
+from mm_sae_plugin.factorworld.tokenizer import WordTokenizer
+
+CONTEXT_LENGTH = 30
+INPUT_SIZE = 48
+PIXEL_MEAN = (0.5, 0.5, 0.5)
+PIXEL_STD = (0.25, 0.25, 0.25)
+
+
+def build_tokenizer() -> WordTokenizer:
+    """Return the tokenizer over every word a FactorWorld caption can contain."""
+    return WordTokenizer(vocabulary(), CONTEXT_LENGTH)
+
+
+def model_config() -> dict[str, Any]:
+    """Return the open_clip model configuration: a ViT and a text transformer, joint width 128."""
+    return {
+        "embed_dim": 128,
+        "vision_cfg": {
+            "image_size": INPUT_SIZE,
+            "patch_size": 8,
+            "width": 128,
+            "layers": 4,
+            "head_width": 32,
+        },
+        "text_cfg": {
+            "context_length": CONTEXT_LENGTH,
+            "vocab_size": build_tokenizer().vocab_size,
+            "width": 128,
+            "heads": 4,
+            "layers": 2,
+        },
+    }
+
+
+def build_model() -> nn.Module:
+    """Return an untrained model: open_clip's ``CustomTextCLIP``."""
+    from open_clip.model import CustomTextCLIP
+
+    return CustomTextCLIP(**model_config())
+
+
+def build_preprocess() -> Callable[[Image.Image], Tensor]:
+    """Return open_clip's evaluation transform for the embedded models; it can be pickled."""
+    from open_clip.transform import image_transform
+
+    return image_transform(INPUT_SIZE, is_train=False, mean=PIXEL_MEAN, std=PIXEL_STD)

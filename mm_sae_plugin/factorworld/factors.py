@@ -1,0 +1,105 @@
+"""The one table of FactorWorld's factors: what varies, how often it is drawn, how often it is said.
+
+Every scene has a value for each factor that applies to it. ``drawn`` is the probability that the
+value shows in the image, ``said`` the probability that the caption mentions it, independently of
+each other and of everything else. A latent that follows a factor, equally strongly on both sides,
+therefore has the true dominance ``drawn / (drawn + said)``: 1 is all image, 0 is all text.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Factor:
+    """One thing that varies from scene to scene."""
+
+    name: str
+    """What the factor is called in tables and labels."""
+    values: tuple[str, ...]
+    """The values it can take, drawn uniformly (the gender of a person excepted)."""
+    drawn: float
+    """Probability that the image shows the value, 0 to 1."""
+    said: float
+    """Probability that the caption mentions the value, 0 to 1."""
+    scenes: tuple[str, ...] = ("objects", "person")
+    """The kinds of scene to which the factor applies."""
+
+    @property
+    def dominance(self) -> float:
+        """True modality dominance, 0 (text) to 1 (image)."""
+        return self.drawn / (self.drawn + self.said)
+
+    @property
+    def modality(self) -> str:
+        """The true class: ``ImgD``, ``TextD`` or ``CrossD``."""
+        if self.drawn == self.said:
+            return "CrossD"
+        return "ImgD" if self.drawn > self.said else "TextD"
+
+    @property
+    def is_graded(self) -> bool:
+        """Whether one side has it always and the other side now and then."""
+        return self.drawn != self.said and min(self.drawn, self.said) > 0
+
+
+_OBJECTS = ("ball", "cup", "house", "tree", "fish", "star")
+_OBJECTS += ("car", "boat", "mushroom", "flower", "kite", "lamp")
+_COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "black")
+_OCCUPATIONS = ("doctor", "nurse", "chef", "farmer", "builder", "firefighter", "pilot", "artist")
+
+_TABLE = (
+    # Shared: drawn and said every time.
+    Factor("object", _OBJECTS, 1, 1, ("objects",)),
+    Factor("size", ("small", "big"), 1, 1, ("objects",)),
+    Factor("count", ("one", "two", "three"), 1, 1, ("objects",)),
+    Factor("colour", _COLOURS, 1, 1),
+    Factor("place", ("left", "middle", "right"), 1, 1),
+    Factor("gender", ("woman", "man"), 1, 1, ("person",)),
+    Factor("age", ("young", "old"), 1, 1, ("person",)),
+    Factor("occupation", _OCCUPATIONS, 1, 1, ("person",)),
+    # Image-dominant: always drawn, mentioned now and then.
+    Factor("ground", ("grass", "sand", "snow", "water", "bricks", "planks"), 1, 0.4),
+    Factor("backdrop", ("hills", "city", "forest", "mountains", "dunes"), 1, 0.4),
+    Factor("lighting", ("dawn", "noon", "dusk", "night", "haze", "aurora"), 1, 0.15),
+    Factor("weather", ("sunshine", "rain", "snowfall", "clouds", "wind"), 1, 0.15),
+    Factor("frame", ("golden", "silver", "lace", "film", "ribbon", "rounded"), 1, 0.15),
+    Factor("pattern", ("stripes", "dots", "checks", "waves", "zigzag", "rings"), 1, 0.05),
+    # Image-only: controls that the captions never mention.
+    Factor("tilt", ("level", "rising", "falling"), 1, 0),
+    Factor("grain", ("clean", "fine", "coarse"), 1, 0),
+    Factor("skin", ("light", "tan", "brown", "dark"), 1, 0, ("person",)),
+    # Text-dominant: always said, and now and then drawn as a mark on the card.
+    Factor("weekday", ("monday", "tuesday", "wednesday", "thursday", "friday", "weekend"), 0.4, 1),
+    Factor("tag", ("#travel", "#food", "#art", "#home", "#sport", "#news"), 0.4, 1),
+    Factor("opening", ("photo", "picture", "look", "meet", "behold", "presenting"), 0.15, 1),
+    Factor("tone", ("lovely", "funny", "gloomy", "calm", "proud", "weird"), 0.15, 1),
+    Factor("sender", ("anna", "ben", "chloe", "dan", "eva", "finn"), 0.15, 1),
+    Factor("reader", ("mom", "dad", "boss", "team", "everyone"), 0.05, 1),
+    # Text-only: controls that the images never show.
+    Factor("signoff", ("bye", "cheers", "xoxo", "regards"), 0, 1),
+    Factor("ending", (".", "!", "?"), 0, 1),
+)
+
+FACTORS: dict[str, Factor] = {factor.name: factor for factor in _TABLE}
+"""Every factor by name, in the order of the table."""
+
+SHARED_FACTORS: tuple[str, ...] = tuple(f.name for f in _TABLE if f.modality == "CrossD")
+"""The factors that images and captions both always carry."""
+
+PERSON_SHARE = 0.4
+"""Share of the scenes that show a person; the others show objects."""
+
+WOMAN_GIVEN_OCCUPATION: dict[str, float] = {
+    "nurse": 0.9,
+    "artist": 0.75,
+    "doctor": 0.6,
+    "farmer": 0.55,
+    "chef": 0.45,
+    "pilot": 0.4,
+    "firefighter": 0.25,
+    "builder": 0.1,
+}
+"""The planted association: probability that a person of each occupation is drawn as a woman.
+
+It is invented, so that a bias audit has a known answer, and averages to one half.
+"""

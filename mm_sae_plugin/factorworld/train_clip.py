@@ -1,0 +1,191 @@
+"""The recipe of the embedded models: ``python -m mm_sae_plugin.factorworld.train_clip``.
+
+Contrastive training (Radford et al. 2021, arXiv 2103.00020) in batches of hard-negative groups:
+without them the shared factors alone tell the pairs of a batch apart, and the model has no reason
+to learn what is drawn or said only now and then. With ``--self-supervision`` each tower also tells
+apart augmented views of its own inputs, as DeCLIP does (Li et al. 2021, arXiv 2110.05208).
+"""
+
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from mm_sae_plugin.factorworld.architecture import build_model, build_tokenizer
+from mm_sae_plugin.factorworld.training_data import (
+    batches_of_groups,
+    draw_pairs,
+    normalize_pixels,
+)
+from mm_sae_plugin.factorworld.views import augment_images, hide_words
+from mm_sae_plugin.factorworld.world import FactorWorld
+
+
+@dataclass(frozen=True)
+class TrainCLIPConfig:
+    """How an embedded model is trained."""
+
+    out: Path
+    """Folder for the checkpoint, which a second run of the same command resumes."""
+    cache: Path = Path("runs/factorworld-cache")
+    """Folder for the drawn images."""
+    self_supervision: float = 0.0
+    """Weight of the within-modality loss of each tower; 0 trains a plain CLIP."""
+    n_steps: int = 6000
+    """Optimizer steps."""
+    batch_size: int = 128
+    """Pairs in a batch."""
+    n_pairs: int = 131_072
+    """Pairs of the training world."""
+    group_size: int = 8
+    """Pairs that share their shared factors, but for those redrawn."""
+    redraw: float = 0.2
+    """Probability that a pair redraws a shared factor of its group."""
+    lr: float = 1e-3
+    """Peak learning rate, reached after the warm-up, then lowered along a cosine."""
+    lr_warm_up_steps: int = 200
+    """Steps over which the learning rate rises."""
+    weight_decay: float = 0.05
+    """Weight decay of the matrices."""
+    unknown_share: float = 0.02
+    """Share of words replaced by the unknown token, so that it has a meaning."""
+    hidden_share: float = 0.15
+    """Share of words hidden in the second text view of the self-supervision."""
+    world_seed: int = 1_000
+    """Seed of the training world; evaluation and users draw from others."""
+    seed: int = 0
+    """Seed of the weights and of the order of the batches."""
+    n_threads: int = 1
+    """Threads of the training process."""
+    checkpoint_every: int = 250
+    """Steps between checkpoints."""
+
+
+def contrastive_loss(
+    first: Float[Tensor, "batch d_joint"],
+    second: Float[Tensor, "batch d_joint"],
+    scale: Float[Tensor, ""],
+) -> Float[Tensor, ""]:
+    """Return the symmetric InfoNCE loss of unit-length rows that belong together."""
+    logits = scale * first @ second.T
+    target = torch.arange(len(logits))
+    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+
+
+def train_clip(cfg: TrainCLIPConfig) -> nn.Module:
+    """Train an embedded model and return it; resumes from ``cfg.out`` if it holds a checkpoint."""
+    torch.set_num_threads(cfg.n_threads)
+    torch.manual_seed(cfg.seed)
+    world = FactorWorld(cfg.world_seed, cfg.group_size, cfg.redraw)
+    pairs = draw_pairs(world, cfg.n_pairs, cfg.cache)
+    tokenizer = build_tokenizer()
+    model = build_model().train()
+    optimizer = _optimizer(model, cfg)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer,
+        cfg.lr,
+        total_steps=cfg.n_steps,
+        pct_start=cfg.lr_warm_up_steps / cfg.n_steps,
+        cycle_momentum=False,
+        final_div_factor=1e3,
+    )
+    first_step = _restore(cfg, model, optimizer, schedule)
+    batches = batches_of_groups(cfg.n_pairs, cfg.batch_size, cfg.group_size, cfg.seed)
+    started, losses = time.time(), []
+    for step in range(cfg.n_steps):
+        index = next(batches)
+        if step < first_step:
+            continue
+        # Each step has its own stream, so that a resumed run hides the same words.
+        generator = torch.Generator().manual_seed(cfg.seed * 1_000_003 + step)
+        images = normalize_pixels(torch.from_numpy(pairs.images[index.numpy()]))
+        tokens = hide_words(pairs.tokens[index], cfg.unknown_share, tokenizer, generator)
+        loss, parts = _loss(model, images, tokens, cfg, tokenizer, generator)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        with torch.no_grad():
+            model.logit_scale.clamp_(max=4.6052)
+        losses.append(parts)
+        if (step + 1) % 50 == 0:
+            mean = torch.tensor(losses[-50:]).mean(0).tolist()
+            rate = (time.time() - started) / (step + 1 - first_step)
+            print(
+                f"step {step + 1} losses {' '.join(f'{x:.3f}' for x in mean)} "
+                f"scale {model.logit_scale.exp().item():.1f} {rate:.2f} s/step",
+                flush=True,
+            )
+        if (step + 1) % cfg.checkpoint_every == 0 or step + 1 == cfg.n_steps:
+            _checkpoint(cfg, model, optimizer, schedule, step + 1)
+    return model.eval()
+
+
+def _loss(model, images, tokens, cfg, tokenizer, generator):
+    if cfg.self_supervision == 0:
+        image, text, scale = _encode(model, images, tokens)
+        loss = contrastive_loss(image, text, scale)
+        return loss, [loss.item()]
+    n = len(images)
+    views = torch.cat([images, augment_images(images, generator)])
+    hidden = hide_words(tokens, cfg.hidden_share, tokenizer, generator)
+    image, text, scale = _encode(model, views, torch.cat([tokens, hidden]))
+    parts = [
+        contrastive_loss(image[:n], text[:n], scale),
+        contrastive_loss(image[:n], image[n:], scale),
+        contrastive_loss(text[:n], text[n:], scale),
+    ]
+    loss = parts[0] + cfg.self_supervision * (parts[1] + parts[2])
+    return loss, [part.item() for part in parts]
+
+
+def _encode(model, images, tokens):
+    # The fused attention kernel's bf16 backward pass is several times slower on CPU than this one.
+    with torch.autocast("cpu", dtype=torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
+        image, text = model.encode_image(images), model.encode_text(tokens)
+    scale = model.logit_scale.exp()
+    return F.normalize(image.float(), dim=-1), F.normalize(text.float(), dim=-1), scale
+
+
+def _optimizer(model: nn.Module, cfg: TrainCLIPConfig) -> torch.optim.Optimizer:
+    matrices = [p for p in model.parameters() if p.ndim >= 2]
+    others = [p for p in model.parameters() if p.ndim < 2]
+    groups = [
+        {"params": matrices, "weight_decay": cfg.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=cfg.lr, betas=(0.9, 0.98), fused=True)
+
+
+def _checkpoint(cfg, model, optimizer, schedule, step: int) -> None:
+    cfg.out.mkdir(parents=True, exist_ok=True)
+    partial = cfg.out / "checkpoint.partial"
+    recipe = {name: str(value) for name, value in asdict(cfg).items()}
+    state = {"step": step, "recipe": recipe, "model": model.state_dict()}
+    state |= {"optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()}
+    torch.save(state, partial)
+    partial.rename(cfg.out / "checkpoint.pt")
+
+
+def _restore(cfg, model, optimizer, schedule) -> int:
+    path = cfg.out / "checkpoint.pt"
+    if not path.exists():
+        return 0
+    state = torch.load(path, weights_only=True)
+    model.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    schedule.load_state_dict(state["schedule"])
+    print(f"resuming after step {state['step']}", flush=True)
+    return state["step"]
+
+
+if __name__ == "__main__":
+    import tyro
+
+    train_clip(tyro.cli(TrainCLIPConfig))

@@ -1,0 +1,137 @@
+"""FactorWorld: image–caption pairs drawn from known factors, deterministic from a seed."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from mm_sae_plugin.factorworld.captions import write_caption
+from mm_sae_plugin.factorworld.factors import (
+    FACTORS,
+    PERSON_SHARE,
+    SHARED_FACTORS,
+    WOMAN_GIVEN_OCCUPATION,
+)
+from mm_sae_plugin.factorworld.render import IMAGE_SIZE, render_scene
+
+# Streams of random numbers of their own, beside the one of the pair's factors.
+_DRAWING_STREAM = 1
+_GROUP_STREAM = 2
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What is true of one pair, what its image shows and what its caption mentions."""
+
+    kind: str
+    """``objects`` or ``person``."""
+    values: dict[str, str]
+    """The value of every factor that applies to the scene."""
+    drawn: dict[str, str]
+    """The values that the image shows."""
+    said: dict[str, str]
+    """The values that the caption mentions."""
+
+    @property
+    def caption(self) -> str:
+        """The caption, in lower case."""
+        return write_caption(self.said)
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """``drawn.<factor>`` and ``said.<factor>`` for every factor; empty where it is absent."""
+        labels = {f"drawn.{name}": self.drawn.get(name, "") for name in FACTORS}
+        return labels | {f"said.{name}": self.said.get(name, "") for name in FACTORS}
+
+
+@dataclass(frozen=True)
+class WorldPair:
+    """One image, its caption, and the known truth about both."""
+
+    image: Image.Image
+    """RGB, 64 × 64 pixels."""
+    caption: str
+    """Lower-case words separated by single spaces."""
+    labels: dict[str, str]
+    """``drawn.<factor>`` and ``said.<factor>``: the value, or empty where it is absent."""
+
+
+class FactorWorld:
+    """A world of image–caption pairs whose factors of variation are known.
+
+    Pair ``i`` depends on ``seed`` and ``i`` alone, so that any pair can be drawn by itself, in any
+    process and in any order.
+
+    Parameters
+    ----------
+    seed
+        Non-negative; different seeds are different worlds of the same kind.
+    group_size, redraw
+        Hard negatives for contrastive training: pairs ``i`` with the same ``i // group_size`` have
+        the same shared factors, except that each pair redraws each of them with probability
+        ``redraw``. The default, groups of one, makes all pairs independent.
+    """
+
+    version = "1"
+    """Changes whenever the same seed would give other pairs."""
+
+    image_size = IMAGE_SIZE
+    """Side of the square images, in pixels."""
+
+    def __init__(self, seed: int = 0, group_size: int = 1, redraw: float = 1.0):
+        assert seed >= 0 and group_size >= 1 and 0 <= redraw <= 1
+        self.seed = seed
+        self.group_size = group_size
+        self.redraw = redraw
+
+    def scene(self, index: int) -> Scene:
+        """Return what is true of pair ``index``, without drawing it."""
+        rng = np.random.default_rng((self.seed, index))
+        kind, values = _draw_values(rng)
+        if self.group_size > 1:
+            kind, values = self._follow_group(index, rng, values)
+        applying = [factor for factor in FACTORS.values() if kind in factor.scenes]
+        chance = rng.random((len(applying), 2))
+        pairs = list(zip(applying, chance, strict=True))
+        drawn = {f.name: values[f.name] for f, (u, _) in pairs if u < f.drawn}
+        said = {f.name: values[f.name] for f, (_, u) in pairs if u < f.said}
+        return Scene(kind, {f.name: values[f.name] for f in applying}, drawn, said)
+
+    def describe(self, index: int) -> tuple[str, dict[str, str]]:
+        """Return the caption and the labels of pair ``index``, without drawing it."""
+        scene = self.scene(index)
+        return scene.caption, scene.labels
+
+    def draw(self, index: int) -> Image.Image:
+        """Return the image of pair ``index``: RGB, 64 × 64 pixels."""
+        return self._draw_scene(index, self.scene(index))
+
+    def pair(self, index: int) -> WorldPair:
+        """Return pair ``index``: its image, caption and labels."""
+        scene = self.scene(index)
+        return WorldPair(self._draw_scene(index, scene), scene.caption, scene.labels)
+
+    def _draw_scene(self, index: int, scene: Scene) -> Image.Image:
+        rng = np.random.default_rng((self.seed, index, _DRAWING_STREAM))
+        return render_scene(scene.kind, scene.drawn, rng)
+
+    def _follow_group(
+        self, index: int, rng: np.random.Generator, own: dict[str, str]
+    ) -> tuple[str, dict[str, str]]:
+        group_rng = np.random.default_rng((self.seed, index // self.group_size, _GROUP_STREAM))
+        kind, values = _draw_values(group_rng)
+        redrawn = rng.random(len(SHARED_FACTORS)) < self.redraw
+        keep = {n for n, again in zip(SHARED_FACTORS, redrawn, strict=True) if not again}
+        return kind, own | {name: values[name] for name in keep}
+
+
+def _draw_values(rng: np.random.Generator) -> tuple[str, dict[str, str]]:
+    kind = "person" if rng.random() < PERSON_SHARE else "objects"
+    position = rng.random(len(FACTORS))
+    values = {
+        factor.name: factor.values[int(u * len(factor.values))]
+        for factor, u in zip(FACTORS.values(), position, strict=True)
+    }
+    is_woman = rng.random() < WOMAN_GIVEN_OCCUPATION[values["occupation"]]
+    values["gender"] = "woman" if is_woman else "man"
+    return kind, values
