@@ -1,0 +1,51 @@
+"""What a modality label depends on besides the data. Standard library only, so the CLI is quick."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from mm_sae_plugin.errors import UserError
+
+ScoreName = Literal["mean_of_ratios", "ratio_of_means", "frequency", "energy"]
+RuleName = Literal["paper", "interval"]
+
+SCORES: tuple[ScoreName, ...] = ("mean_of_ratios", "ratio_of_means", "frequency", "energy")
+"""The four ways to say how image-dominant a latent is, the paper's first."""
+
+CLASSES = ("ImgD", "CrossD", "TextD", "Undetermined", "Dead")
+"""Every modality class, from image to text, then the two that are no answer."""
+
+
+@dataclass(frozen=True)
+class ModalityConfig:
+    """How scores become classes."""
+
+    score: ScoreName = "mean_of_ratios"
+    """Which score is classified: `mean_of_ratios` is the paper's; `ratio_of_means` and `frequency`
+    can be calibrated against known rates; `energy` is the same on squared activations."""
+    rule: RuleName = "paper"
+    """`paper`: mean ± tau standard deviations over the alive latents. `interval`: the whole
+    confidence interval must lie on one side of fixed cut-offs, otherwise `Undetermined`."""
+    tau: float = 1.0
+    """Width of the paper rule's middle band, in standard deviations of the alive scores."""
+    cutoffs: tuple[float, float] = (0.35, 0.65)
+    """The interval rule's borders: below the first is text, above the second is image."""
+    confidence: float = 0.95
+    """Confidence level of every interval, between 0 and 1."""
+    min_activations: int = 10
+    """A latent is `Dead` when it is active, on either side, for fewer images than this."""
+
+    def __post_init__(self) -> None:
+        """Refuse settings that have no meaning."""
+        if self.score not in SCORES:
+            raise UserError(f"Unknown score {self.score!r}; choose one of {', '.join(SCORES)}.")
+        if self.rule not in ("paper", "interval"):
+            raise UserError(f"Unknown rule {self.rule!r}; choose `paper` or `interval`.")
+        if not 0 < self.confidence < 1:
+            raise UserError(f"The confidence must lie between 0 and 1, not {self.confidence}.")
+        low, high = self.cutoffs
+        if not 0 < low <= high < 1:
+            raise UserError(f"The cut-offs must satisfy 0 < low <= high < 1, not {low}, {high}.")
+        if self.tau < 0:
+            raise UserError(f"tau must not be negative, not {self.tau}.")
+        if self.min_activations < 1:
+            raise UserError(f"min_activations must be at least 1, not {self.min_activations}.")

@@ -1,0 +1,186 @@
+"""`ModalityDominance`: every latent's score, interval and class, computed from the sums."""
+
+from collections import Counter
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from mm_sae_plugin.stats.accumulator import ModalityStatistics
+from mm_sae_plugin.stats.config import CLASSES, ModalityConfig, RuleName, ScoreName
+from mm_sae_plugin.stats.intervals import firing_rates, score_intervals, score_values
+from mm_sae_plugin.stats.moments import second_row
+from mm_sae_plugin.stats.rules import label
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class ModalityDominance:
+    """Scores, intervals and classes of all latents under one rule."""
+
+    cfg: ModalityConfig
+    """The score, the rule and their parameters."""
+    statistics: ModalityStatistics
+    """The sums that everything here is computed from."""
+    scores: Float[Tensor, "n_features"]
+    """float64: 0 all text, 1 all image, NaN where a latent never fires."""
+    intervals: Float[Tensor, "n_features 2"]
+    """float64: low and high end at `cfg.confidence`, clustered by image."""
+    coverage: Float[Tensor, "n_features"]
+    """float64: share of the pairs on which the latent fires on at least one side."""
+    n_active: Int[Tensor, "n_features"]
+    """int64: number of images on whose pairs the latent fires on at least one side."""
+    classes: list[str]
+    """One of `config.CLASSES` per latent."""
+    low: float
+    """Border below which a latent is text-dominant."""
+    high: float
+    """Border above which a latent is image-dominant."""
+    gap_cosine: Float[Tensor, "n_features"] | None = None
+    """Cosine of each latent's decoder direction with mean_I − mean_T, where it is known."""
+    centred_classes: list[str] | None = None
+    """Classes when each modality's mean is removed before encoding, where it was computed."""
+
+    @classmethod
+    def from_statistics(
+        cls,
+        stats: ModalityStatistics,
+        score: ScoreName = "mean_of_ratios",
+        rule: RuleName = "paper",
+        tau: float = 1.0,
+        cutoffs: tuple[float, float] = (0.35, 0.65),
+        confidence: float = 0.95,
+        min_activations: int = 10,
+    ) -> "ModalityDominance":
+        """Score and classify; the parameters are those of `ModalityConfig`.
+
+        Raises
+        ------
+        UserError
+            If a parameter has no meaning, or captions of one image were not contiguous.
+        """
+        cfg = ModalityConfig(score, rule, tau, cutoffs, confidence, min_activations)
+        return cls.from_config(stats, cfg)
+
+    @classmethod
+    def from_config(cls, stats: ModalityStatistics, cfg: ModalityConfig) -> "ModalityDominance":
+        """Score and classify as a `ModalityConfig` says."""
+        scores = score_values(stats, cfg.score)
+        intervals = score_intervals(stats, cfg.score, cfg.confidence)
+        n_active = stats.second()[second_row("active_images", "either")].to(torch.int64)
+        alive = (n_active >= cfg.min_activations) & ~torch.isnan(scores)
+        labels = label(scores, intervals, alive, cfg)
+        return cls(
+            cfg=cfg,
+            statistics=stats,
+            scores=scores,
+            intervals=intervals,
+            coverage=firing_rates(stats, cfg.confidence)["either"][0],
+            n_active=n_active,
+            classes=labels.classes,
+            low=labels.low,
+            high=labels.high,
+        )
+
+    @property
+    def n_features(self) -> int:
+        """Number of latents."""
+        return len(self.classes)
+
+    @property
+    def alive(self) -> Bool[Tensor, "n_features"]:
+        """Which latents are not `Dead`."""
+        return torch.tensor([name != "Dead" for name in self.classes])
+
+    @property
+    def class_counts(self) -> dict[str, int]:
+        """Number of latents of every class, zeros included."""
+        counts = Counter(self.classes)
+        return {name: counts[name] for name in CLASSES}
+
+    def latents(self, name: str) -> list[int]:
+        """Indices of the latents of one class, in ascending order."""
+        return [i for i, latent_class in enumerate(self.classes) if latent_class == name]
+
+    def strongest(self, name: str, n: int) -> list[int]:
+        """The `n` latents of a class that best stand for it, best first.
+
+        An image (text) latent is strong when the cautious end of its interval is high (low), a
+        cross-modal one when the whole interval is close to the middle, since a high score on few
+        pairs is weak evidence.
+        """
+        low, high = self.intervals[:, 0], self.intervals[:, 1]
+        keys = {
+            "ImgD": -low,
+            "TextD": high,
+            "CrossD": torch.maximum((low - 0.5).abs(), (high - 0.5).abs()),
+        }
+        key = keys.get(name, -self.coverage)
+        # Ties (many latents at exactly 0 or 1) go to the latent that is seen more often.
+        order = sorted(self.latents(name), key=lambda i: (float(key[i]), -float(self.coverage[i])))
+        return order[:n]
+
+    def with_gap(self, gap_cosine: Float[Tensor, "n_features"]) -> "ModalityDominance":
+        """Copy that also carries each latent's cosine with the modality gap."""
+        return replace(self, gap_cosine=gap_cosine)
+
+    def with_centred(self, centred: "ModalityDominance") -> "ModalityDominance":
+        """Copy that also carries the classes computed from centred activations."""
+        return replace(self, centred_classes=list(centred.classes))
+
+    def table(self) -> "pd.DataFrame":
+        """One row per latent: all four scores with intervals, rates, classes, nulls."""
+        from mm_sae_plugin.stats.storage import to_table
+
+        return to_table(self)
+
+    def metadata(self) -> dict[str, Any]:
+        """The compact record that goes into `cfg.metadata.modality` of an SAE folder."""
+        return {
+            **asdict(self.cfg),
+            "cutoffs": list(self.cfg.cutoffs),
+            "low": _rounded(self.low),
+            "high": _rounded(self.high),
+            "n_pairs": self.statistics.n_pairs,
+            "n_images": self.statistics.n_images,
+            "class_counts": self.class_counts,
+            "legend": {name[0]: name for name in CLASSES if name != "Dead"} | {"-": "Dead"},
+            "classes": "".join("-" if name == "Dead" else name[0] for name in self.classes),
+            "scores": [_rounded(score) for score in self.scores.tolist()],
+        }
+
+    def save(self, sae_dir: str | Path) -> None:
+        """Write `modality.safetensors` and `modality.parquet`, and note the classes in `cfg.json`.
+
+        The folder stays loadable by plain SAELens.
+
+        Raises
+        ------
+        UserError
+            If the folder holds no `cfg.json`, or an SAE of another size.
+        """
+        from mm_sae_plugin.stats.storage import save_dominance
+
+        save_dominance(self, Path(sae_dir))
+
+    @classmethod
+    def load(cls, sae_dir: str | Path) -> "ModalityDominance":
+        """Read back what `save` wrote.
+
+        Raises
+        ------
+        UserError
+            If the folder holds no modality statistics.
+        """
+        from mm_sae_plugin.stats.storage import load_dominance
+
+        return load_dominance(Path(sae_dir))
+
+
+def _rounded(value: float) -> float | None:
+    return None if value != value else round(value, 4)

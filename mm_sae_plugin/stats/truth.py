@@ -1,0 +1,233 @@
+"""Check modality scores against a world whose factors have known rates.
+
+A latent that follows a factor equally strongly on both sides fires on the image side as often as
+the factor is drawn and on the text side as often as it is said. `ratio_of_means` and `frequency`
+then have the expectation drawn / (drawn + said) and can be calibrated. `mean_of_ratios` cannot in
+general: pairs in which both sides are active count 1/2 there, which pulls a graded factor away
+(rates 1 and 0.4 give 0.8 instead of 0.71). So calibration is always that of a named score.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.stats.auroc import Auroc, auroc
+from mm_sae_plugin.stats.calibration import Calibration, calibrate
+from mm_sae_plugin.stats.config import SCORES, ScoreName
+from mm_sae_plugin.stats.dominance import ModalityDominance
+from mm_sae_plugin.stats.intervals import score_values
+from mm_sae_plugin.stats.label_sums import LabelSums
+
+if TYPE_CHECKING:
+    from mm_sae_plugin.activations.store import ActivationStore
+    from mm_sae_plugin.saes.feature_map import FeatureMap
+
+
+class FactorRates(Protocol):
+    """Anything that knows how often a factor is drawn and said (`factorworld.Factor`)."""
+
+    @property
+    def drawn(self) -> float:
+        """Probability that the image shows the factor."""
+        ...
+
+    @property
+    def said(self) -> float:
+        """Probability that the caption mentions the factor."""
+        ...
+
+
+@dataclass(frozen=True)
+class LatentTruth:
+    """What one alive latent follows."""
+
+    latent: int
+    """Index of the latent."""
+    side: str
+    """`image` or `text`: the side on which it is more active."""
+    factor: str
+    """The factor that explains most of its code's variance there."""
+    value: str
+    """The factor's value at which it is most active; empty: where the factor is absent."""
+    eta2: float
+    """Correlation ratio: share of the variance explained, 0 to 1."""
+    follows: bool
+    """Whether `eta2` reaches the threshold; only such latents are counted below."""
+    dominance: float
+    """The factor's true dominance, drawn / (drawn + said)."""
+    modality: str
+    """The factor's true class: `ImgD`, `CrossD` (shared) or `TextD`."""
+
+
+@dataclass(frozen=True)
+class TruthCheck:
+    """Scores against truth."""
+
+    latents: list[LatentTruth]
+    """Every alive latent, in ascending order."""
+    score: ScoreName
+    """The score that the contrasts rank by."""
+    min_eta2: float
+    """Threshold of `follows`."""
+    contrasts: dict[str, Auroc]
+    """`ImgD_vs_TextD`, `ImgD_vs_shared`, `TextD_vs_shared`: 1 is perfect order, 1/2 is chance."""
+    calibrations: dict[str, Calibration]
+    """For each of the four scores: does a factor's median score equal its true dominance?"""
+    calibration_score: ScoreName
+    """The score whose calibration is the claim."""
+
+    @property
+    def calibration(self) -> Calibration:
+        """The calibration of `calibration_score`."""
+        return self.calibrations[self.calibration_score]
+
+    def by_latent(self) -> dict[int, LatentTruth]:
+        """Latents that follow a factor, by index."""
+        return {entry.latent: entry for entry in self.latents if entry.follows}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Contrasts and calibrations as plain JSON, without the list of latents."""
+        return {
+            "score": self.score,
+            "min_eta2": self.min_eta2,
+            "n_alive": len(self.latents),
+            "n_following": sum(entry.follows for entry in self.latents),
+            "contrasts": {name: asdict(value) for name, value in self.contrasts.items()},
+            "calibration_score": self.calibration_score,
+            "calibration": {name: c.to_dict() for name, c in self.calibrations.items()},
+        }
+
+
+def truth_check(
+    feature_map: "FeatureMap",
+    store: "ActivationStore",
+    dominance: ModalityDominance,
+    factors: Mapping[str, FactorRates | tuple[float, float]],
+    min_eta2: float = 0.2,
+    calibration_score: ScoreName = "ratio_of_means",
+    tolerance: float = 0.07,
+    chunk: int = 2048,
+) -> TruthCheck:
+    """Compare every alive latent's score with the rates of the factor that it follows.
+
+    Parameters
+    ----------
+    feature_map, store
+        What `dominance` was computed from. The store's labels must hold `drawn.<factor>` and
+        `said.<factor>` for every factor: the value, or empty where it is absent.
+    dominance : ModalityDominance
+        Scores and classes; its score ranks the contrasts.
+    factors : mapping of name to `Factor` or (drawn, said)
+        The known rates.
+    min_eta2 : float
+        A latent follows a factor when the factor explains at least this share of its variance; a
+        latent for a conjunction of two factors follows neither.
+    calibration_score : str
+        The score whose calibration is reported first.
+    tolerance : float
+        Largest distance of a factor's median score from its true dominance.
+    chunk : int
+        Pairs encoded at a time.
+
+    Raises
+    ------
+    UserError
+        If the store has no such labels.
+    """
+    rates = {name: _rates(factor) for name, factor in factors.items()}
+    image_sums, text_sums = _label_sums(feature_map, store, list(rates), chunk)
+    image_total, text_total = dominance.statistics.sides("ratio_of_means")
+    eta2_image = torch.stack([image_sums.correlation_ratio(name) for name in rates])
+    eta2_text = torch.stack([text_sums.correlation_ratio(name) for name in rates])
+    names = list(rates)
+    latents = []
+    for latent in dominance.alive.nonzero()[:, 0].tolist():
+        on_image = bool(image_total[latent] >= text_total[latent])
+        eta2 = (eta2_image if on_image else eta2_text)[:, latent]
+        factor = names[int(eta2.argmax())]
+        drawn, said = rates[factor]
+        latents.append(
+            LatentTruth(
+                latent=latent,
+                side="image" if on_image else "text",
+                factor=factor,
+                value=(image_sums if on_image else text_sums).top_value(factor, latent),
+                eta2=float(eta2.max()),
+                follows=float(eta2.max()) >= min_eta2,
+                dominance=drawn / (drawn + said),
+                modality=_modality(drawn, said),
+            )
+        )
+    following = [entry for entry in latents if entry.follows]
+    return TruthCheck(
+        latents=latents,
+        score=dominance.cfg.score,
+        min_eta2=min_eta2,
+        contrasts=_contrasts(following, dominance.scores, dominance.cfg.confidence),
+        calibrations={
+            score: calibrate(
+                score_values(dominance.statistics, score).numpy(),
+                {name: [e.latent for e in following if e.factor == name] for name in rates},
+                rates,
+                tolerance,
+            )
+            for score in SCORES
+        },
+        calibration_score=calibration_score,
+    )
+
+
+@torch.no_grad()
+def _label_sums(
+    feature_map: "FeatureMap", store: "ActivationStore", names: list[str], chunk: int
+) -> tuple[LabelSums, LabelSums]:
+    wanted = [f"{kind}.{name}" for kind in ("drawn", "said") for name in names]
+    missing = [label for label in wanted if label not in store.labels]
+    if missing:
+        raise UserError(
+            f"The store has no label {missing[0]!r}, so there is no truth to check against; "
+            "labels of known factors come with `factorworld:N` pairs."
+        )
+    n_features = feature_map.n_features
+    image = LabelSums({name: store.labels[f"drawn.{name}"] for name in names}, n_features)
+    text = LabelSums({name: store.labels[f"said.{name}"] for name in names}, n_features)
+    for acts_image, acts_text, _ in store.iter_pairs(chunk):
+        image.update(_dense(feature_map.encode(acts_image)))
+        text.update(_dense(feature_map.encode(acts_text)))
+    return image, text
+
+
+def _contrasts(
+    following: list[LatentTruth], scores: Float[Tensor, "n_features"], confidence: float
+) -> dict[str, Auroc]:
+    groups: dict[str, np.ndarray] = {
+        modality: np.array([float(scores[e.latent]) for e in following if e.modality == modality])
+        for modality in ("ImgD", "CrossD", "TextD")
+    }
+    return {
+        "ImgD_vs_TextD": auroc(groups["ImgD"], groups["TextD"], confidence),
+        "ImgD_vs_shared": auroc(groups["ImgD"], groups["CrossD"], confidence),
+        # Text is at the low end, so that the right order is again 1.
+        "TextD_vs_shared": auroc(-groups["TextD"], -groups["CrossD"], confidence),
+    }
+
+
+def _rates(factor: FactorRates | tuple[float, float]) -> tuple[float, float]:
+    drawn, said = factor if isinstance(factor, tuple) else (factor.drawn, factor.said)
+    return float(drawn), float(said)
+
+
+def _modality(drawn: float, said: float) -> str:
+    if drawn == said:
+        return "CrossD"
+    return "ImgD" if drawn > said else "TextD"
+
+
+def _dense(codes: Tensor) -> Tensor:
+    return codes if codes.layout == torch.strided else codes.to_dense()
