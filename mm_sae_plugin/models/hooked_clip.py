@@ -1,0 +1,353 @@
+"""A real CLIP-like model with hook points in both towers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from transformer_lens.hook_points import HookPoint
+from transformer_lens.HookedRootModule import HookedRootModule
+
+from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.models import hook_names as names
+from mm_sae_plugin.models.config import HookedCLIPConfig
+from mm_sae_plugin.models.families import family_of
+from mm_sae_plugin.models.families.base import Family
+from mm_sae_plugin.models.routing import EarlyStop, HookTree, TowerSpec, routed
+from mm_sae_plugin.models.splicing import SAESplicing
+from mm_sae_plugin.models.weights import weights_digest
+
+Tokenizer = Callable[[list[str]], Int[Tensor, "n ctx"]]
+Preprocess = Callable[[Any], Float[Tensor, "3 height width"]]
+
+
+class HookedCLIP(SAESplicing, HookedRootModule):
+    """A CLIP-like model whose activations can be read, edited and replaced by SAEs.
+
+    The wrapped model stays as it is in ``.clip``; while a forward pass of this module lasts,
+    the hook points in use are connected to it. With no hook set the outputs are bit-identical to
+    the wrapped model's. Hook methods are TransformerLens' (``run_with_cache``,
+    ``run_with_hooks``, ``hooks``, ``hook_dict``, ``reset_hooks``) and SAE methods are SAELens'
+    (``add_sae``, ``saes``, ``run_with_saes``, ``reset_saes``).
+
+    Build one with :func:`mm_sae_plugin.load_model`, :meth:`wrap`, :meth:`from_open_clip` or
+    :meth:`from_transformers`. Calling ``.clip`` directly passes by every hook.
+
+    Parameters
+    ----------
+    clip
+        An open_clip or transformers model.
+    family
+        Its adapter.
+    tokenizer
+        Turns captions into token ids ``[n, ctx]``; needed only to pass captions as strings.
+    preprocess
+        Turns one PIL image into ``[3, height, width]``.
+    name
+        The model's name, kept in stores and SAEs.
+    weights_id
+        Which weights these are; a hash over them by default.
+    """
+
+    clip: nn.Module
+    vision: HookTree
+    text: HookTree
+
+    def __init__(
+        self,
+        clip: nn.Module,
+        family: Family,
+        tokenizer: Tokenizer | None,
+        preprocess: Preprocess | None,
+        name: str,
+        weights_id: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.clip = clip
+        self.tokenizer = tokenizer
+        self.preprocess = preprocess
+        self.family = family
+        self.weights_id = weights_id or weights_digest(clip)
+        self._specs: dict[str, TowerSpec] = {
+            names.VISION: family.vision(clip),
+            names.TEXT: family.text(clip),
+        }
+        for tower, spec in self._specs.items():
+            sites = [*spec.routes, *names.JOINT_SITES]
+            setattr(self, tower, HookTree(sites, len(spec.block_paths)))
+        self._spliced = {}
+        self._displaced = {}
+        self._cfg = self._describe(name)
+        self.setup()
+        self.train(clip.training)
+
+    @classmethod
+    def wrap(
+        cls,
+        clip: nn.Module,
+        tokenizer: Tokenizer | None = None,
+        preprocess: Preprocess | None = None,
+        name: str | None = None,
+        weights_id: str | None = None,
+    ) -> HookedCLIP:
+        """Wrap a model that exists already; its device, dtype and training mode stay.
+
+        Raises
+        ------
+        UserError
+            If the model's class is not one of the supported ones.
+        """
+        name = name or type(clip).__name__
+        return cls(clip, family_of(clip), tokenizer, preprocess, name, weights_id)
+
+    @classmethod
+    def from_open_clip(
+        cls,
+        name: str,
+        pretrained: str | None = None,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> HookedCLIP:
+        """Load an open_clip model by name, with a tag, a local file or random weights."""
+        from mm_sae_plugin.models.loading import load_open_clip
+
+        return load_open_clip(name, pretrained, device, dtype)
+
+    @classmethod
+    def from_transformers(
+        cls,
+        id_or_folder: str,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> HookedCLIP:
+        """Load a transformers CLIP or SigLIP from the hub or from a folder."""
+        from mm_sae_plugin.models.loading import load_transformers
+
+        return load_transformers(id_or_folder, device, dtype)
+
+    @property
+    def cfg(self) -> HookedCLIPConfig:
+        """What this model is, with the device and dtype it has now."""
+        dtype = str(self.dtype).removeprefix("torch.")
+        return replace(self._cfg, device=str(self.device), dtype=dtype)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.clip.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating-point type of the weights."""
+        return next(self.clip.parameters()).dtype
+
+    def forward(
+        self,
+        images: Float[Tensor, "batch 3 height width"] | Sequence[Any] | None = None,
+        texts: Int[Tensor, "batch ctx"] | Sequence[str] | str | None = None,
+        normalize: bool = True,
+        stop_at_layer: int | None = None,
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Embed images, captions or both.
+
+        Parameters
+        ----------
+        images
+            Preprocessed pixels (cast to the weights' device and dtype; gradients flow through),
+            or a list of PIL images.
+        texts
+            Token ids, or captions to be tokenised.
+        normalize
+            Return unit vectors (``hook_normalized``) rather than ``hook_proj``. With ``False``
+            ``hook_normalized`` is not on the way and does not fire.
+        stop_at_layer
+            Run only blocks before this one and return the residual stream that enters it, in the
+            manner of TransformerLens; negative numbers count from the last block.
+
+        Returns
+        -------
+        tuple
+            Image features and text features, ``[batch, d_joint]`` each, or ``None`` for what was
+            not given. With ``stop_at_layer``: residual streams, ``[batch, token, d_model]``.
+
+        Raises
+        ------
+        UserError
+            If neither is given, captions come as strings without a tokenizer, shapes are wrong,
+            or a tower has no such layer.
+        """
+        if images is None and texts is None:
+            raise UserError("Nothing to embed: give images=…, texts=… or both.")
+        # Inputs of both towers are checked before either runs.
+        pixels = None if images is None else self._pixels(images)
+        tokens = None if texts is None else self._tokens(texts)
+        stop_vision = None if pixels is None else self._layer_index(names.VISION, stop_at_layer)
+        stop_text = None if tokens is None else self._layer_index(names.TEXT, stop_at_layer)
+        image_features = text_features = None
+        if pixels is not None:
+            image_features = self._run_tower(names.VISION, pixels, None, normalize, stop_vision)
+        if tokens is not None:
+            text_features = self._run_tower(names.TEXT, tokens, tokens, normalize, stop_text)
+        return image_features, text_features
+
+    def hook_shapes(self) -> dict[str, tuple[str | int, ...]]:
+        """Return hook name -> shape for one input, measured by a forward pass of one blank pair.
+
+        The first entry of every shape is ``"batch"``, such as ``("batch", 50, 768)``.
+        """
+        height, width = self._cfg.image_size
+        pixels = torch.zeros(1, 3, height, width)
+        # Not zero, which some tokenizers use for padding: all-padding rows may be masked away.
+        tokens = torch.ones(1, self._cfg.context_length, dtype=torch.long)
+        with torch.no_grad():
+            _, cache = self.run_with_cache(images=pixels, texts=tokens)
+        return {name: ("batch", *cache[name].shape[1:]) for name in self.hook_dict if name in cache}
+
+    def check_hook(self, name: str) -> None:
+        """Raise ``UserError`` with the nearest names when there is no such hook."""
+        if name in self.hook_dict:
+            return
+        if name in self._spliced:
+            raise UserError(
+                f"An SAE is spliced in at {name!r}: hook {name + '.hook_sae_acts_post'!r} or "
+                "another of its own hook points, or detach it with reset_saes()."
+            )
+        nearest = names.nearest_names(name, self.hook_dict)
+        hint = f"did you mean {nearest}?" if nearest else "mm-sae hooks lists them all."
+        raise UserError(f"{self._cfg.model_name} has no hook {name!r}: {hint}")
+
+    def setup(self) -> None:
+        """Rebuild ``mod_dict`` and ``hook_dict`` from the hook points of both towers.
+
+        Unlike TransformerLens' own, it leaves the wrapped model's modules alone: naming a module
+        means setting an attribute on it.
+        """
+        self.mod_dict = {}
+        self.hook_dict = {}
+        for tower in names.TOWERS:
+            for name, module in getattr(self, tower).named_modules(prefix=tower):
+                module.name = name
+                self.mod_dict[name] = module
+                if isinstance(module, HookPoint):
+                    self.hook_dict[name] = module
+
+    def add_hook(self, name: str | Callable[[str], bool], *args: Any, **kwargs: Any) -> None:
+        """Add a hook that stays until ``reset_hooks``; an unknown name is a ``UserError``."""
+        self._check_names(name)
+        super().add_hook(name, *args, **kwargs)
+
+    def get_caching_hooks(self, names_filter: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """As in TransformerLens, but an unknown name is a ``UserError``, not an empty cache."""
+        if isinstance(names_filter, tuple | set | frozenset):
+            names_filter = list(names_filter)
+        self._check_names(names_filter)
+        return super().get_caching_hooks(names_filter, *args, **kwargs)
+
+    def _enable_hook(self, name: str | Callable[[str], bool], hook: Callable, dir: Any) -> None:
+        self._check_names(name)
+        super()._enable_hook(name, hook, dir)
+
+    def _check_names(self, requested: Any) -> None:
+        for name in [requested] if isinstance(requested, str) else requested or ():
+            self.check_hook(name)
+
+    def _run_tower(
+        self,
+        tower: names.Tower,
+        inputs: Tensor,
+        tokens: Tensor | None,
+        normalize: bool,
+        stop_at_layer: int | None,
+    ) -> Tensor:
+        tree: HookTree = getattr(self, tower)
+        family = self.family
+        encode = family.encode_image if tower == names.VISION else family.encode_text
+        try:
+            with routed(self.clip, tree, self._specs[tower], tokens, stop_at_layer):
+                features = encode(self.clip, inputs)
+        except EarlyStop as stop:
+            return stop.resid_btd
+        # No module of a plain CLIP emits its text's joint embedding, so for every family the
+        # joint sites are passed here, between the wrapped model and the caller.
+        features = tree.point(names.HOOK_PROJ)(features)
+        if not normalize:
+            return features
+        return tree.point(names.HOOK_NORMALIZED)(family.normalize(features))
+
+    def _layer_index(self, tower: names.Tower, stop_at_layer: int | None) -> int | None:
+        if stop_at_layer is None:
+            return None
+        n_layers = len(self._specs[tower].block_paths)
+        if not n_layers:
+            raise UserError(
+                f"The {tower} tower of {self._cfg.model_name} has no blocks to stop at: "
+                "leave stop_at_layer out."
+            )
+        layer = stop_at_layer + n_layers if stop_at_layer < 0 else stop_at_layer
+        if not 0 <= layer <= n_layers:
+            raise UserError(
+                f"stop_at_layer={stop_at_layer}, but the {tower} tower has {n_layers} layers: "
+                f"give a number from {-n_layers} to {n_layers}."
+            )
+        return layer
+
+    def _pixels(self, images: Any) -> Float[Tensor, "batch 3 height width"]:
+        if not isinstance(images, Tensor):
+            if self.preprocess is None:
+                raise UserError("This model has no preprocess: give images as a tensor.")
+            images = torch.stack([self.preprocess(image) for image in images])
+        if images.ndim != 4 or images.shape[1] != 3:
+            raise UserError(
+                f"images must be [batch, 3, height, width], not {list(images.shape)}: "
+                "stack the outputs of model.preprocess."
+            )
+        return images.to(self.device, self.dtype)
+
+    def _tokens(self, texts: Any) -> Int[Tensor, "batch ctx"]:
+        if isinstance(texts, Tensor):
+            if texts.ndim != 2 or texts.is_floating_point():
+                raise UserError(
+                    f"texts must be token ids [batch, ctx], not {texts.dtype} {list(texts.shape)}: "
+                    "give strings, or the output of model.tokenizer."
+                )
+            return texts.to(self.device)
+        if self.tokenizer is None:
+            raise UserError("This model has no tokenizer: give texts as a tensor of token ids.")
+        captions = [texts] if isinstance(texts, str) else list(texts)
+        return self.tokenizer(captions).to(self.device)
+
+    def _place(self, name: str, module: nn.Module) -> nn.Module:
+        owner_path, _, site = name.rpartition(".")
+        owner = self.get_submodule(owner_path)
+        previous = getattr(owner, site)
+        setattr(owner, site, module)
+        return previous
+
+    def _hook_width(self, name: str) -> int | None:
+        site = name.rsplit(".", 1)[-1]
+        if site in names.JOINT_SITES:
+            return self._cfg.d_joint
+        if site in (names.HOOK_POOLED, names.HOOK_MLP_POST):
+            return None
+        return self._specs[names.tower_of(name)].d_model
+
+    def _describe(self, name: str) -> HookedCLIPConfig:
+        vision, text = self._specs[names.VISION], self._specs[names.TEXT]
+        return HookedCLIPConfig(
+            model_name=name,
+            weights_id=self.weights_id,
+            family=self.family.name,
+            d_joint=self.family.d_joint(self.clip),
+            d_vision=vision.d_model,
+            d_text=text.d_model,
+            n_layers_vision=len(vision.block_paths),
+            n_layers_text=len(text.block_paths),
+            image_size=self.family.image_size(self.clip),
+            context_length=self.family.context_length(self.clip),
+            device="",
+            dtype="",
+        )
