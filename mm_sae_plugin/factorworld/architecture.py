@@ -1,13 +1,18 @@
 """The open_clip architecture of the embedded models, with its tokenizer and image transform."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from mm_sae_plugin.factorworld.captions import vocabulary
 from mm_sae_plugin.factorworld.tokenizer import WordTokenizer
+
+if TYPE_CHECKING:
+    from open_clip.model import CustomTextCLIP
 
 CONTEXT_LENGTH = 30
 INPUT_SIZE = 48
@@ -41,7 +46,7 @@ def model_config() -> dict[str, Any]:
     }
 
 
-def build_model() -> nn.Module:
+def build_model() -> CustomTextCLIP:
     """Return an untrained model: open_clip's ``CustomTextCLIP``."""
     from open_clip.model import CustomTextCLIP
 
@@ -52,4 +57,5 @@ def build_preprocess() -> Callable[[Image.Image], Tensor]:
     """Return open_clip's evaluation transform for the embedded models; it can be pickled."""
     from open_clip.transform import image_transform
 
-    return image_transform(INPUT_SIZE, is_train=False, mean=PIXEL_MEAN, std=PIXEL_STD)
+    transform = image_transform(INPUT_SIZE, is_train=False, mean=PIXEL_MEAN, std=PIXEL_STD)
+    return cast(Callable[[Image.Image], Tensor], transform)

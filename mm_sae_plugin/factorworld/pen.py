@@ -36,7 +36,9 @@ class Pen:
         """Fill the ellipse inside a box."""
         self._draw.ellipse(self._at(x0, y0, x1, y1), fill)
 
-    def half_disc(self, x: float, y: float, radius: float, fill: Colour, start: float = 180) -> None:
+    def half_disc(
+        self, x: float, y: float, radius: float, fill: Colour, start: float = 180
+    ) -> None:
         """Fill half a circle around (x, y), clockwise from ``start`` degrees (180: upper half)."""
         box = self._at(x - radius, y - radius, x + radius, y + radius)
         self._draw.pieslice((box[0], box[1], box[2], box[3]), start, start + 180, fill)

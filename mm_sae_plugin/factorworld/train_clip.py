@@ -6,17 +6,21 @@ to learn what is drawn or said only now and then. With ``--self-supervision`` ea
 apart augmented views of its own inputs, as DeCLIP does (Li et al. 2021, arXiv 2110.05208).
 """
 
+from __future__ import annotations
+
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mm_sae_plugin.factorworld.architecture import build_model, build_tokenizer
+from mm_sae_plugin.factorworld.tokenizer import WordTokenizer
 from mm_sae_plugin.factorworld.training_data import (
     batches_of_groups,
     draw_pairs,
@@ -24,6 +28,13 @@ from mm_sae_plugin.factorworld.training_data import (
 )
 from mm_sae_plugin.factorworld.views import augment_images, hide_words
 from mm_sae_plugin.factorworld.world import FactorWorld
+
+if TYPE_CHECKING:
+    from open_clip.model import CustomTextCLIP
+
+# CLIP's bound on the logit scale: a factor of 100.
+_MAX_LOG_SCALE = 4.6052
+_LOG_EVERY = 50
 
 
 @dataclass(frozen=True)
@@ -105,17 +116,17 @@ def train_clip(cfg: TrainCLIPConfig) -> nn.Module:
         generator = torch.Generator().manual_seed(cfg.seed * 1_000_003 + step)
         images = normalize_pixels(torch.from_numpy(pairs.images[index.numpy()]))
         tokens = hide_words(pairs.tokens[index], cfg.unknown_share, tokenizer, generator)
-        loss, parts = _loss(model, images, tokens, cfg, tokenizer, generator)
+        parts = _losses(model, images, tokens, cfg, tokenizer, generator)
+        weights = [1.0, cfg.self_supervision, cfg.self_supervision][: len(parts)]
         optimizer.zero_grad()
-        loss.backward()
+        torch.dot(torch.stack(parts), torch.tensor(weights)).backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
-        with torch.no_grad():
-            model.logit_scale.clamp_(max=4.6052)
-        losses.append(parts)
-        if (step + 1) % 50 == 0:
-            mean = torch.tensor(losses[-50:]).mean(0).tolist()
+        model.logit_scale.data.clamp_(max=_MAX_LOG_SCALE)
+        losses.append([part.item() for part in parts])
+        if (step + 1) % _LOG_EVERY == 0:
+            mean = torch.tensor(losses[-_LOG_EVERY:]).mean(0).tolist()
             rate = (time.time() - started) / (step + 1 - first_step)
             print(
                 f"step {step + 1} losses {' '.join(f'{x:.3f}' for x in mean)} "
@@ -127,25 +138,34 @@ def train_clip(cfg: TrainCLIPConfig) -> nn.Module:
     return model.eval()
 
 
-def _loss(model, images, tokens, cfg, tokenizer, generator):
+def _losses(
+    model: CustomTextCLIP,
+    images: Float[Tensor, "batch 3 height width"],
+    tokens: Int[Tensor, "batch context"],
+    cfg: TrainCLIPConfig,
+    tokenizer: WordTokenizer,
+    generator: torch.Generator,
+) -> list[Float[Tensor, ""]]:
+    """Return the image–text loss and, with self-supervision, each tower's own."""
     if cfg.self_supervision == 0:
         image, text, scale = _encode(model, images, tokens)
-        loss = contrastive_loss(image, text, scale)
-        return loss, [loss.item()]
+        return [contrastive_loss(image, text, scale)]
     n = len(images)
     views = torch.cat([images, augment_images(images, generator)])
     hidden = hide_words(tokens, cfg.hidden_share, tokenizer, generator)
     image, text, scale = _encode(model, views, torch.cat([tokens, hidden]))
-    parts = [
+    return [
         contrastive_loss(image[:n], text[:n], scale),
         contrastive_loss(image[:n], image[n:], scale),
         contrastive_loss(text[:n], text[n:], scale),
     ]
-    loss = parts[0] + cfg.self_supervision * (parts[1] + parts[2])
-    return loss, [part.item() for part in parts]
 
 
-def _encode(model, images, tokens):
+def _encode(
+    model: CustomTextCLIP,
+    images: Float[Tensor, "batch 3 height width"],
+    tokens: Int[Tensor, "batch context"],
+) -> tuple[Float[Tensor, "batch d_joint"], Float[Tensor, "batch d_joint"], Float[Tensor, ""]]:
     # The fused attention kernel's bf16 backward pass is several times slower on CPU than this one.
     with torch.autocast("cpu", dtype=torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
         image, text = model.encode_image(images), model.encode_text(tokens)
@@ -163,7 +183,7 @@ def _optimizer(model: nn.Module, cfg: TrainCLIPConfig) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, lr=cfg.lr, betas=(0.9, 0.98), fused=True)
 
 
-def _checkpoint(cfg, model, optimizer, schedule, step: int) -> None:
+def _checkpoint(cfg: TrainCLIPConfig, model, optimizer, schedule, step: int) -> None:
     cfg.out.mkdir(parents=True, exist_ok=True)
     partial = cfg.out / "checkpoint.partial"
     recipe = {name: str(value) for name, value in asdict(cfg).items()}
@@ -173,7 +193,7 @@ def _checkpoint(cfg, model, optimizer, schedule, step: int) -> None:
     partial.rename(cfg.out / "checkpoint.pt")
 
 
-def _restore(cfg, model, optimizer, schedule) -> int:
+def _restore(cfg: TrainCLIPConfig, model, optimizer, schedule) -> int:
     path = cfg.out / "checkpoint.pt"
     if not path.exists():
         return 0

@@ -1,4 +1,4 @@
-"""FactorWorld as tensors: drawn once into a file, tokenized, and batched in hard-negative groups."""
+"""FactorWorld as tensors: drawn once into a file, tokenized, batched in hard-negative groups."""
 
 import os
 from collections.abc import Iterator
@@ -45,7 +45,9 @@ def draw_pairs(world: FactorWorld, n_pairs: int, cache: Path, n_workers: int = 2
         partial = path.with_suffix(f".{os.getpid()}.partial.npy")
         images = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
         with ProcessPoolExecutor(n_workers) as pool:
-            chunks = pool.map(_draw_chunk, *zip(*[(world, s, n_pairs) for s in starts], strict=True))
+            chunks = pool.map(
+                _draw_chunk, *zip(*[(world, s, n_pairs) for s in starts], strict=True)
+            )
             for start, chunk in zip(starts, tqdm(chunks, "drawing", len(starts)), strict=True):
                 images[start : start + len(chunk)] = chunk
         images.flush()

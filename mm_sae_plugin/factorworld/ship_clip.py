@@ -1,0 +1,135 @@
+"""From a training checkpoint to the files inside the package.
+
+``python -m mm_sae_plugin.factorworld.ship_clip --checkpoint RUN/checkpoint.pt --name factorworld``
+writes fp16 weights, their checksum and measured figures (JSON), and the model card (Markdown).
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mm_sae_plugin.factorworld.architecture import build_model, model_config
+from mm_sae_plugin.factorworld.embedded import EMBEDDED_MODELS, WEIGHTS_FOLDER, read_card
+from mm_sae_plugin.factorworld.evaluate_clip import evaluate_clip
+from mm_sae_plugin.factorworld.factors import FACTORS
+from mm_sae_plugin.files import atomic_path, sha256_of_file, write_json_atomically
+
+# What a reader needs of the recipe; where files lay on the machine that trained is not part of it.
+_PRIVATE = ("out", "cache", "n_threads", "checkpoint_every")
+
+
+@dataclass(frozen=True)
+class ShipCLIPConfig:
+    """Which checkpoint becomes which embedded model."""
+
+    checkpoint: Path
+    """The checkpoint that ``train_clip`` wrote."""
+    name: str
+    """One of the embedded models' names."""
+    log: Path | None = None
+    """What ``train_clip`` printed; its last losses go into the card."""
+    n_pairs: int = 4_000
+    """Held-out pairs on which the figures are measured."""
+
+
+def ship_clip(cfg: ShipCLIPConfig) -> None:
+    """Write the weights, the JSON card and the Markdown model card of one embedded model."""
+    from safetensors.torch import save_file
+
+    assert cfg.name in EMBEDDED_MODELS
+    state = torch.load(cfg.checkpoint, weights_only=True)
+    half = {key: value.half().contiguous() for key, value in state["model"].items()}
+    path = WEIGHTS_FOLDER / f"{cfg.name}.safetensors"
+    with atomic_path(path) as temporary:
+        save_file(half, temporary)
+    # The figures are those of the shipped, rounded weights.
+    model = build_model()
+    model.load_state_dict({key: value.float() for key, value in half.items()})
+    card = {
+        "name": cfg.name,
+        "sha256": sha256_of_file(path),
+        "n_parameters": sum(value.numel() for value in half.values()),
+        "model_cfg": model_config(),
+        "steps": state["step"],
+        "recipe": {k: v for k, v in state["recipe"].items() if k not in _PRIVATE},
+        "final_losses": _final_losses(cfg.log),
+        "figures": evaluate_clip(model.eval(), cfg.n_pairs),
+    }
+    write_json_atomically(WEIGHTS_FOLDER / f"{cfg.name}.json", card)
+    _write_model_card()
+
+
+def _final_losses(log: Path | None) -> dict[str, float]:
+    lines = re.findall(r"losses ([\d. ]+) scale", log.read_text()) if log else []
+    if not lines:
+        return {}
+    names = ("image_text", "image_image", "text_text")
+    return dict(zip(names, (float(value) for value in lines[-1].split()), strict=False))
+
+
+def _write_model_card() -> None:
+    cards = [read_card(n) for n in EMBEDDED_MODELS if (WEIGHTS_FOLDER / f"{n}.json").exists()]
+    lines = [
+        "# The embedded models",
+        "",
+        "Small CLIPs trained on FactorWorld, so that everything runs without a network. They",
+        "know that world and nothing else: use them to learn the tools and to check them against",
+        "a known truth, never to judge photographs or people. `factorworld` is trained",
+        "contrastively; `factorworld-declip` adds within-modality self-supervision. Written by",
+        "`ship_clip.py` from",
+        "the JSON file beside each model; every figure is measured on held-out pairs with the",
+        "shipped fp16 weights.",
+        "",
+        "| | " + " | ".join(card["name"] for card in cards) + " |",
+        "|---|" + "---|" * len(cards),
+    ]
+    rows: dict[str, Any] = {
+        "parameters": lambda card: f"{card['n_parameters']:,}",
+        "SHA-256": lambda card: f"`{card['sha256'][:16]}…`",
+        "steps": lambda card: f"{card['steps']:,}",
+        "pairs in a batch": lambda card: card["recipe"]["batch_size"],
+        "training pairs (world seed)": lambda card: (
+            f"{int(card['recipe']['n_pairs']):,} ({card['recipe']['world_seed']})"
+        ),
+        "weight of the self-supervision": lambda card: card["recipe"]["self_supervision"],
+        "final training losses": lambda card: ", ".join(
+            f"{name.replace('_', '–')} {value:.3f}" for name, value in card["final_losses"].items()
+        ),
+        "held-out pairs (world seed)": lambda card: (
+            f"{card['figures']['n_pairs']:,} ({card['figures']['world_seed']})"
+        ),
+        "retrieval at 1 of 256": lambda card: f"{card['figures']['retrieval_at_1_of_256']:.1%}",
+        "modality gap (distance of means)": lambda card: f"{card['figures']['modality_gap']:.3f}",
+    }
+    lines += [f"| {n} | " + " | ".join(str(f(c)) for c in cards) + " |" for n, f in rows.items()]
+    for card in cards:
+        lines += _factor_table(card)
+    (WEIGHTS_FOLDER / "MODEL_CARD.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _factor_table(card: dict[str, Any]) -> list[str]:
+    lines = [
+        "",
+        f"## What `{card['name']}` knows of each factor",
+        "",
+        "Accuracy on held-out pairs: zero-shot from captions where the image shows the factor,",
+        "and of a ridge probe on the joint embedding of each side that carries it.",
+        "",
+        "| factor | drawn | said | chance | zero-shot | probe, image | probe, text |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, figures in card["figures"]["factors"].items():
+        keys = ("chance", "zero_shot", "probe_image", "probe_text")
+        cells = (f"{figures[key]:.1%}" if key in figures else "–" for key in keys)
+        factor = FACTORS[name]
+        lines.append(f"| {name} | {factor.drawn} | {factor.said} | " + " | ".join(cells) + " |")
+    return lines
+
+
+if __name__ == "__main__":
+    import tyro
+
+    ship_clip(tyro.cli(ShipCLIPConfig))

@@ -1,0 +1,134 @@
+"""FactorWorld: the rates of its table, its determinism, its hard negatives and its files."""
+
+import csv
+from collections import Counter
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mm_sae_plugin.factorworld import FACTORS, SHARED_FACTORS, FactorWorld
+from mm_sae_plugin.factorworld.export import WorldConfig, export_world
+from mm_sae_plugin.factorworld.factors import PERSON_SHARE, WOMAN_GIVEN_OCCUPATION
+
+N = 4_000
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    world = FactorWorld(seed=5)
+    return [world.scene(index) for index in range(N)]
+
+
+def test_table_declares_enough_factors_on_each_side():
+    graded = [factor for factor in FACTORS.values() if factor.is_graded]
+    assert len(FACTORS) >= 14
+    assert sum(factor.modality == "ImgD" for factor in graded) >= 4
+    assert sum(factor.modality == "TextD" for factor in graded) >= 4
+    assert any(factor.said == 0 for factor in FACTORS.values())
+    assert any(factor.drawn == 0 for factor in FACTORS.values())
+    assert sum(len(factor.values) for factor in FACTORS.values()) >= 100
+
+
+@pytest.mark.parametrize("name", FACTORS)
+def test_each_factor_is_drawn_and_said_at_its_rates(scenes, name):
+    factor = FACTORS[name]
+    applying = [scene for scene in scenes if name in scene.values]
+    for rate, side in ((factor.drawn, "drawn"), (factor.said, "said")):
+        share = np.mean([name in getattr(scene, side) for scene in applying])
+        # Five standard errors of a proportion; exact at the rates 0 and 1.
+        assert abs(share - rate) <= 5 * np.sqrt(rate * (1 - rate) / len(applying))
+
+
+@pytest.mark.parametrize("name", FACTORS)
+def test_every_value_occurs(scenes, name):
+    counts = Counter(scene.values[name] for scene in scenes if name in scene.values)
+    assert set(counts) == set(FACTORS[name].values)
+
+
+def test_planted_association_holds(scenes):
+    people = [scene for scene in scenes if scene.kind == "person"]
+    assert abs(len(people) / N - PERSON_SHARE) < 0.04
+    for occupation, rate in WOMAN_GIVEN_OCCUPATION.items():
+        own = [s.values["gender"] for s in people if s.values["occupation"] == occupation]
+        share = own.count("woman") / len(own)
+        assert abs(share - rate) <= 5 * np.sqrt(rate * (1 - rate) / len(own))
+    assert np.mean(list(WOMAN_GIVEN_OCCUPATION.values())) == pytest.approx(0.5)
+
+
+def test_caption_names_exactly_what_is_said(scenes):
+    for scene in scenes[:500]:
+        words = scene.caption.split()
+        for name, factor in FACTORS.items():
+            mentioned = {v for v in factor.values if v in words or f"{v}s" in words}
+            expected = {scene.said[name]} if name in scene.said else set()
+            assert mentioned == expected, (scene.caption, name)
+
+
+def test_pair_depends_on_seed_and_index_alone():
+    first, second = FactorWorld(7), FactorWorld(7)
+    second.pair(3)
+    one, two = first.pair(11), second.pair(11)
+    assert one.caption == two.caption
+    assert one.labels == two.labels
+    assert one.image.tobytes() == two.image.tobytes()
+    assert FactorWorld(8).pair(11).image.tobytes() != one.image.tobytes()
+
+
+def test_draw_and_describe_agree_with_pair():
+    world = FactorWorld(3)
+    pair = world.pair(2)
+    assert world.describe(2) == (pair.caption, pair.labels)
+    assert world.draw(2).tobytes() == pair.image.tobytes()
+    assert pair.image.size == (64, 64)
+    assert pair.image.mode == "RGB"
+
+
+def test_only_drawn_values_change_the_image():
+    from mm_sae_plugin.factorworld.render import render_scene
+
+    scene = FactorWorld(0).scene(0)
+    base = _pixels(render_scene(scene.kind, scene.drawn, np.random.default_rng(0)))
+    for name, factor in FACTORS.items():
+        if scene.kind not in factor.scenes or factor.drawn == 0:
+            continue
+        seen = set()
+        for value in factor.values:
+            rng = np.random.default_rng(0)
+            image = render_scene(scene.kind, scene.drawn | {name: value}, rng)
+            seen.add(image.tobytes())
+            changed = np.abs(_pixels(image) - base).max(axis=-1) > 8
+            if value != scene.drawn.get(name) and name != "grain":
+                # Large enough to be seen at the models' input size.
+                assert changed.sum() >= 15, (name, value)
+        assert len(seen) == len(factor.values), name
+
+
+def test_groups_share_most_of_their_shared_factors():
+    world = FactorWorld(1, group_size=8, redraw=0.2)
+    same = []
+    for group in range(100):
+        scenes = [world.scene(8 * group + member) for member in range(8)]
+        assert len({scene.kind for scene in scenes}) == 1
+        applying = [n for n in SHARED_FACTORS if n in scenes[0].values and n != "gender"]
+        for name in applying:
+            top = Counter(scene.values[name] for scene in scenes).most_common(1)[0][1]
+            same.append(top / 8)
+    assert 0.75 < np.mean(same) < 0.95
+
+
+def test_export_writes_a_table_that_can_be_read_back(tmp_path):
+    table = export_world(WorldConfig(tmp_path / "world", pairs=5, seed=2), progress=False)
+    with open(table, encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    world = FactorWorld(2)
+    assert len(rows) == 5
+    for index, row in enumerate(rows):
+        pair = world.pair(index)
+        assert row["caption"] == pair.caption
+        assert {key: row[key] for key in pair.labels} == pair.labels
+        assert Image.open(table.parent / row["image"]).tobytes() == pair.image.tobytes()
+
+
+def _pixels(image: Image.Image) -> np.ndarray:
+    return np.asarray(image).astype(int)
