@@ -1,1 +1,51 @@
-"""Sparse autoencoders for models that see images and read text, beside SAELens."""
+"""Sparse autoencoders for models that see images and read text, beside SAELens.
+
+Public names are loaded when they are first used, so that importing the package stays cheap.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "UserError": "mm_sae_plugin.errors",
+    "FACTORS": "mm_sae_plugin.factorworld",
+    "FactorWorld": "mm_sae_plugin.factorworld",
+    "load_pairs": "mm_sae_plugin.pairs",
+    "HookedCLIP": "mm_sae_plugin.models",
+    "load_model": "mm_sae_plugin.models",
+    "ActivationStore": "mm_sae_plugin.activations",
+    "ExtractConfig": "mm_sae_plugin.activations",
+    "extract": "mm_sae_plugin.activations",
+    "load_sae": "mm_sae_plugin.saes",
+    "MultimodalSAERunnerConfig": "mm_sae_plugin.training",
+    "MultimodalSAETrainingRunner": "mm_sae_plugin.training",
+    "ModalityStatistics": "mm_sae_plugin.stats",
+    "ModalityDominance": "mm_sae_plugin.stats",
+    "compute_modality": "mm_sae_plugin.stats",
+}
+__all__ = sorted(_HOME)  # noqa: PLE0605 (the names are those of _HOME, in one place)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'mm_sae_plugin' has no attribute '{name}'")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME])
+
+
+if TYPE_CHECKING:
+    from mm_sae_plugin.activations import ActivationStore, ExtractConfig, extract
+    from mm_sae_plugin.errors import UserError
+    from mm_sae_plugin.factorworld import FACTORS, FactorWorld
+    from mm_sae_plugin.models import HookedCLIP, load_model
+    from mm_sae_plugin.pairs import load_pairs
+    from mm_sae_plugin.saes import load_sae
+    from mm_sae_plugin.stats import ModalityDominance, ModalityStatistics, compute_modality
+    from mm_sae_plugin.training import MultimodalSAERunnerConfig, MultimodalSAETrainingRunner
