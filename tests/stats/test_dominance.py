@@ -1,0 +1,170 @@
+"""Classes under both rules, and the files beside an SAE."""
+
+import json
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+import torch
+
+from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.stats import ModalityDominance, ModalityStatistics
+from mm_sae_plugin.stats.config import CLASSES, SCORES
+
+N_LATENTS = 6
+
+
+@pytest.fixture
+def stats() -> ModalityStatistics:
+    """Latents: all image, all text, balanced, rare, silent, leaning to images."""
+    generator = torch.Generator().manual_seed(0)
+    n = 400
+    fires = torch.rand(2, n, N_LATENTS, generator=generator)
+    p_image = torch.tensor([0.5, 0.02, 0.4, 0.012, 0.0, 0.42])
+    p_text = torch.tensor([0.02, 0.5, 0.4, 0.0, 0.0, 0.23])
+    stats = ModalityStatistics(N_LATENTS)
+    stats.update((fires[0] < p_image).float(), (fires[1] < p_text).float(), torch.arange(n))
+    return stats
+
+
+def test_interval_rule_asks_for_the_whole_interval(stats):
+    dominance = ModalityDominance.from_statistics(stats, score="frequency", rule="interval")
+    assert dominance.classes == ["ImgD", "TextD", "CrossD", "Dead", "Dead", "Undetermined"]
+    low, high = dominance.intervals[5].tolist()
+    assert low < 0.65 < high
+    assert dominance.class_counts == dict(zip(CLASSES, (1, 1, 1, 1, 2), strict=True))
+
+
+def test_paper_rule_cuts_at_mean_plus_minus_tau_std_of_the_alive(stats):
+    dominance = ModalityDominance.from_statistics(stats, rule="paper", tau=1.0)
+    alive = dominance.scores[[0, 1, 2, 5]]
+    assert dominance.low == pytest.approx(float(alive.mean() - alive.std(correction=0)))
+    assert dominance.high == pytest.approx(float(alive.mean() + alive.std(correction=0)))
+    assert dominance.classes == ["ImgD", "TextD", "CrossD", "Dead", "Dead", "CrossD"]
+    assert dominance.class_counts["Undetermined"] == 0
+    wide = ModalityDominance.from_statistics(stats, rule="paper", tau=3.0)
+    assert wide.class_counts["CrossD"] == 4
+
+
+def test_dead_is_about_images_and_can_be_set(stats):
+    assert ModalityDominance.from_statistics(stats).n_active[3] < 10
+    dominance = ModalityDominance.from_statistics(stats, min_activations=1)
+    assert dominance.classes[3] == "ImgD"
+    assert dominance.classes[4] == "Dead", "a latent that never fires is not text-dominant"
+    assert torch.isnan(dominance.scores[4])
+
+
+def test_statistics_of_only_dead_latents_are_labelled_too():
+    stats = ModalityStatistics(2)
+    stats.update(torch.zeros(5, 2), torch.zeros(5, 2), torch.arange(5))
+    for rule in ("paper", "interval"):
+        assert ModalityDominance.from_statistics(stats, rule=rule).classes == ["Dead", "Dead"]
+
+
+def test_strongest_prefers_certainty(stats):
+    dominance = ModalityDominance.from_statistics(stats, rule="paper", min_activations=1, tau=0.5)
+    # Latent 3 has the higher score, 1.0, but on a handful of images.
+    assert dominance.scores[3] > dominance.scores[0]
+    assert dominance.strongest("ImgD", 2) == [0, 3]
+    assert dominance.strongest("ImgD", 1) == [0]
+    assert dominance.strongest("Undetermined", 3) == []
+
+
+def test_coverage_is_the_share_of_pairs(stats):
+    dominance = ModalityDominance.from_statistics(stats)
+    either = stats.channel("fires_image") + stats.channel("fires_text")
+    either -= stats.channel("fires_both")
+    assert torch.equal(dominance.coverage, either / 400)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"score": "median"},
+        {"rule": "vote"},
+        {"confidence": 95},
+        {"cutoffs": (0.7, 0.3)},
+        {"tau": -1},
+    ],
+)
+def test_settings_without_meaning_are_refused(stats, wrong):
+    with pytest.raises(UserError):
+        ModalityDominance.from_statistics(stats, **wrong)
+
+
+@pytest.fixture
+def sae_dir(tmp_path):
+    from sae_lens import TopKSAE, TopKSAEConfig
+
+    sae = TopKSAE(TopKSAEConfig(d_in=5, d_sae=N_LATENTS, k=2))
+    sae.cfg.metadata.model_name = "some-clip"
+    sae.save_model(tmp_path / "sae")
+    return tmp_path / "sae"
+
+
+def test_saved_dominance_comes_back(stats, sae_dir):
+    dominance = ModalityDominance.from_statistics(
+        stats, score="energy", rule="interval", cutoffs=(0.3, 0.6), confidence=0.9
+    )
+    dominance = dominance.with_gap(torch.linspace(-1, 1, N_LATENTS, dtype=torch.float64))
+    dominance = dominance.with_centred(ModalityDominance.from_statistics(stats))
+    dominance.save(sae_dir)
+    loaded = ModalityDominance.load(sae_dir)
+    assert loaded.cfg == dominance.cfg
+    assert loaded.classes == dominance.classes
+    assert loaded.centred_classes == dominance.centred_classes
+    assert torch.equal(loaded.intervals, dominance.intervals)
+    assert torch.equal(loaded.gap_cosine, dominance.gap_cosine)
+    assert loaded.statistics.n_images == stats.n_images
+    # Saving again replaces, and leaves nothing temporary behind.
+    ModalityDominance.from_statistics(stats).save(sae_dir)
+    assert ModalityDominance.load(sae_dir).cfg.rule == "paper"
+    assert not list(sae_dir.glob("*.partial"))
+
+
+def test_sae_folder_stays_loadable_without_the_plugin(stats, sae_dir):
+    ModalityDominance.from_statistics(stats, rule="interval").save(sae_dir)
+    code = (
+        "import sys, sae_lens\n"
+        f"sae = sae_lens.SAE.load_from_disk({str(sae_dir)!r})\n"
+        "assert 'mm_sae_plugin' not in sys.modules\n"
+        "m = sae.cfg.metadata.modality\n"
+        "print(sae.cfg.metadata.model_name, m['rule'], m['classes'], m['legend'])"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.startswith("some-clip interval I")
+    record = json.loads((sae_dir / "cfg.json").read_text())["metadata"]["modality"]
+    assert [record["legend"][c] for c in record["classes"]][3:5] == ["Dead", "Dead"]
+    assert record["scores"][4] is None
+
+
+def test_table_has_a_row_for_every_latent(stats, sae_dir):
+    dominance = ModalityDominance.from_statistics(stats)
+    dominance.save(sae_dir)
+    table = pd.read_parquet(sae_dir / "modality.parquet")
+    assert list(table["latent"]) == list(range(N_LATENTS))
+    assert list(table["class"]) == dominance.classes
+    for score in SCORES:
+        known = table[score].notna()
+        assert (table.loc[known, f"{score}_low"] <= table.loc[known, score]).all()
+        assert (table.loc[known, score] <= table.loc[known, f"{score}_high"]).all()
+    assert table["swap_p"][0] < 1e-6 and table["swap_p"][2] > 0.01
+    assert table["coactivation_lift"][2] == pytest.approx(1, abs=0.2)
+
+
+def test_wrong_folders_are_refused_and_left_alone(stats, sae_dir, tmp_path):
+    with pytest.raises(UserError, match=r"no cfg\.json"):
+        ModalityDominance.from_statistics(stats).save(tmp_path)
+    with pytest.raises(UserError, match="mm-sae mds"):
+        ModalityDominance.load(sae_dir)
+    other = ModalityStatistics(3)
+    other.update(torch.ones(20, 3), torch.ones(20, 3), torch.arange(20))
+    before = (sae_dir / "cfg.json").read_text()
+    with pytest.raises(UserError, match="another SAE"):
+        ModalityDominance.from_statistics(other).save(sae_dir)
+    assert (sae_dir / "cfg.json").read_text() == before
+    ModalityDominance.from_statistics(stats).save(sae_dir)
+    (sae_dir / "modality.safetensors").write_bytes(b"cut short")
+    with pytest.raises(UserError, match="damaged"):
+        ModalityDominance.load(sae_dir)
