@@ -252,7 +252,9 @@ class HookedCLIP(SAESplicing, HookedRootModule):
         super()._enable_hook(name, hook, dir)
 
     def _check_names(self, requested: Any) -> None:
-        for name in [requested] if isinstance(requested, str) else requested or ():
+        if requested is None or callable(requested):
+            return
+        for name in [requested] if isinstance(requested, str) else requested:
             self.check_hook(name)
 
     def _run_tower(
