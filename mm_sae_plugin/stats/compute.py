@@ -7,18 +7,16 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.stats.accumulator import ModalityStatistics
+from mm_sae_plugin.stats.interfaces import PairChunk, PairedActivations
 from mm_sae_plugin.stats.nulls import swap_mask
 
 if TYPE_CHECKING:
-    from mm_sae_plugin.activations.store import ActivationStore
     from mm_sae_plugin.saes.feature_map import FeatureMap
-
-PairChunk = tuple[Float[Tensor, "batch d_in"], Float[Tensor, "batch d_in"], Int[Tensor, "batch"]]
 
 # Codes of one chunk; about ten float64 copies of it live at a time.
 _CHUNK_ELEMENTS = 2**20
@@ -26,7 +24,7 @@ _CHUNK_ELEMENTS = 2**20
 
 def compute_modality(
     feature_map: "FeatureMap",
-    store: "ActivationStore",
+    store: PairedActivations,
     n_workers: int = 1,
     chunk: int | None = None,
     centre: Float[Tensor, "2 d_in"] | None = None,
@@ -42,7 +40,7 @@ def compute_modality(
     ----------
     feature_map : FeatureMap
         Non-negative codes: `encode([n, d_in]) -> [n, n_features]`.
-    store : ActivationStore
+    store : PairedActivations
         Paired activations.
     n_workers : int
         Chunks encoded at a time, at least 1.
@@ -95,7 +93,7 @@ def compute_modality(
     return total
 
 
-def pair_chunks(store: "ActivationStore", size: int) -> Iterator[PairChunk]:
+def pair_chunks(store: PairedActivations, size: int) -> Iterator[PairChunk]:
     """Pairs of a store, `size` at a time, with the captions of each image together."""
     image_index = torch.as_tensor(store.image_index)
     runs = torch.unique_consecutive(image_index)
@@ -122,7 +120,7 @@ def _merge_next(total: ModalityStatistics, pending: "deque[Future[ModalityStatis
     return part.n_pairs
 
 
-def _bar(store: "ActivationStore", progress: bool):
+def _bar(store: PairedActivations, progress: bool):
     from tqdm import tqdm
 
     return tqdm(total=len(store.image_index), desc="modality", unit="pair", disable=not progress)

@@ -7,8 +7,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from mm_sae_plugin.stats.interfaces import PairedActivations
+
 if TYPE_CHECKING:
-    from mm_sae_plugin.activations.store import ActivationStore
     from mm_sae_plugin.saes.feature_map import FeatureMap
 
 
@@ -29,7 +30,7 @@ class TopExamples:
 
 
 def top_examples(
-    feature_map: "FeatureMap", store: "ActivationStore", latents: list[int], n_top: int = 6
+    feature_map: "FeatureMap", store: PairedActivations, latents: list[int], n_top: int = 6
 ) -> TopExamples:
     """Find the images and the captions that drive each latent most.
 

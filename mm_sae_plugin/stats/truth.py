@@ -21,11 +21,11 @@ from mm_sae_plugin.stats.auroc import Auroc, auroc
 from mm_sae_plugin.stats.calibration import Calibration, calibrate
 from mm_sae_plugin.stats.config import SCORES, ScoreName
 from mm_sae_plugin.stats.dominance import ModalityDominance
+from mm_sae_plugin.stats.interfaces import PairedActivations
 from mm_sae_plugin.stats.intervals import score_values
 from mm_sae_plugin.stats.label_sums import LabelSums
 
 if TYPE_CHECKING:
-    from mm_sae_plugin.activations.store import ActivationStore
     from mm_sae_plugin.saes.feature_map import FeatureMap
 
 
@@ -106,7 +106,7 @@ class TruthCheck:
 
 def truth_check(
     feature_map: "FeatureMap",
-    store: "ActivationStore",
+    store: PairedActivations,
     dominance: ModalityDominance,
     factors: Mapping[str, FactorRates | tuple[float, float]],
     min_eta2: float = 0.2,
@@ -185,7 +185,7 @@ def truth_check(
 
 @torch.no_grad()
 def _label_sums(
-    feature_map: "FeatureMap", store: "ActivationStore", names: list[str], chunk: int
+    feature_map: "FeatureMap", store: PairedActivations, names: list[str], chunk: int
 ) -> tuple[LabelSums, LabelSums]:
     wanted = [f"{kind}.{name}" for kind in ("drawn", "said") for name in names]
     missing = [label for label in wanted if label not in store.labels]

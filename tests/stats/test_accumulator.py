@@ -1,5 +1,7 @@
 """Sums: against a direct computation, under any sharding, and through a file."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -32,7 +34,7 @@ def one_pass(codes_image, codes_text, image_id) -> ModalityStatistics:
 def in_shards(codes_image, codes_text, image_id, borders) -> ModalityStatistics:
     total = ModalityStatistics(codes_image.shape[1])
     edges = [0, *borders, len(image_id)]
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         rows = slice(start, end)
         total.merge(one_pass(codes_image[rows], codes_text[rows], image_id[rows]))
     return total

@@ -115,6 +115,7 @@ def test_saved_dominance_comes_back(stats, sae_dir):
     assert loaded.classes == dominance.classes
     assert loaded.centred_classes == dominance.centred_classes
     assert torch.equal(loaded.intervals, dominance.intervals)
+    assert loaded.gap_cosine is not None and dominance.gap_cosine is not None
     assert torch.equal(loaded.gap_cosine, dominance.gap_cosine)
     assert loaded.statistics.n_images == stats.n_images
     # Saving again replaces, and leaves nothing temporary behind.

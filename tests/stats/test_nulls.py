@@ -3,13 +3,13 @@
 import torch
 
 from mm_sae_plugin.stats import ModalityStatistics, swap_null
-from mm_sae_plugin.stats.config import SCORES
+from mm_sae_plugin.stats.config import SCORES, ScoreName
 from mm_sae_plugin.stats.intervals import score_values
 from mm_sae_plugin.stats.nulls import coactivation_lift, swap_mask
 from tests.stats.simulation import Design, simulate
 
 
-def swapped_scores(data, score: str, n_swaps: int) -> torch.Tensor:
+def swapped_scores(data, score: ScoreName, n_swaps: int) -> torch.Tensor:
     image, text = torch.from_numpy(data.codes_image), torch.from_numpy(data.codes_text)
     rows = []
     for seed in range(n_swaps):
