@@ -1,0 +1,253 @@
+"""The figures of the report, drawn by hand so that the page needs nothing from outside."""
+
+import math
+
+import numpy as np
+
+from mm_sae_plugin.report.palette import COLOURS
+from mm_sae_plugin.report.svg import element, figure, scale, text, title
+from mm_sae_plugin.stats.calibration import Calibration
+from mm_sae_plugin.stats.config import CLASSES
+from mm_sae_plugin.stats.dominance import ModalityDominance
+from mm_sae_plugin.stats.intervals import firing_rates
+
+_N_BINS = 40
+
+
+def score_histogram(dominance: ModalityDominance) -> str:
+    """Alive latents by score, stacked by class, with the borders between classes."""
+    width, height, left, right, top, bottom = 1040, 300, 44, 16, 30, 52
+    edges = np.linspace(0, 1, _N_BINS + 1)
+    scores, classes = dominance.scores.numpy(), np.array(dominance.classes)
+    shown = [name for name in CLASSES if name != "Dead"]
+    counts = {name: np.histogram(scores[classes == name], bins=edges)[0] for name in shown}
+    peak = max(int(sum(counts.values()).max()), 1)  # type: ignore[union-attr]
+    x = scale(0, 1, left, width - right)
+    y = scale(0, peak, height - bottom, top)
+    parts = [_y_axis(peak, y, left, width - right, "latents")]
+    below = np.zeros(_N_BINS)
+    # Text at the left, image at the right, what is undecided on top of both.
+    for name in ("TextD", "CrossD", "ImgD", "Undetermined"):
+        for i, count in enumerate(counts[name].tolist()):
+            if count == 0:
+                continue
+            low, high = edges[i], edges[i + 1]
+            parts.append(
+                element(
+                    "rect",
+                    title(f"{count} {name} with a score from {low:.3f} to {high:.3f}"),
+                    x=x(low) + 1,
+                    y=y(below[i] + count),
+                    width=x(high) - x(low) - 2,
+                    height=y(below[i]) - y(below[i] + count),
+                    fill=COLOURS[name],
+                )
+            )
+        below += counts[name]
+    for border in (dominance.low, dominance.high):
+        # A border beyond the scale (a wide paper rule) cuts nothing.
+        if not math.isnan(border) and 0 < border < 1:
+            parts.append(_vertical(x(border), top - 6, height - bottom, "border"))
+            parts.append(text(f"{border:.2f}", x(border), top - 11, text_anchor="middle"))
+    parts.append(_x_axis_score(x, height - bottom))
+    return figure(width, height, "Histogram of the modality dominance score by class", *parts)
+
+
+def firing_rate_scatter(dominance: ModalityDominance, confidence: float = 0.95) -> str:
+    """How often each latent fires on images and on captions, on logarithmic axes."""
+    width, height, left, right, top, bottom = 500, 420, 62, 14, 14, 54
+    rates = firing_rates(dominance.statistics, confidence)
+    image, caption = rates["image"][0].numpy(), rates["text"][0].numpy()
+    alive = dominance.alive.numpy()
+    positive = np.concatenate([image[alive & (image > 0)], caption[alive & (caption > 0)]])
+    floor = math.floor(math.log10(positive.min())) if len(positive) else -3
+    # A rate of zero has no logarithm: such latents stand on a shelf of their own.
+    zero = floor - 0.45
+    x = scale(zero - 0.15, 0.05, left, width - right)
+    y = scale(zero - 0.15, 0.05, height - bottom, top)
+    parts = []
+    for power in range(floor, 1):
+        label = f"{100 * 10.0**power:g}%"
+        parts += [
+            _vertical(x(power), top, height - bottom, "rule"),
+            _across(y(power), left, x(0.05)),
+        ]
+        parts.append(text(label, x(power), height - bottom + 18, text_anchor="middle"))
+        parts.append(text(label, left - 8, y(power) + 4, text_anchor="end"))
+    parts.append(text("never", x(zero), height - bottom + 18, text_anchor="middle"))
+    parts.append(text("never", left - 8, y(zero) + 4, text_anchor="end"))
+    parts.append(element("line", x1=x(floor), y1=y(floor), x2=x(0), y2=y(0), class_="border"))
+    for i in np.flatnonzero(alive).tolist():
+        name = dominance.classes[i]
+        parts.append(
+            element(
+                "circle",
+                title(
+                    f"latent {i} · {name} · {image[i]:.2%} of images, {caption[i]:.2%} of captions"
+                ),
+                cx=x(math.log10(image[i]) if image[i] > 0 else zero),
+                cy=y(math.log10(caption[i]) if caption[i] > 0 else zero),
+                r=3.6,
+                fill=COLOURS[name],
+                fill_opacity=0.8,
+                class_="mark",
+            )
+        )
+    middle = (top + height - bottom) / 2
+    parts.append(
+        text(
+            "fires on this share of images →",
+            (left + width - right) / 2,
+            height - 10,
+            text_anchor="middle",
+        )
+    )
+    parts.append(
+        text(
+            "fires on this share of captions →",
+            14,
+            middle,
+            text_anchor="middle",
+            transform=f"rotate(-90 14 {middle:g})",
+        )
+    )
+    return figure(width, height, "Firing rates on images and on captions", *parts)
+
+
+def calibration_plot(calibration: Calibration) -> str:
+    """Median score of each factor's latents against the factor's true dominance."""
+    width, height, left, right, top, bottom = 500, 420, 62, 14, 14, 54
+    x = scale(-0.03, 1.03, left, width - right)
+    y = scale(-0.03, 1.03, height - bottom, top)
+    tolerance = calibration.tolerance
+    band = [(0, -tolerance), (0, tolerance), (1, 1 + tolerance), (1, 1 - tolerance)]
+    points = " ".join(f"{x(a):.1f},{y(min(max(b, -0.03), 1.03)):.1f}" for a, b in band)
+    parts = [
+        element("polygon", points=points, class_="band"),
+        element("line", x1=x(0), y1=y(0), x2=x(1), y2=y(1), class_="border"),
+    ]
+    for tick in (0, 0.25, 0.5, 0.75, 1):
+        parts.append(_across(y(tick), left, width - right))
+        parts.append(text(f"{tick:g}", x(tick), height - bottom + 18, text_anchor="middle"))
+        parts.append(text(f"{tick:g}", left - 8, y(tick) + 4, text_anchor="end"))
+    for row, shift in _side_by_side(calibration):
+        assert row.median is not None and row.quartiles is not None
+        side = "CrossD" if row.drawn == row.said else "ImgD" if row.drawn > row.said else "TextD"
+        centre = x(row.truth) + shift
+        hint = (
+            f"{row.factor}: drawn {row.drawn:g}, said {row.said:g}, truth {row.truth:.2f}, "
+            f"median {row.median:.2f} of {row.n_latents} latents"
+        )
+        parts.append(
+            element(
+                "g",
+                title(hint),
+                element(
+                    "line",
+                    x1=centre,
+                    x2=centre,
+                    y1=y(row.quartiles[0]),
+                    y2=y(row.quartiles[1]),
+                    stroke=COLOURS[side],
+                    stroke_width=2,
+                ),
+                element(
+                    "circle",
+                    cx=centre,
+                    cy=y(row.median),
+                    r=5,
+                    fill=COLOURS[side] if row.graded else None,
+                    stroke=COLOURS[side],
+                    class_="mark" if row.graded else "hollow",
+                ),
+            )
+        )
+    middle = (top + height - bottom) / 2
+    parts.append(
+        text(
+            "true dominance of the factor",
+            (left + width - right) / 2,
+            height - 10,
+            text_anchor="middle",
+        )
+    )
+    parts.append(
+        text(
+            "median score of its latents",
+            14,
+            middle,
+            text_anchor="middle",
+            transform=f"rotate(-90 14 {middle:g})",
+        )
+    )
+    return figure(width, height, "Median score against true dominance, factor by factor", *parts)
+
+
+def whisker(value: float, low: float, high: float, colour: str) -> str:
+    """One score on the 0–1 scale, with its interval."""
+    width, height = 230, 34
+    x = scale(0, 1, 8, width - 8)
+    return figure(
+        width,
+        height,
+        f"score {value:.2f}, interval {low:.2f} to {high:.2f}",
+        element("line", x1=x(0), x2=x(1), y1=12, y2=12, class_="rule"),
+        element("line", x1=x(0.5), x2=x(0.5), y1=8, y2=16, class_="axis"),
+        element(
+            "line",
+            x1=x(low),
+            x2=x(high),
+            y1=12,
+            y2=12,
+            stroke=colour,
+            stroke_width=4,
+            stroke_opacity=0.45,
+            stroke_linecap="round",
+        ),
+        element("circle", cx=x(value), cy=12, r=5, fill=colour, class_="mark"),
+        text("text", x(0), 31),
+        text("image", x(1), 31, text_anchor="end"),
+    )
+
+
+def _side_by_side(calibration: Calibration):
+    """Factors that share a truth are set apart, so that none hides another."""
+    found = [row for row in calibration.rows if row.median is not None]
+    for truth in sorted({row.truth for row in found}):
+        group = [row for row in found if row.truth == truth]
+        for i, row in enumerate(group):
+            yield row, (i - (len(group) - 1) / 2) * 11
+
+
+def _x_axis_score(x, base: float) -> str:
+    parts = [element("line", x1=x(0), x2=x(1), y1=base, y2=base, class_="axis")]
+    for tick in (0, 0.25, 0.5, 0.75, 1):
+        parts.append(text(f"{tick:g}", x(tick), base + 18, text_anchor="middle"))
+    parts.append(text("← all text", x(0), base + 40, class_="strong"))
+    parts.append(text("modality dominance score", x(0.5), base + 40, text_anchor="middle"))
+    parts.append(text("all image →", x(1), base + 40, text_anchor="end", class_="strong"))
+    return "".join(parts)
+
+
+def _y_axis(peak: int, y, left: float, right: float, label: str) -> str:
+    step = _round_step(peak / 4)
+    parts = []
+    for tick in range(0, peak + 1, step):
+        parts.append(_across(y(tick), left, right))
+        parts.append(text(str(tick), left - 8, y(tick) + 4, text_anchor="end"))
+    parts.append(text(label, left - 36, 14))
+    return "".join(parts)
+
+
+def _round_step(rough: float) -> int:
+    """The next of 1, 2, 5, 10, 20, 50, …"""
+    power = 10 ** max(math.floor(math.log10(max(rough, 1))), 0)
+    return int(next(power * m for m in (1, 2, 5, 10) if power * m >= rough or m == 10))
+
+
+def _vertical(x: float, top: float, bottom: float, kind: str) -> str:
+    return element("line", x1=x, x2=x, y1=top, y2=bottom, class_=kind)
+
+
+def _across(y: float, left: float, right: float) -> str:
+    return element("line", x1=left, x2=right, y1=y, y2=y, class_="rule")

@@ -1,0 +1,50 @@
+"""Just enough to draw a figure: escaped SVG elements and a linear scale."""
+
+from collections.abc import Callable
+from html import escape
+
+
+def element(tag: str, *children: str, **attributes: object) -> str:
+    """One SVG element; `class_` becomes `class`, underscores become hyphens.
+
+    Attribute values are escaped; children are markup already (see `text` for plain strings).
+    """
+    written = "".join(
+        f' {name.rstrip("_").replace("_", "-")}="{escape(_number(value))}"'
+        for name, value in attributes.items()
+        if value is not None
+    )
+    return f"<{tag}{written}>{''.join(children)}</{tag}>"
+
+
+def text(content: str, x: float, y: float, **attributes: object) -> str:
+    """Text at a point, escaped."""
+    return element("text", escape(content), x=x, y=y, **attributes)
+
+
+def title(content: str) -> str:
+    """What is shown when the pointer rests on the parent element."""
+    return element("title", escape(content))
+
+
+def figure(width: float, height: float, label: str, *children: str) -> str:
+    """A drawing that scales with the page; `label` is read out to those who cannot see it."""
+    return element(
+        "svg",
+        *children,
+        viewBox=f"0 0 {width:g} {height:g}",
+        role="img",
+        aria_label=label,
+        class_="figure",
+        style=f"max-width:{width:g}px",
+    )
+
+
+def scale(low: float, high: float, start: float, end: float) -> Callable[[float], float]:
+    """Map [low, high] linearly to [start, end]."""
+    width = (high - low) or 1.0
+    return lambda value: start + (value - low) / width * (end - start)
+
+
+def _number(value: object) -> str:
+    return f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)

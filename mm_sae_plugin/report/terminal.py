@@ -1,0 +1,134 @@
+"""The same answer in a terminal: one readable table."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from mm_sae_plugin.report.evaluation import EvaluationFigures
+from mm_sae_plugin.report.palette import COLOURS
+from mm_sae_plugin.stats.config import CLASSES
+from mm_sae_plugin.stats.dominance import ModalityDominance
+from mm_sae_plugin.stats.truth import TruthCheck
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+
+def terminal_table(
+    dominance: ModalityDominance,
+    evaluation: EvaluationFigures | Mapping[str, Any] | None = None,
+    truth: TruthCheck | None = None,
+    untrained: TruthCheck | None = None,
+) -> "Group":
+    """Build what `rich.print` shows: the classes, the quality per modality, the truth.
+
+    Parameters
+    ----------
+    dominance : ModalityDominance
+        Scores, intervals and classes.
+    evaluation : EvaluationFigures or mapping, optional
+        As in `render_report`.
+    truth, untrained : TruthCheck, optional
+        As in `render_report`.
+    """
+    from rich.console import Group
+
+    parts: list[Any] = [_classes(dominance, truth)]
+    if evaluation is not None:
+        if not isinstance(evaluation, EvaluationFigures):
+            evaluation = EvaluationFigures.from_mapping(evaluation)
+        parts.append(_quality(evaluation))
+    if truth is not None:
+        parts.append(_truth(truth, untrained))
+    return Group(*parts)
+
+
+def _classes(dominance: ModalityDominance, truth: TruthCheck | None):
+    from rich.markup import escape
+    from rich.table import Table
+
+    cfg = dominance.cfg
+    table = Table(
+        title=f"Modality of {dominance.n_features} latents · {cfg.score}, {cfg.rule} rule",
+        title_justify="left",
+    )
+    table.add_column("class")
+    table.add_column("latents", justify="right")
+    table.add_column("share", justify="right")
+    table.add_column("median MDS", justify="right")
+    table.add_column("strongest latent", overflow="fold")
+    follows = {} if truth is None else truth.by_latent()
+    for name in CLASSES:
+        members = dominance.latents(name)
+        median, strongest = "–", "–"
+        if members and name != "Dead":
+            median = f"{float(dominance.scores[members].median()):.2f}"
+            best = dominance.strongest(name, 1)[0]
+            low, high = dominance.intervals[best].tolist()
+            strongest = f"#{best}  {float(dominance.scores[best]):.2f} \\[{low:.2f}, {high:.2f}]"
+            if best in follows:
+                entry = follows[best]
+                strongest += f"  {escape(f'{entry.factor} = {entry.value}')}"
+        table.add_row(
+            f"[{COLOURS[name]}]●[/] {name}",
+            str(len(members)),
+            f"{len(members) / max(dominance.n_features, 1):.0%}",
+            median,
+            strongest,
+        )
+    return table
+
+
+def _quality(figures: EvaluationFigures):
+    from rich.table import Table
+
+    table = Table(title="Reconstruction", title_justify="left")
+    table.add_column("")
+    for side in ("images", "captions"):
+        table.add_column(side, justify="right")
+    for label, values, form in (
+        ("explained variance", figures.explained_variance, ".3f"),
+        ("L0", figures.l0, ".1f"),
+        ("never fire", figures.n_dead, "d"),
+    ):
+        if "image" in values and "text" in values:
+            table.add_row(label, f"{values['image']:{form}}", f"{values['text']:{form}}")
+    if "both" in figures.n_dead:
+        table.add_row("dead on both", str(figures.n_dead["both"]), "")
+    return table
+
+
+def _truth(truth: TruthCheck, untrained: TruthCheck | None):
+    from rich.table import Table
+
+    calibration = truth.calibration
+    share = "–" if calibration.share_within is None else f"{calibration.share_within:.0%}"
+    rank = "–" if calibration.spearman is None else f"{calibration.spearman:.2f}"
+    table = Table(
+        title="Against the known truth (AUROC, 95% interval)",
+        title_justify="left",
+        caption=f"Calibration of {truth.calibration_score}: {share} of {calibration.n_graded} "
+        f"graded factors within {calibration.tolerance:g}, rank correlation {rank}",
+        caption_justify="left",
+    )
+    table.add_column("contrast")
+    table.add_column("this SAE", justify="right")
+    table.add_column("latents", justify="right")
+    if untrained is not None:
+        table.add_column("untrained", justify="right")
+    for name, result in truth.contrasts.items():
+        row = [
+            name.replace("_", " "),
+            _auroc(result.value, result.low, result.high),
+            f"{result.n_positive} : {result.n_negative}",
+        ]
+        if untrained is not None:
+            null = untrained.contrasts[name]
+            row.append(_auroc(null.value, null.low, null.high))
+        table.add_row(*row)
+    return table
+
+
+def _auroc(value: float | None, low: float | None, high: float | None) -> str:
+    if value is None or low is None or high is None:
+        return "–"
+    return f"{value:.3f} \\[{low:.2f}, {high:.2f}]"
