@@ -4,10 +4,9 @@ import math
 
 import numpy as np
 
-from mm_sae_plugin.report.palette import COLOURS
+from mm_sae_plugin.report.palette import COLOURS, DISPLAY_ORDER
 from mm_sae_plugin.report.svg import element, figure, scale, text, title
 from mm_sae_plugin.stats.calibration import Calibration
-from mm_sae_plugin.stats.config import CLASSES
 from mm_sae_plugin.stats.dominance import ModalityDominance
 from mm_sae_plugin.stats.intervals import firing_rates
 
@@ -19,15 +18,14 @@ def score_histogram(dominance: ModalityDominance) -> str:
     width, height, left, right, top, bottom = 1040, 300, 44, 16, 30, 52
     edges = np.linspace(0, 1, _N_BINS + 1)
     scores, classes = dominance.scores.numpy(), np.array(dominance.classes)
-    shown = [name for name in CLASSES if name != "Dead"]
+    shown = [name for name in DISPLAY_ORDER if name != "Dead"]
     counts = {name: np.histogram(scores[classes == name], bins=edges)[0] for name in shown}
     peak = max(int(sum(counts.values()).max()), 1)  # type: ignore[union-attr]
     x = scale(0, 1, left, width - right)
     y = scale(0, peak, height - bottom, top)
     parts = [_y_axis(peak, y, left, width - right, "latents")]
     below = np.zeros(_N_BINS)
-    # Text at the left, image at the right, what is undecided on top of both.
-    for name in ("TextD", "CrossD", "ImgD", "Undetermined"):
+    for name in shown:
         for i, count in enumerate(counts[name].tolist()):
             if count == 0:
                 continue
@@ -62,7 +60,7 @@ def firing_rate_scatter(dominance: ModalityDominance, confidence: float = 0.95) 
     positive = np.concatenate([image[alive & (image > 0)], caption[alive & (caption > 0)]])
     floor = math.floor(math.log10(positive.min())) if len(positive) else -3
     # A rate of zero has no logarithm: such latents stand on a shelf of their own.
-    zero = floor - 0.45
+    zero = floor - 0.6
     x = scale(zero - 0.15, 0.05, left, width - right)
     y = scale(zero - 0.15, 0.05, height - bottom, top)
     parts = []
@@ -191,7 +189,7 @@ def whisker(value: float, low: float, high: float, colour: str) -> str:
         width,
         height,
         f"score {value:.2f}, interval {low:.2f} to {high:.2f}",
-        element("line", x1=x(0), x2=x(1), y1=12, y2=12, class_="rule"),
+        element("line", x1=x(0), x2=x(1), y1=12, y2=12, class_="axis"),
         element("line", x1=x(0.5), x2=x(0.5), y1=8, y2=16, class_="axis"),
         element(
             "line",

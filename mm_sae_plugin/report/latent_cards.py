@@ -2,9 +2,12 @@
 
 from html import escape
 
+from torch import Tensor
+
 from mm_sae_plugin.report.figures import whisker
 from mm_sae_plugin.report.palette import COLOURS
 from mm_sae_plugin.report.thumbnails import Thumbnails
+from mm_sae_plugin.report.words import SharedWords
 from mm_sae_plugin.stats.dominance import ModalityDominance
 from mm_sae_plugin.stats.examples import TopExamples
 from mm_sae_plugin.stats.interfaces import PairedActivations
@@ -38,6 +41,7 @@ class LatentCards:
         self._store = store
         self._truth = {} if truth is None else truth.by_latent()
         self._thumbnails = Thumbnails(store)
+        self._words = SharedWords(store.captions if store is not None else [])
         rates = firing_rates(dominance.statistics, dominance.cfg.confidence)
         self._rates = {side: rate.tolist() for side, (rate, _) in rates.items()}
         self._place = (
@@ -68,14 +72,11 @@ class LatentCards:
     def _images(self, latent: int) -> str:
         assert self._examples is not None
         i = self._place[latent]
-        values = self._examples.image_values[i].tolist()
-        rows = self._examples.image_rows[i].tolist()
-        shown = [(row, value) for row, value in zip(rows, values, strict=True) if value > 0]
+        shown = _active(self._examples.image_rows[i], self._examples.image_values[i])
         if not shown:
             return f"<div>{_SIDE_IMAGES}<p class='silent'>No image activates it.</p></div>"
-        colour = COLOURS[self._dominance.classes[latent]]
         figures = "".join(
-            f"<figure>{self._thumbnails.html(row)}{_strength(value, shown[0][1], colour)}</figure>"
+            f"<figure>{self._thumbnails.html(row)}{self._strength(latent, value)}</figure>"
             for row, value in shown
         )
         return f'<div>{_SIDE_IMAGES}<div class="thumbs">{figures}</div></div>'
@@ -83,18 +84,30 @@ class LatentCards:
     def _captions(self, latent: int) -> str:
         assert self._examples is not None
         i = self._place[latent]
-        values = self._examples.text_values[i].tolist()
-        rows = self._examples.text_rows[i].tolist()
-        shown = [(row, value) for row, value in zip(rows, values, strict=True) if value > 0]
+        shown = _active(self._examples.text_rows[i], self._examples.text_values[i])
         if not shown or self._store is None:
             return f"<div>{_SIDE_CAPTIONS}<p class='silent'>No caption activates it.</p></div>"
-        colour = COLOURS[self._dominance.classes[latent]]
+        captions = [self._store.captions[row] for row, _ in shown]
+        shared = self._words.shared(captions)
         items = "".join(
-            f"<li><span>{escape(self._store.captions[int(row)])}</span>"
-            f"{_strength(value, shown[0][1], colour)}</li>"
-            for row, value in shown
+            f"<li><span>{self._words.html(caption, shared)}</span>"
+            f"{self._strength(latent, value)}</li>"
+            for caption, (_, value) in zip(captions, shown, strict=True)
         )
         return f'<div>{_SIDE_CAPTIONS}<ul class="captions">{items}</ul></div>'
+
+    def _strength(self, latent: int, value: float) -> str:
+        """A bar relative to the strongest activation on either side, so that sides compare."""
+        assert self._examples is not None
+        i = self._place[latent]
+        largest = max(
+            float(self._examples.image_values[i].max()), float(self._examples.text_values[i].max())
+        )
+        colour = COLOURS[self._dominance.classes[latent]]
+        return (
+            f'<div class="strength" title="activation {value:.3f}"><i '
+            f'style="width:{100 * value / largest:.0f}%;background:{colour}"></i></div>'
+        )
 
 
 _SIDE_IMAGES = '<p class="side">strongest images</p>'
@@ -112,9 +125,7 @@ def _follows(truth: LatentTruth | None) -> str:
     )
 
 
-def _strength(value: float, largest: float, colour: str) -> str:
-    share = 100 * value / largest if largest > 0 else 0
-    return (
-        f'<div class="strength" title="activation {value:.3f}" '
-        f'style="width:{share:.0f}%;background:{colour}"></div>'
-    )
+def _active(rows: Tensor, values: Tensor) -> list[tuple[int, float]]:
+    """The examples that do activate, best first."""
+    pairs = zip(rows.tolist(), values.tolist(), strict=True)
+    return [(int(row), float(value)) for row, value in pairs if value > 0]

@@ -22,7 +22,7 @@ from mm_sae_plugin.stats.examples import TopExamples
 from mm_sae_plugin.stats.interfaces import PairedActivations
 from mm_sae_plugin.stats.truth import TruthCheck
 
-SHOWN_CLASSES = ("ImgD", "CrossD", "TextD", "Undetermined")
+SHOWN_CLASSES = ("ImgD", "TextD", "CrossD", "Undetermined")
 
 
 def latents_to_show(dominance: ModalityDominance, n_per_class: int = 8) -> dict[str, list[int]]:
@@ -94,7 +94,7 @@ def render_report(
         classes_section(dominance),
         scores_section(dominance),
         reconstruction_section(dominance, evaluation),
-        "" if truth is None else truth_section(truth, untrained),
+        "" if truth is None else truth_section(dominance, truth, untrained),
         latents_section(dominance, cards, latents_to_show(dominance, n_per_class)),
         method_section(dominance),
     ]
@@ -125,7 +125,7 @@ def _header(title: str, dominance: ModalityDominance, facts: Mapping[str, object
     )
     return (
         f'<h1>{escape(title)}</h1><p class="lead">A model that sees images and reads text was '
-        "taken apart into <em>latents</em>, directions that each stand for something. This page says "
-        "for every latent whether it speaks about images, about captions, or about both.</p>"
+        "taken apart into <em>latents</em>, directions that each stand for something. This page "
+        "says for every latent whether it speaks about images, about captions, or about both.</p>"
         f'<ul class="facts">{items}</ul>'
     )

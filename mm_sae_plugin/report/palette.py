@@ -16,6 +16,9 @@ MEANINGS = {
     "Dead": "hardly ever fires, so it has no class",
 }
 
+DISPLAY_ORDER = ("TextD", "CrossD", "ImgD", "Undetermined", "Dead")
+"""As on the score's axis, text at the left, then the two that are no answer."""
+
 STYLE = """
 :root{--ink:#1d2530;--soft:#5c6775;--faint:#8a94a1;--line:#e4e8ed;--page:#f6f7f9;--card:#fff;
 --band:#eef1f5;--accent:#8560b8}
@@ -35,6 +38,7 @@ p{margin:6px 0 14px;max-width:76ch}
 .facts li{background:var(--card);border:1px solid var(--line);border-radius:8px;
 padding:4px 11px;font-size:13.5px;overflow-wrap:anywhere}
 .facts b{font-weight:500;color:var(--soft);margin-right:6px}
+.nowrap{white-space:nowrap}
 .card{background:var(--card);border:1px solid var(--line);border-radius:14px;padding:20px 22px;
 margin:14px 0}
 .grid{display:grid;gap:14px;grid-template-columns:repeat(auto-fit,minmax(320px,1fr))}
@@ -64,21 +68,23 @@ th:first-child,td:first-child{text-align:left;padding-left:0}
 .scroll{overflow-x:auto}
 .latent{background:var(--card);border:1px solid var(--line);border-left:4px solid;
 border-radius:12px;padding:14px 18px;margin:10px 0;display:grid;gap:6px 24px;
-grid-template-columns:230px minmax(0,1.15fr) minmax(0,1fr)}
+grid-template-columns:230px 324px minmax(0,1fr)}
 .latent h4{margin:0;font-size:15px}
 .latent .follows{font-size:13.5px;margin:2px 0 0}
-.latent .numbers{font-size:13px;color:var(--soft);margin:2px 0 0;line-height:1.45}
+.latent .numbers{font-size:13px;color:var(--soft);margin:6px 0 0;line-height:1.45}
 .side{font-size:12px;color:var(--faint);margin:0 0 5px}
-.thumbs{display:flex;flex-wrap:wrap;gap:6px}
-.thumbs figure{margin:0;width:72px}
-.thumbs img{width:72px;height:72px;object-fit:cover;border-radius:7px;display:block;
+.thumbs{display:grid;grid-template-columns:repeat(3,104px);gap:6px}
+.thumbs figure{margin:0;width:104px}
+.thumbs img{width:104px;height:104px;object-fit:cover;border-radius:7px;display:block;
 background:var(--band)}
 .thumbs .gone{display:flex;align-items:center;justify-content:center;text-align:center;
-width:72px;height:72px;border-radius:7px;background:var(--band);color:var(--faint);
+width:104px;height:104px;border-radius:7px;background:var(--band);color:var(--faint);
 font-size:10.5px;overflow:hidden;overflow-wrap:anywhere;padding:4px}
-.strength{height:3px;border-radius:2px;margin-top:3px}
+.strength{height:4px;border-radius:2px;margin-top:4px;background:var(--band)}
+.strength i{display:block;height:4px;border-radius:2px}
 .captions{margin:0;padding:0;list-style:none;font-size:13.5px;line-height:1.4}
-.captions li{margin:0 0 5px}
+.captions li{margin:0 0 8px}
+mark{background:#ffe9a8;color:#1d2530;border-radius:3px;padding:0 2px}
 .captions span{overflow-wrap:anywhere}
 .silent{color:var(--faint);font-size:13.5px;font-style:italic;margin:0}
 details{margin:10px 0}summary{cursor:pointer;font-weight:500}

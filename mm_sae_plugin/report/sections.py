@@ -1,14 +1,14 @@
 """The sections of the report, each from its data to its markup."""
 
+import math
 from collections import Counter
 from html import escape
 
 from mm_sae_plugin.report.evaluation import EvaluationFigures
 from mm_sae_plugin.report.figures import calibration_plot, firing_rate_scatter, score_histogram
 from mm_sae_plugin.report.latent_cards import LatentCards
-from mm_sae_plugin.report.palette import COLOURS, MEANINGS
+from mm_sae_plugin.report.palette import COLOURS, DISPLAY_ORDER, MEANINGS
 from mm_sae_plugin.stats.auroc import Auroc
-from mm_sae_plugin.stats.config import CLASSES
 from mm_sae_plugin.stats.dominance import ModalityDominance
 from mm_sae_plugin.stats.nulls import swap_null
 from mm_sae_plugin.stats.truth import TruthCheck
@@ -21,6 +21,12 @@ SCORE_MEANINGS = {
     "frequency": "how often it fires on images, divided by how often it fires on either side",
     "energy": "the mean squared activation on images, divided by the sum of that on images and on "
     "captions",
+}
+
+_TRUE_CLASSES = {
+    "TextD": "more often said",
+    "CrossD": "drawn and said alike",
+    "ImgD": "more often drawn",
 }
 
 _CONTRASTS = {
@@ -36,13 +42,13 @@ def classes_section(dominance: ModalityDominance) -> str:
     bar = "".join(
         f'<span title="{counts[name]} {name}" style="flex:{counts[name]};'
         f'background:{COLOURS[name]}"></span>'
-        for name in CLASSES
+        for name in DISPLAY_ORDER
         if counts[name]
     )
     legend = "".join(
         f'<li><i class="dot" style="background:{COLOURS[name]}"></i><b>{counts[name]}</b>'
         f'<span><strong>{name}</strong> <span class="soft">{MEANINGS[name]}</span></span></li>'
-        for name in CLASSES
+        for name in DISPLAY_ORDER
     )
     return (
         "<h2>The latents by modality</h2>"
@@ -94,8 +100,10 @@ def reconstruction_section(dominance: ModalityDominance, figures: EvaluationFigu
     )
 
 
-def truth_section(truth: TruthCheck, untrained: TruthCheck | None) -> str:
-    """Ranking and calibration against known factors."""
+def truth_section(
+    dominance: ModalityDominance, truth: TruthCheck, untrained: TruthCheck | None
+) -> str:
+    """Ranking, labels and calibration against known factors."""
     following = sum(entry.follows for entry in truth.latents)
     head = "<th>untrained SAE</th>" if untrained else ""
     rows = "".join(
@@ -117,7 +125,8 @@ def truth_section(truth: TruthCheck, untrained: TruthCheck | None) -> str:
         '</h3><p class="soft small">Probability that of two latents, one of each group, the '
         "score ranks the right one higher: 1 is always, 0.5 is chance. In brackets the 95% "
         "interval and the number of latents on each side.</p>"
-        f"<table><tr><th></th><th>this SAE</th>{head}</tr>{rows}</table></div>"
+        f"<table><tr><th></th><th>this SAE</th>{head}</tr>{rows}</table>"
+        f"{_label_table(dominance, truth)}</div>"
         '<div class="card"><h3>Is the score the right number?</h3><p class="soft small">'
         f"Each dot is a factor: median <code>{truth.calibration_score}</code> of its latents, with "
         "quartiles. Filled dots are the graded factors (drawn always and said now and then, or the "
@@ -135,8 +144,9 @@ def latents_section(
     parts = [
         "<h2>The strongest latents of each class</h2>"
         "<p>Ordered by the cautious end of the interval, so that a latent seen on few images does "
-        "not come first by luck. The bar under an image or caption is the activation relative to "
-        f"the strongest; brackets are {confidence} intervals.</p>"
+        "not come first by luck. The bar under an image or caption is its activation, relative to "
+        "the latent's strongest on either side; <mark>marked</mark> words are those that its "
+        f"captions share. Brackets are {confidence} intervals.</p>"
     ]
     for name, chosen in latents.items():
         parts.append(
@@ -153,11 +163,13 @@ def method_section(dominance: ModalityDominance) -> str:
     """How the labels came about, with every number that they depend on."""
     cfg, stats = dominance.cfg, dominance.statistics
     if cfg.rule == "paper":
+        found = (
+            "" if math.isnan(dominance.high) else f" ({dominance.low:.3f}, {dominance.high:.3f})"
+        )
         rule = (
             f"A latent is image-dominant above mean + {cfg.tau:g} standard deviation(s) of the "
-            f"alive latents' scores ({dominance.high:.3f}), text-dominant below mean − {cfg.tau:g} "
-            f"({dominance.low:.3f}), cross-modal between. This rule is relative: it finds extremes "
-            "whatever the data."
+            f"alive latents' scores, text-dominant below mean − {cfg.tau:g}, cross-modal between"
+            f"{found}. This rule is relative: it finds extremes whatever the data."
         )
     else:
         rule = (
@@ -215,6 +227,33 @@ def _null_text(dominance: ModalityDominance) -> str:
     )
 
 
+def _label_table(dominance: ModalityDominance, truth: TruthCheck) -> str:
+    """Given class against true class, over the latents that follow a factor."""
+    given = [name for name in DISPLAY_ORDER if name != "Dead"]
+    counts = Counter(
+        (entry.modality, dominance.classes[entry.latent])
+        for entry in truth.latents
+        if entry.follows
+    )
+    head = "".join(f"<th>{name}</th>" for name in given)
+    rows = "".join(
+        f"<tr><td>{label}</td>"
+        + "".join(f"<td>{_count(counts[true, name], name == true)}</td>" for name in given)
+        + "</tr>"
+        for true, label in _TRUE_CLASSES.items()
+    )
+    return (
+        '<h3 style="margin-top:26px">And the classes?</h3><p class="soft small">Rows: what the '
+        "factor truly is. Columns: the class that its latents were given.</p>"
+        f"<table><tr><th></th>{head}</tr>{rows}</table>"
+    )
+
+
+def _count(count: int, right: bool) -> str:
+    shown = str(count) if count else "·"
+    return f"<b>{shown}</b>" if right else shown
+
+
 def _calibration_table(truth: TruthCheck) -> str:
     rows = "".join(
         f"<tr><td>{escape(row.factor)}</td><td>{row.drawn:g}</td><td>{row.said:g}</td>"
@@ -241,8 +280,8 @@ def _auroc(result: Auroc) -> str:
         sides = f"{result.n_positive}, {result.n_negative}"
         return f'– <span class="soft small">({sides})</span>'
     return (
-        f"<b>{result.value:.3f}</b> <span class='soft small'>[{result.low:.2f}, {result.high:.2f}]"
-        f" ({result.n_positive}, {result.n_negative})</span>"
+        f"<b>{result.value:.3f}</b><br><span class='soft small nowrap'>[{result.low:.2f}, "
+        f"{result.high:.2f}] ({result.n_positive}, {result.n_negative})</span>"
     )
 
 

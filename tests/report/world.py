@@ -79,9 +79,7 @@ def make_case(n: int = 600, rule: str = "interval", score: str = "ratio_of_means
     dominance = ModalityDominance.from_statistics(stats, score=score, rule=rule)  # type: ignore[arg-type]
     dominance = dominance.with_gap(modality_gap_cosine(feature_map, stats))
     centred = compute_modality(feature_map, store, centre=stats.mean_acts)
-    dominance = dominance.with_centred(
-        ModalityDominance.from_config(centred, dominance.cfg)
-    )
+    dominance = dominance.with_centred(ModalityDominance.from_config(centred, dominance.cfg))
     truth = truth_check(feature_map, store, dominance, FACTORS)
     shown = [i for latents in latents_to_show(dominance).values() for i in latents]
     return Case(store, dominance, truth, top_examples(feature_map, store, shown))

@@ -1,0 +1,56 @@
+"""Which words the strongest captions of a latent have in common."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from html import escape
+from math import comb
+
+_WORD = re.compile(r"[\w#@'’-]+|[?!]")
+
+
+class SharedWords:
+    """Marks words that the shown captions share and that captions at large do not.
+
+    Parameters
+    ----------
+    captions : sequence of str
+        All captions, to know how common a word is anyway.
+    """
+
+    def __init__(self, captions: Sequence[str]) -> None:
+        self._n = max(len(captions), 1)
+        self._common = Counter(word for caption in captions for word in _words(caption))
+
+    def shared(self, shown: Sequence[str]) -> set[str]:
+        """Words in most of the shown captions, and there at least twice as often as anywhere.
+
+        One caption shares nothing with itself: two or more are needed.
+        """
+        if len(shown) < 2:
+            return set()
+        counts = Counter(word for caption in shown for word in _words(caption))
+        return {
+            word
+            for word, count in counts.items()
+            if count / len(shown) >= 0.6 and count / len(shown) >= 2 * self._common[word] / self._n
+        }
+
+    def html(self, caption: str, shared: set[str]) -> str:
+        """The caption, escaped, with the shared words in `<mark>`."""
+        parts, end = [], 0
+        for match in _WORD.finditer(caption):
+            parts.append(escape(caption[end : match.start()]))
+            word = escape(match.group())
+            parts.append(f"<mark>{word}</mark>" if match.group().lower() in shared else word)
+            end = match.end()
+        return "".join(parts) + escape(caption[end:])
+
+
+def _at_least(count: int, n: int, p: float) -> float:
+    """Probability of `count` or more successes among `n`."""
+    return sum(comb(n, k) * p**k * (1 - p) ** (n - k) for k in range(count, n + 1))
+
+
+def _words(caption: str) -> set[str]:
+    return {word.lower() for word in _WORD.findall(caption)}

@@ -1,0 +1,106 @@
+"""Figures: what is drawn is what was measured."""
+
+import re
+from xml.etree import ElementTree
+
+import pytest
+import torch
+
+from mm_sae_plugin.report import terminal_table
+from mm_sae_plugin.report.figures import (
+    calibration_plot,
+    firing_rate_scatter,
+    score_histogram,
+    whisker,
+)
+from mm_sae_plugin.report.palette import COLOURS
+from mm_sae_plugin.report.thumbnails import data_uri
+from mm_sae_plugin.report.words import SharedWords
+from mm_sae_plugin.stats import ModalityDominance, ModalityStatistics
+from tests.report.world import Case, make_case
+
+
+@pytest.fixture(scope="module")
+def case() -> Case:
+    return make_case(400)
+
+
+def test_histogram_counts_every_alive_latent_once(case):
+    drawing = score_histogram(case.dominance)
+    ElementTree.fromstring(drawing)
+    for name in ("ImgD", "CrossD", "TextD", "Undetermined"):
+        bars = re.findall(rf"<title>(\d+) {name} with", drawing)
+        assert sum(map(int, bars)) == case.dominance.class_counts[name], name
+        assert drawing.count(COLOURS[name]) == len(bars)
+
+
+def test_extreme_scores_fall_inside_the_histogram():
+    stats = ModalityStatistics(2)
+    codes = torch.tensor([[1.0, 0.0]]).expand(30, 2)
+    stats.update(codes, codes.flip(1), torch.arange(30))
+    drawing = score_histogram(ModalityDominance.from_statistics(stats, rule="interval"))
+    assert "1 ImgD with a score from 0.975 to 1.000" in drawing
+    assert "1 TextD with a score from 0.000 to 0.025" in drawing
+
+
+def test_every_alive_latent_has_its_dot(case):
+    drawing = firing_rate_scatter(case.dominance)
+    root = ElementTree.fromstring(drawing)
+    n_alive = int(case.dominance.alive.sum())
+    circles = root.findall(".//circle")
+    assert len(circles) == n_alive
+    assert all(0 <= float(c.attrib["cx"]) <= 500 for c in circles)
+    assert all(0 <= float(c.attrib["cy"]) <= 420 for c in circles)
+
+
+def test_every_followed_factor_has_its_dot(case):
+    root = ElementTree.fromstring(calibration_plot(case.truth.calibration))
+    rows = [row for row in case.truth.calibration.rows if row.median is not None]
+    assert len(root.findall(".//circle")) == len(rows) > 10
+
+
+def test_whisker_places_the_score():
+    root = ElementTree.fromstring(whisker(0.25, 0.2, 0.35, "#123456"))
+    circle = root.find(".//circle")
+    assert circle is not None
+    assert float(circle.attrib["cx"]) == pytest.approx(8 + 0.25 * 214)
+
+
+def test_thumbnails_are_small_png_and_keep_their_shape():
+    import base64
+    import io
+
+    from PIL import Image
+
+    uri = data_uri(Image.new("CMYK", (800, 400)))
+    small = Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1])))
+    assert small.format == "PNG" and small.size == (144, 72) and small.mode == "RGB"
+
+
+def test_shared_words_are_more_than_accident():
+    captions = [f"a photo of thing{i} on a table" for i in range(90)]
+    captions += [f"a photo of a cat{'' if i else '!'} number{i}" for i in range(10)]
+    words = SharedWords(captions)
+    assert words.shared(captions[90:96]) == {"cat"}
+    assert words.shared(captions[:6]) == set()
+    assert words.html("A <Cat> sat", {"cat"}) == "A &lt;<mark>Cat</mark>&gt; sat"
+
+
+def test_terminal_table_says_the_same(case):
+    from rich.console import Console
+
+    console = Console(width=120, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    evaluation = {
+        "explained_variance": {"image": 0.912, "text": 0.934},
+        "l0": {"image": 14.2, "text": 13.1},
+        "n_dead": 4,
+    }
+    console.print(terminal_table(case.dominance, evaluation, case.truth, case.truth))
+    shown = console.export_text()
+    for name, count in case.dominance.class_counts.items():
+        assert re.search(rf"{name}\s*│\s*{count}\s*│", shown), name
+    assert "0.912" in shown and "0.934" in shown
+    best = case.dominance.strongest("ImgD", 1)[0]
+    low, high = case.dominance.intervals[best].tolist()
+    assert f"[{low:.2f}, {high:.2f}]" in shown
+    assert "ImgD vs TextD" in shown and "graded factors" in shown
