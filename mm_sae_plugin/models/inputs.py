@@ -1,7 +1,8 @@
-"""Tokenizers and image transforms of transformers models, in the shape open_clip's have."""
+"""Tokenizers and image transforms of transformers models, in the shape of open_clip's own."""
 
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -44,18 +45,47 @@ class TransformersPreprocess:
         return torch.as_tensor(pixels[0])
 
 
-@dataclass(frozen=True)
-class Unavailable:
-    """Stands for a tokenizer or transform that could not be loaded, until somebody calls it."""
+@dataclass
+class Deferred:
+    """A tokenizer or image transform that is loaded when it is first called.
+
+    Many lie on the hub: a model of which only images are embedded must not wait for a network
+    that is not there. It holds a module-level function and plain arguments, so that worker
+    processes can be given it.
+    """
 
     what: str
-    """What is missing, such as ``"the tokenizer of ViT-B-16-SigLIP"``."""
-    reason: str
-    """Why it could not be loaded."""
+    """What it is, for an error message: ``"tokenizer of ViT-B-16-SigLIP"``."""
+    load: Callable[..., Callable[..., Any]]
+    """Loads it."""
+    arguments: tuple[Any, ...]
+    """Arguments of ``load``."""
+    loaded: Callable[..., Any] | None = field(default=None, repr=False)
+    """The thing itself, once loaded."""
 
-    def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Say what is missing."""
-        raise UserError(
-            f"{self.what[0].upper()}{self.what[1:]} could not be loaded: give ready tensors, or "
-            f"make it reachable ({self.reason})."
-        )
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the thing itself.
+
+        Raises
+        ------
+        UserError
+            If it cannot be loaded.
+        """
+        if self.loaded is None:
+            self.loaded = self._load()
+        return self.loaded(*args, **kwargs)
+
+    def _load(self) -> Callable[..., Any]:
+        try:
+            return self.load(*self.arguments)
+        except Exception as error:
+            raise UserError(
+                f"The {self.what} could not be loaded: make it reachable, or give ready tensors "
+                f"({first_line(error)})."
+            ) from error
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message, or its type when it has none."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

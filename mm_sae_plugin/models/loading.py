@@ -11,7 +11,12 @@ import torch
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.models.hook_names import nearest_names
 from mm_sae_plugin.models.hooked_clip import HookedCLIP
-from mm_sae_plugin.models.inputs import TransformersPreprocess, TransformersTokenizer, Unavailable
+from mm_sae_plugin.models.inputs import (
+    Deferred,
+    TransformersPreprocess,
+    TransformersTokenizer,
+    first_line,
+)
 from mm_sae_plugin.models.weights import weights_digest
 
 EMBEDDED_MODELS = ("factorworld", "factorworld-declip")
@@ -89,7 +94,7 @@ def load_open_clip(
         )
     model = HookedCLIP.wrap(
         clip,
-        tokenizer=_open_clip_tokenizer(name),
+        tokenizer=Deferred(f"tokenizer of {name}", _open_clip_tokenizer, (name,)),
         preprocess=_open_clip_preprocess(clip),
         name=name,
         weights_id=weights_id,
@@ -111,7 +116,7 @@ def load_transformers(
     except Exception as error:
         raise UserError(
             f"transformers found no model {id_or_folder!r}: give a hub id that can be reached or "
-            f"a folder with a config.json ({_first_line(error)})"
+            f"a folder with a config.json ({first_line(error)})"
         ) from error
     if config.model_type not in classes:
         raise UserError(
@@ -122,7 +127,7 @@ def load_transformers(
         clip = classes[config.model_type].from_pretrained(id_or_folder)
     except Exception as error:
         raise UserError(
-            f"The weights of {id_or_folder!r} could not be loaded: {_first_line(error)}"
+            f"The weights of {id_or_folder!r} could not be loaded: {first_line(error)}"
         ) from error
 
     if os.path.isdir(id_or_folder):
@@ -133,8 +138,14 @@ def load_transformers(
     context_length = config.text_config.max_position_embeddings
     model = HookedCLIP.wrap(
         clip,
-        tokenizer=_transformers_tokenizer(id_or_folder, context_length),
-        preprocess=_transformers_preprocess(id_or_folder),
+        tokenizer=Deferred(
+            f"tokenizer of {id_or_folder}",
+            _transformers_tokenizer,
+            (id_or_folder, context_length),
+        ),
+        preprocess=Deferred(
+            f"image processor of {id_or_folder}", _transformers_preprocess, (id_or_folder,)
+        ),
         name=f"{_HF_PREFIX}{id_or_folder}",
         weights_id=weights_id,
     )
@@ -182,16 +193,6 @@ def _refuse(what: str, nearest: str, listing: str) -> NoReturn:
     raise UserError(f"{what}: {remedy}")
 
 
-def _open_clip_tokenizer(name: str) -> Any:
-    import open_clip
-
-    # Some tokenizers lie on the hub; a model of images alone must still load without them.
-    try:
-        return open_clip.get_tokenizer(name)
-    except Exception as error:
-        return Unavailable(f"the tokenizer of {name}", _first_line(error))
-
-
 def _open_clip_preprocess(clip: Any) -> Any:
     from open_clip.model import get_model_preprocess_cfg
     from open_clip.transform import PreprocessCfg, image_transform_v2
@@ -199,26 +200,19 @@ def _open_clip_preprocess(clip: Any) -> Any:
     return image_transform_v2(PreprocessCfg(**get_model_preprocess_cfg(clip)), is_train=False)
 
 
+def _open_clip_tokenizer(name: str) -> Any:
+    import open_clip
+
+    return open_clip.get_tokenizer(name)
+
+
 def _transformers_tokenizer(id_or_folder: str, context_length: int) -> Any:
     from transformers import AutoTokenizer
 
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(id_or_folder)
-    except Exception as error:
-        return Unavailable(f"the tokenizer of {id_or_folder}", _first_line(error))
-    return TransformersTokenizer(tokenizer, context_length)
+    return TransformersTokenizer(AutoTokenizer.from_pretrained(id_or_folder), context_length)
 
 
 def _transformers_preprocess(id_or_folder: str) -> Any:
     from transformers import AutoImageProcessor
 
-    try:
-        processor = AutoImageProcessor.from_pretrained(id_or_folder)
-    except Exception as error:
-        return Unavailable(f"the image processor of {id_or_folder}", _first_line(error))
-    return TransformersPreprocess(processor)
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    return TransformersPreprocess(AutoImageProcessor.from_pretrained(id_or_folder))

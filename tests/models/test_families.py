@@ -1,5 +1,7 @@
 """What every family of models must keep, each on a tiny model with random weights."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -222,7 +224,8 @@ def test_stopping_early_saves_the_later_blocks(tiny: Tiny, model: HookedCLIP) ->
     pixels, tokens = tiny.inputs(N)
     with torch.no_grad():
         _, full = model.run_with_cache(images=pixels, texts=tokens)
-        for tower, inputs in (("vision", {"images": pixels}), ("text", {"texts": tokens})):
+        given: dict[str, dict[str, Any]] = {"vision": {"images": pixels}, "text": {"texts": tokens}}
+        for tower, inputs in given.items():
             n_layers = getattr(model.cfg, f"n_layers_{tower}")
             for layer in range(n_layers + 1 if n_layers else 0):
                 out, cache = model.run_with_cache(**inputs, stop_at_layer=layer)

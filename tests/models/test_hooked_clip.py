@@ -140,7 +140,7 @@ def test_a_plain_torch_hook_on_a_hook_point_works(vit: Tiny, vit_model: HookedCL
     pixels, _ = vit.inputs()
     plain = vit_model(images=pixels)[0]
     point = vit_model.hook_dict["vision.blocks.0.hook_mlp_out"]
-    handle = point.register_forward_hook(lambda module, args, output: output * 3)
+    handle = point.register_forward_hook(lambda *call: call[-1] * 3)
     assert not torch.equal(vit_model(images=pixels)[0], plain)
     handle.remove()
     assert torch.equal(vit_model(images=pixels)[0], plain)

@@ -97,7 +97,7 @@ def test_a_shared_sae_serves_both_towers(vit: Tiny, vit_model: HookedCLIP) -> No
 
     # The weights are shared, not copied.
     with vit_model.saes(sae):
-        sae.b_dec += 1
+        sae.b_dec.add_(1)
         assert torch.equal(outputs(vit_model, vit)[1], sae(plain[1]))
     assert same(outputs(vit_model, vit), plain)
 

@@ -57,7 +57,7 @@ def _open_clip(
     from open_clip.model import CLIP, CustomTextCLIP
 
     torch.manual_seed(0)
-    cls = CustomTextCLIP if custom else CLIP
+    cls: Any = CustomTextCLIP if custom else CLIP
     clip = cls(d_joint, {**VISION, **(vision or {})}, {**TEXT, **(text or {})}).eval()
     return Tiny(clip, partial(_own_forward, clip), size)
 
@@ -87,7 +87,8 @@ def _coca() -> Tiny:
     )
     text = dict(TEXT, embed_cls=True, output_tokens=True)
     decoder = dict(context_length=CTX, vocab_size=VOCAB, width=24, heads=2, layers=1)
-    clip = CoCa(16, decoder, text, vision).eval()
+    build_coca: Any = CoCa
+    clip = build_coca(16, decoder, text, vision).eval()
     return Tiny(clip, lambda x, t: (clip.encode_image(x), clip.encode_text(t)))
 
 
