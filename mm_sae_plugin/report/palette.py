@@ -66,6 +66,7 @@ th:first-child,td:first-child{text-align:left;padding-left:0}
 .figure .mark{stroke:var(--card);stroke-width:1}
 .figure .hollow{fill:var(--card);stroke-width:2}
 .scroll{overflow-x:auto}
+.scroll .figure{min-width:620px}
 .latent{background:var(--card);border:1px solid var(--line);border-left:4px solid;
 border-radius:12px;padding:14px 18px;margin:10px 0;display:grid;gap:6px 24px;
 grid-template-columns:230px 324px minmax(0,1fr)}

@@ -23,17 +23,17 @@ class SharedWords:
         self._common = Counter(word for caption in captions for word in _words(caption))
 
     def shared(self, shown: Sequence[str]) -> set[str]:
-        """Words in most of the shown captions, and there at least twice as often as anywhere.
+        """Words in most of the shown captions, more often than captions at random would have.
 
-        One caption shares nothing with itself: two or more are needed.
+        A handful of captions shares words by accident, so the binomial odds must be below 1 in
+        1,000; two captions can hardly reach that.
         """
-        if len(shown) < 2:
-            return set()
         counts = Counter(word for caption in shown for word in _words(caption))
         return {
             word
             for word, count in counts.items()
-            if count / len(shown) >= 0.6 and count / len(shown) >= 2 * self._common[word] / self._n
+            if count >= 0.6 * len(shown)
+            and _at_least(count, len(shown), self._common[word] / self._n) < 1e-3
         }
 
     def html(self, caption: str, shared: set[str]) -> str:

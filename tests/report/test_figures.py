@@ -83,6 +83,9 @@ def test_shared_words_are_more_than_accident():
     words = SharedWords(captions)
     assert words.shared(captions[90:96]) == {"cat"}
     assert words.shared(captions[:6]) == set()
+    # A word of every fourth caption in four of six: odds of 1 in 27, so it stays unmarked.
+    often = SharedWords(["left calm", "left lovely", "right proud", "middle weird"] * 10)
+    assert often.shared(["middle calm"] * 4 + ["middle proud"] * 2) == {"middle"}
     assert words.html("A <Cat> sat", {"cat"}) == "A &lt;<mark>Cat</mark>&gt; sat"
 
 
