@@ -26,14 +26,14 @@ class SharedWords:
         """Words in most of the shown captions, more often than captions at random would have.
 
         A handful of captions shares words by accident, so the binomial odds must be below 1 in
-        1,000; two captions can hardly reach that.
+        200; two captions can hardly reach that.
         """
         counts = Counter(word for caption in shown for word in _words(caption))
         return {
             word
             for word, count in counts.items()
             if count >= 0.6 * len(shown)
-            and _at_least(count, len(shown), self._common[word] / self._n) < 1e-3
+            and _at_least(count, len(shown), self._common[word] / self._n) < 5e-3
         }
 
     def html(self, caption: str, shared: set[str]) -> str:
