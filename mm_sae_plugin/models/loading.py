@@ -209,7 +209,11 @@ def _open_clip_tokenizer(name: str) -> Any:
 def _transformers_tokenizer(id_or_folder: str, context_length: int) -> Any:
     from transformers import AutoTokenizer
 
-    return TransformersTokenizer(AutoTokenizer.from_pretrained(id_or_folder), context_length)
+    tokenizer = AutoTokenizer.from_pretrained(id_or_folder)
+    # Where there are no tokenizer files, transformers makes one that knows no word at all.
+    if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
+        raise FileNotFoundError(f"there is no vocabulary in {id_or_folder}")
+    return TransformersTokenizer(tokenizer, context_length)
 
 
 def _transformers_preprocess(id_or_folder: str) -> Any:
