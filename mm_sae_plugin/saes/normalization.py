@@ -1,0 +1,226 @@
+"""Per-modality normalisation: measured once, saved with the SAE, used at every evaluation.
+
+At other sites than ``hook_normalized`` the towers have different norms and means, and a shared
+dictionary would spend itself on the difference. A scale and a mean for each modality remove it.
+"""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from sae_lens import SAE
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from mm_sae_plugin.errors import UserError
+
+Modality = Literal["image", "text"]
+MODALITIES: tuple[Modality, Modality] = ("image", "text")
+NORMALIZATION_FILENAME = "normalization.safetensors"
+METHODS = ("none", "per_modality_scale", "per_modality_center", "per_modality_center_scale")
+
+
+@dataclass(frozen=True)
+class ModalityNormalization:
+    """``(x - mean) * scale`` with a mean vector and one scale for each modality."""
+
+    method: str
+    """One of ``METHODS``."""
+    mean: Float[Tensor, "2 d_in"]
+    """What is subtracted: image row first, then text; in the activations' units."""
+    scale: Float[Tensor, "2"]
+    """What is multiplied with afterwards: makes the mean norm sqrt(d_in), SAELens' convention."""
+
+    @classmethod
+    def identity(cls, d_in: int) -> "ModalityNormalization":
+        """Return the normalisation that changes nothing."""
+        return cls("none", torch.zeros(2, d_in), torch.ones(2))
+
+    @classmethod
+    def measure(
+        cls,
+        method: str,
+        acts_image: Float[Tensor, "n_images d_in"] | None,
+        acts_text: Float[Tensor, "n_pairs d_in"] | None,
+    ) -> "ModalityNormalization":
+        """Measure a normalisation on activations; a missing side is left as it is.
+
+        Parameters
+        ----------
+        method : str
+            ``"none"``, ``"per_modality_scale"`` (mean norm becomes sqrt(d_in)),
+            ``"per_modality_center"`` (mean becomes 0) or ``"per_modality_center_scale"`` (both).
+        acts_image, acts_text : Float[Tensor, "n d_in"], optional
+            Activations of each side.
+
+        Raises
+        ------
+        UserError
+            If the method is unknown.
+        """
+        if method not in METHODS:
+            raise UserError(
+                f"Unknown normalisation {method!r}: choose one of {', '.join(METHODS)}."
+            )
+        sides = [acts_image, acts_text]
+        d_in = next(acts.shape[1] for acts in sides if acts is not None)
+        mean, scale = torch.zeros(2, d_in), torch.ones(2)
+        for row, acts in enumerate(sides):
+            if acts is None:
+                continue
+            if "center" in method:
+                mean[row] = _mean(acts)
+            if "scale" in method:
+                scale[row] = d_in**0.5 / _mean_norm(acts, mean[row])
+        return cls(method, mean, scale)
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether it changes nothing."""
+        return self.method == "none"
+
+    def apply(
+        self, acts: Float[Tensor, "n d_in"], modality: Modality | None
+    ) -> Float[Tensor, "n d_in"]:
+        """Normalise activations of one modality; dtype and device are kept."""
+        if self.is_identity:
+            return acts
+        mean, scale = self._of(modality, acts)
+        return (acts - mean) * scale
+
+    def undo(
+        self, acts: Float[Tensor, "n d_in"], modality: Modality | None
+    ) -> Float[Tensor, "n d_in"]:
+        """Bring reconstructions back to the units of the activations."""
+        if self.is_identity:
+            return acts
+        mean, scale = self._of(modality, acts)
+        return acts / scale + mean
+
+    def view(self, store: Any) -> Any:
+        """Return the store with its rows normalised, or the store itself when that is the same."""
+        return store if self.is_identity else NormalizedActivations(store, self)
+
+    def save(self, folder: str | Path) -> None:
+        """Write ``normalization.safetensors``, unless there is nothing to write."""
+        path = Path(folder) / NORMALIZATION_FILENAME
+        if self.is_identity:
+            path.unlink(missing_ok=True)
+            return
+        tensors = {"mean": self.mean.contiguous(), "scale": self.scale.contiguous()}
+        save_file(tensors, path, metadata={"method": self.method, "rows": "image,text"})
+
+    @classmethod
+    def load(cls, folder: str | Path, method: str, d_in: int) -> "ModalityNormalization":
+        """Read what :meth:`save` wrote.
+
+        Raises
+        ------
+        UserError
+            If the SAE was trained with a normalisation and its file is gone.
+        """
+        if method == "none":
+            return cls.identity(d_in)
+        path = Path(folder) / NORMALIZATION_FILENAME
+        if not path.is_file():
+            raise UserError(
+                f"{path} is missing, and without it the SAE's {method!r} normalisation is unknown: "
+                "copy it from the folder the SAE was trained into."
+            )
+        tensors = load_file(path)
+        return cls(method, tensors["mean"], tensors["scale"])
+
+    def _of(self, modality: Modality | None, like: Tensor) -> tuple[Tensor, Tensor]:
+        if modality not in MODALITIES:
+            raise UserError(
+                f"This SAE was trained with {self.method!r} normalisation, so image and text "
+                'activations are normalised differently: say modality="image" or "text".'
+            )
+        row = MODALITIES.index(modality)
+        return self.mean[row].to(like), self.scale[row].to(like)
+
+
+class NormalizedActivations:
+    """A store seen through a normalisation; all else is the store's own."""
+
+    def __init__(self, store: Any, normalization: ModalityNormalization) -> None:
+        self._store = store
+        self._normalization = normalization
+
+    def __getattr__(self, name: str) -> Any:
+        # Unpickling asks for names before there is a store to ask.
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._store, name)
+
+    def image_rows(self) -> Float[Tensor, "n_images d_in"]:
+        """One normalised row per distinct image."""
+        return self._normalization.apply(self._store.image_rows(), "image")
+
+    def text_rows(self) -> Float[Tensor, "n_pairs d_in"]:
+        """One normalised row per caption."""
+        return self._normalization.apply(self._store.text_rows(), "text")
+
+    def iter_pairs(self, chunk: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Normalised pairs in manifest order, ``chunk`` at a time."""
+        for acts_image, acts_text, rows in self._store.iter_pairs(chunk):
+            yield (
+                self._normalization.apply(acts_image, "image"),
+                self._normalization.apply(acts_text, "text"),
+                rows,
+            )
+
+
+@torch.no_grad()
+def fold_normalization(
+    sae: SAE[Any], normalization: ModalityNormalization, modality: Modality
+) -> SAE[Any]:
+    """Return a copy of an SAE that takes one modality's activations as they are.
+
+    The normalisation is affine, so it goes into the weights exactly: the copy has the same codes
+    and needs no outside state, and splices into its tower's hook like any other SAE.
+
+    Parameters
+    ----------
+    sae : SAE
+        An inference SAE trained behind ``normalization``; it is not changed.
+    normalization : ModalityNormalization
+        What was saved with it.
+    modality : "image" or "text"
+        Whose activations the copy will take.
+
+    Returns
+    -------
+    SAE
+        The copy, whose metadata names only that modality's hook.
+    """
+    folded = copy.deepcopy(sae)
+    metadata = folded.cfg.metadata
+    if not normalization.is_identity:
+        mean, scale = normalization._of(modality, sae.W_dec)
+        eye = torch.eye(sae.cfg.d_in, dtype=torch.float64)
+        factor = float(scale)
+        folded.fold_activation_whitening(mean.double(), eye * factor, eye / factor)
+    metadata.normalization = "none"
+    metadata.folded_modality = modality
+    metadata.hook_name = metadata[f"hook_name_{modality}"] or metadata.hook_name
+    other = "text" if modality == "image" else "image"
+    metadata[f"hook_name_{other}"] = None
+    return folded
+
+
+def _mean(acts: Float[Tensor, "n d_in"]) -> Float[Tensor, "d_in"]:
+    return acts.mean(dim=0, dtype=torch.float64).float().cpu()
+
+
+def _mean_norm(acts: Float[Tensor, "n d_in"], mean: Float[Tensor, "d_in"]) -> float:
+    total = 0.0
+    for part in acts.split(65_536):
+        norms = (part.float() - mean.to(part.device)).norm(dim=1)
+        total += float(norms.sum(dtype=torch.float64))
+    # Constant activations have no scale; leave them as they are.
+    return total / len(acts) or acts.shape[1] ** 0.5

@@ -1,0 +1,108 @@
+"""Everything that decides a training, in one frozen dataclass; imports nothing heavy."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mm_sae_plugin.errors import UserError
+
+DEFAULT_STEPS = 3000
+
+
+@dataclass(frozen=True)
+class MultimodalSAERunnerConfig:
+    """Configuration of :class:`~mm_sae_plugin.training.MultimodalSAETrainingRunner`.
+
+    Names are those of SAELens' ``LanguageModelSAERunnerConfig`` and ``SAETrainerConfig`` where
+    the thing is the same.
+    """
+
+    acts: Path | None = None
+    """Folder of the activation store; left out when activations are given in memory."""
+    out: Path | None = None
+    """Folder to write the SAE into; without it nothing is written."""
+    architecture: str = "topk"
+    """topk, batchtopk, matryoshka_batchtopk, jumprelu, standard, gated, abstopk, matching_pursuit,
+    or another name in SAELens' registry of training classes."""
+    d_sae: int = 256
+    """Number of latents."""
+    k: int = 16
+    """Active latents per row, exact or on average; standard and gated SAEs use the coefficient."""
+    sparsity_coefficient: float | None = None
+    """L1 coefficient (standard, gated) or L0 coefficient (jumprelu) for activations of norm
+    sqrt(d_in), rescaled to the activations at hand; None takes the default."""
+    training_steps: int | None = None
+    """Optimiser steps. None: 3,000, or as many as it takes to see every pair twice."""
+    training_pairs: int | None = None
+    """Pairs to show in all, repetitions counted (rows, for one tower); instead of steps."""
+    train_batch_size_samples: int = 1024
+    """Rows of a batch; for pairs, half of them images and half their captions."""
+    lr: float = 2e-3
+    """Learning rate of Adam after the warm-up."""
+    lr_end: float | None = None
+    """Learning rate before the final decay for cosine schedules; None: a tenth of lr."""
+    lr_scheduler_name: str = "constant"
+    """constant, cosineannealing or cosineannealingwarmrestarts."""
+    lr_warm_up_steps: int | None = None
+    """Steps of linear warm-up; None: a twentieth of the training."""
+    lr_decay_steps: int | None = None
+    """Steps of linear decay to zero at the end; None: a third of the training."""
+    adam_beta1: float = 0.9
+    """Decay of Adam's first moment."""
+    adam_beta2: float = 0.999
+    """Decay of Adam's second moment."""
+    dead_feature_window: int | None = None
+    """Steps without firing after which the auxiliary loss revives a latent; None: a fiftieth of
+    the training, from 10 to 1,000."""
+    normalize: str = "none"
+    """none, per_modality_scale, per_modality_center or per_modality_center_scale; measured once,
+    saved beside the SAE and reused whenever it is loaded."""
+    seed: int = 0
+    """Seed of the weights and of the order of the pairs."""
+    device: str = "cpu"
+    """Where the SAE is trained."""
+    dtype: str = "float32"
+    """Floating-point type of the SAE's weights."""
+    autocast: bool = False
+    """Run the SAE in bfloat16 autocast."""
+    n_checkpoints: int = 0
+    """Checkpoints to keep, evenly spread; an interrupted training saves one whatever it says."""
+    checkpoint_path: Path | None = None
+    """Folder of the checkpoints; None: a folder `checkpoints` in `out`."""
+    resume: bool = False
+    """Continue from the newest checkpoint, with the same weights as if never interrupted."""
+    overwrite: bool = False
+    """Replace an SAE that `out` already holds."""
+    logger: Any = None
+    """A sae_lens LoggingConfig; None logs nowhere."""
+    sae: Any = None
+    """A ready sae_lens training config; replaces architecture, d_sae, k and the coefficient."""
+
+    def __post_init__(self) -> None:
+        if self.training_steps is not None and self.training_pairs is not None:
+            raise UserError("Give training_steps or training_pairs, not both.")
+        for name in ("d_sae", "k", "train_batch_size_samples", "training_steps", "training_pairs"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"{name} must be at least 1; got {value}.")
+        if not self.lr > 0:
+            raise UserError(f"lr must be above 0; got {self.lr}.")
+        if self.n_checkpoints < 0:
+            raise UserError(f"n_checkpoints must be 0 or more; got {self.n_checkpoints}.")
+        if self.n_checkpoints and self.checkpoints is None:
+            raise UserError("Checkpoints need a place: give out or checkpoint_path.")
+
+    @property
+    def checkpoints(self) -> Path | None:
+        """Folder of the checkpoints, if there is one."""
+        if self.checkpoint_path is not None:
+            return Path(self.checkpoint_path)
+        return None if self.out is None else Path(self.out) / "checkpoints"
+
+    def n_steps(self, n_items: int, items_per_batch: int) -> int:
+        """Optimiser steps for a data set of ``n_items`` pairs (or rows, for one tower)."""
+        if self.training_steps is not None:
+            return self.training_steps
+        if self.training_pairs is not None:
+            return -(-self.training_pairs // items_per_batch)
+        return max(DEFAULT_STEPS, -(-2 * n_items // items_per_batch))

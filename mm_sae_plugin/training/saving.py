@@ -1,0 +1,88 @@
+"""Writing the SAE folder, so that it is there whole or not at all."""
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sae_lens import SAE
+from sae_lens.constants import (
+    RUNNER_CFG_FILENAME,
+    SAE_CFG_FILENAME,
+    SAE_WEIGHTS_FILENAME,
+    SPARSITY_FILENAME,
+)
+from sae_lens.training.sae_trainer import SAETrainer
+from safetensors.torch import save_file
+
+from mm_sae_plugin.files import write_json_atomically
+from mm_sae_plugin.saes.normalization import NORMALIZATION_FILENAME, ModalityNormalization
+from mm_sae_plugin.training.checkpoints import full_disk_is_told
+from mm_sae_plugin.training.evaluation import PerModalityEvaluation
+
+EVALUATION_FILENAME = "evaluation.json"
+# What is derived from an SAE and would be wrong beside another one.
+_DERIVED = (EVALUATION_FILENAME, "modality.safetensors", "modality.parquet", NORMALIZATION_FILENAME)
+
+
+def finished_sae(folder: str | Path) -> bool:
+    """Whether a folder holds a saved SAE; its config is always written last."""
+    return (Path(folder) / SAE_CFG_FILENAME).is_file()
+
+
+def save_sae(
+    trainer: SAETrainer[Any, Any],
+    normalization: ModalityNormalization,
+    out: Path | None,
+    identity: Mapping[str, Any],
+) -> SAE[Any]:
+    """Save the inference SAE and return it as it is read back.
+
+    Parameters
+    ----------
+    trainer : SAETrainer
+        After ``fit``.
+    normalization : ModalityNormalization
+        Saved beside it unless it is the identity.
+    out : Path, optional
+        The SAE folder; without it the SAE only passes through a temporary one.
+    identity : mapping
+        The run's configuration, for ``runner_cfg.json``.
+    """
+    device = trainer.cfg.device
+    if out is None:
+        with tempfile.TemporaryDirectory() as temporary:
+            trainer.sae.save_inference_model(temporary)
+            return SAE.load_from_disk(temporary, device)
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    # A sibling on the same disk, so that each file moves into place in one instant.
+    with (
+        full_disk_is_told(folder),
+        tempfile.TemporaryDirectory(dir=folder, prefix=".partial-") as temporary,
+    ):
+        partial = Path(temporary)
+        trainer.sae.save_inference_model(partial)
+        save_file({"sparsity": trainer.log_feature_sparsity}, partial / SPARSITY_FILENAME)
+        normalization.save(partial)
+        write_json_atomically(partial / RUNNER_CFG_FILENAME, dict(identity))
+        # The config goes first and comes last: in between the folder holds no SAE.
+        (folder / SAE_CFG_FILENAME).unlink(missing_ok=True)
+        for name in _DERIVED:
+            (folder / name).unlink(missing_ok=True)
+        for name in (
+            SAE_WEIGHTS_FILENAME,
+            SPARSITY_FILENAME,
+            RUNNER_CFG_FILENAME,
+            NORMALIZATION_FILENAME,
+            SAE_CFG_FILENAME,
+        ):
+            if (partial / name).exists():
+                (partial / name).replace(folder / name)
+    return SAE.load_from_disk(folder, device)
+
+
+def save_evaluation(out: Path | None, evaluation: PerModalityEvaluation) -> None:
+    """Write ``evaluation.json`` into the SAE folder, if there is one."""
+    if out is not None:
+        write_json_atomically(Path(out) / EVALUATION_FILENAME, evaluation.to_dict())
