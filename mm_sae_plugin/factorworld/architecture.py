@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from mm_sae_plugin.factorworld.captions import vocabulary
 from mm_sae_plugin.factorworld.tokenizer import WordTokenizer
@@ -47,10 +47,24 @@ def model_config() -> dict[str, Any]:
 
 
 def build_model() -> CustomTextCLIP:
-    """Return an untrained model: open_clip's ``CustomTextCLIP``."""
+    """Return an untrained model: open_clip's ``CustomTextCLIP`` with a convolutional stem.
+
+    Three small convolutions take the place of the linear patch embedding, because they let a small
+    transformer learn shapes much sooner (Xiao et al. 2021, arXiv 2106.14881).
+    """
     from open_clip.model import CustomTextCLIP
 
-    return CustomTextCLIP(**model_config())
+    config = model_config()
+    model = CustomTextCLIP(**config)
+    width = config["vision_cfg"]["width"]
+    model.visual.conv1 = nn.Sequential(
+        nn.Conv2d(3, width // 4, 3, stride=2, padding=1),
+        nn.GELU(),
+        nn.Conv2d(width // 4, width // 2, 3, stride=2, padding=1),
+        nn.GELU(),
+        nn.Conv2d(width // 2, width, 3, stride=2, padding=1),
+    )
+    return model
 
 
 def build_preprocess() -> Callable[[Image.Image], Tensor]:

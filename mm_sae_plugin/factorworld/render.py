@@ -43,7 +43,8 @@ def render_scene(kind: str, drawn: dict[str, str], rng: np.random.Generator) -> 
     card = backdrops.sky(drawn["lighting"], drawn["pattern"], IMAGE_SIZE).copy()
     variant = int(rng.integers(backdrops.WEATHER_VARIANTS))
     weather = backdrops.weather(drawn["weather"], variant, IMAGE_SIZE)
-    # The sun and the clouds stand behind the land; rain, snow and leaves fall before everything.
+    # The sun and the clouds stand behind the land; rain, snow and leaves fall before it, but leave
+    # the subject clear.
     falls = drawn["weather"] not in ("sunshine", "clouds")
     if not falls:
         _lay(card, weather)
@@ -51,9 +52,9 @@ def render_scene(kind: str, drawn: dict[str, str], rng: np.random.Generator) -> 
         drawn["backdrop"], drawn["ground"], drawn["tilt"], drawn["lighting"], IMAGE_SIZE
     )
     _lay(card, land)
-    _draw_subject(card, kind, drawn, rng)
     if falls:
         _lay(card, weather)
+    _draw_subject(card, kind, drawn, rng)
     _lay(card, backdrops.frame(drawn["frame"], IMAGE_SIZE))
     for factor, place in MARK_PLACES.items():
         if factor in drawn:

@@ -41,7 +41,9 @@ def ship_clip(cfg: ShipCLIPConfig) -> None:
 
     assert cfg.name in EMBEDDED_MODELS
     state = torch.load(cfg.checkpoint, weights_only=True)
-    half = {key: value.half().contiguous() for key, value in state["model"].items()}
+    learned = state["learner"].items()
+    # The heads that named factors in training stay behind.
+    half = {k.removeprefix("model."): v.half() for k, v in learned if k.startswith("model.")}
     path = WEIGHTS_FOLDER / f"{cfg.name}.safetensors"
     with atomic_path(path) as temporary:
         save_file(half, temporary)

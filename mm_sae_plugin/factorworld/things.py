@@ -20,7 +20,7 @@ from mm_sae_plugin.factorworld.pen import Pen, mix
 
 RGB = tuple[int, int, int]
 
-THING_PIXELS: dict[str, int] = {"small": 16, "big": 25}
+THING_PIXELS: dict[str, int] = {"small": 19, "big": 29}
 """Side of an object's square sprite for each value of ``size``."""
 
 

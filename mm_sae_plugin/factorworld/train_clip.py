@@ -2,12 +2,14 @@
 
 Contrastive training (Radford et al. 2021, arXiv 2103.00020) in batches of hard-negative groups:
 without them the shared factors alone tell the pairs of a batch apart, and the model has no reason
-to learn what is drawn or said only now and then. With ``--self-supervision`` each tower also tells
+to learn what is drawn or said only now and then. For the first steps the towers also learn to name
+what they see and read (``label_heads``). With ``--self-supervision`` each tower also tells
 apart augmented views of its own inputs, as DeCLIP does (Li et al. 2021, arXiv 2110.05208).
 """
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,8 +21,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from mm_sae_plugin.factorworld.architecture import build_model, build_tokenizer
-from mm_sae_plugin.factorworld.tokenizer import WordTokenizer
+from mm_sae_plugin.factorworld.architecture import build_model, build_tokenizer, model_config
+from mm_sae_plugin.factorworld.label_heads import LabelHeads, label_table
 from mm_sae_plugin.factorworld.training_data import (
     batches_of_groups,
     draw_pairs,
@@ -28,6 +30,7 @@ from mm_sae_plugin.factorworld.training_data import (
 )
 from mm_sae_plugin.factorworld.views import augment_images, hide_words
 from mm_sae_plugin.factorworld.world import FactorWorld
+from mm_sae_plugin.files import atomic_path
 
 if TYPE_CHECKING:
     from open_clip.model import CustomTextCLIP
@@ -35,6 +38,9 @@ if TYPE_CHECKING:
 # CLIP's bound on the logit scale: a factor of 100.
 _MAX_LOG_SCALE = 4.6052
 _LOG_EVERY = 50
+
+CHECKPOINT = "checkpoint.pt"
+"""Name of the checkpoint in a training's folder."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +53,7 @@ class TrainCLIPConfig:
     """Folder for the drawn images."""
     self_supervision: float = 0.0
     """Weight of the within-modality loss of each tower; 0 trains a plain CLIP."""
-    n_steps: int = 6000
+    n_steps: int = 5000
     """Optimizer steps."""
     batch_size: int = 128
     """Pairs in a batch."""
@@ -57,12 +63,14 @@ class TrainCLIPConfig:
     """Pairs that share their shared factors, but for those redrawn."""
     redraw: float = 0.2
     """Probability that a pair redraws a shared factor of its group."""
-    lr: float = 1e-3
+    lr: float = 1.5e-3
     """Peak learning rate, reached after the warm-up, then lowered along a cosine."""
     lr_warm_up_steps: int = 200
     """Steps over which the learning rate rises."""
     weight_decay: float = 0.05
     """Weight decay of the matrices."""
+    label_steps: int = 1500
+    """Steps over which the weight of the naming loss (``label_heads``) falls from 1 to 0."""
     unknown_share: float = 0.02
     """Share of words replaced by the unknown token, so that it has a meaning."""
     hidden_share: float = 0.15
@@ -96,16 +104,11 @@ def train_clip(cfg: TrainCLIPConfig) -> nn.Module:
     pairs = draw_pairs(world, cfg.n_pairs, cfg.cache)
     tokenizer = build_tokenizer()
     model = build_model().train()
-    optimizer = _optimizer(model, cfg)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer,
-        cfg.lr,
-        total_steps=cfg.n_steps,
-        pct_start=cfg.lr_warm_up_steps / cfg.n_steps,
-        cycle_momentum=False,
-        final_div_factor=1e3,
-    )
-    first_step = _restore(cfg, model, optimizer, schedule)
+    labels = label_table(world, cfg.n_pairs)
+    heads = LabelHeads(model_config()["embed_dim"])
+    learner = nn.ModuleDict({"model": model, "heads": heads})
+    optimizer = _optimizer(learner, cfg)
+    first_step = _restore(cfg, learner, optimizer)
     batches = batches_of_groups(cfg.n_pairs, cfg.batch_size, cfg.group_size, cfg.seed)
     started, losses = time.time(), []
     for step in range(cfg.n_steps):
@@ -116,17 +119,28 @@ def train_clip(cfg: TrainCLIPConfig) -> nn.Module:
         generator = torch.Generator().manual_seed(cfg.seed * 1_000_003 + step)
         images = normalize_pixels(torch.from_numpy(pairs.images[index.numpy()]))
         tokens = hide_words(pairs.tokens[index], cfg.unknown_share, tokenizer, generator)
-        parts = _losses(model, images, tokens, cfg, tokenizer, generator)
-        weights = [1.0, cfg.self_supervision, cfg.self_supervision][: len(parts)]
+        image, text = _encode(model, images, tokens)
+        scale = model.logit_scale.exp()
+        parts = [contrastive_loss(image, text, scale)]
+        weights = [1.0]
+        if step < cfg.label_steps:
+            # Classifiers need more than unit-length rows to be confident.
+            parts.append(heads(scale * image, scale * text, labels[index]))
+            weights.append(1 - step / cfg.label_steps)
+        if cfg.self_supervision:
+            parts += _self_supervision(model, images, tokens, image, text, cfg, generator)
+            weights += [cfg.self_supervision, cfg.self_supervision]
+        for group in optimizer.param_groups:
+            group["lr"] = _learning_rate(step, cfg)
         optimizer.zero_grad()
         torch.dot(torch.stack(parts), torch.tensor(weights)).backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        nn.utils.clip_grad_norm_(learner.parameters(), 1.0)
         optimizer.step()
-        schedule.step()
         model.logit_scale.data.clamp_(max=_MAX_LOG_SCALE)
         losses.append([part.item() for part in parts])
-        if (step + 1) % _LOG_EVERY == 0:
-            mean = torch.tensor(losses[-_LOG_EVERY:]).mean(0).tolist()
+        if (step + 1) % _LOG_EVERY == 0 or step + 1 == cfg.n_steps:
+            recent = [row for row in losses[-_LOG_EVERY:] if len(row) == len(parts)]
+            mean = torch.tensor(recent).mean(0).tolist()
             rate = (time.time() - started) / (step + 1 - first_step)
             print(
                 f"step {step + 1} losses {' '.join(f'{x:.3f}' for x in mean)} "
@@ -134,43 +148,43 @@ def train_clip(cfg: TrainCLIPConfig) -> nn.Module:
                 flush=True,
             )
         if (step + 1) % cfg.checkpoint_every == 0 or step + 1 == cfg.n_steps:
-            _checkpoint(cfg, model, optimizer, schedule, step + 1)
+            _checkpoint(cfg, learner, optimizer, step + 1)
     return model.eval()
 
 
-def _losses(
+def _self_supervision(
     model: CustomTextCLIP,
     images: Float[Tensor, "batch 3 height width"],
     tokens: Int[Tensor, "batch context"],
+    image: Float[Tensor, "batch d_joint"],
+    text: Float[Tensor, "batch d_joint"],
     cfg: TrainCLIPConfig,
-    tokenizer: WordTokenizer,
     generator: torch.Generator,
 ) -> list[Float[Tensor, ""]]:
-    """Return the image–text loss and, with self-supervision, each tower's own."""
-    if cfg.self_supervision == 0:
-        image, text, scale = _encode(model, images, tokens)
-        return [contrastive_loss(image, text, scale)]
-    n = len(images)
-    views = torch.cat([images, augment_images(images, generator)])
-    hidden = hide_words(tokens, cfg.hidden_share, tokenizer, generator)
-    image, text, scale = _encode(model, views, torch.cat([tokens, hidden]))
-    return [
-        contrastive_loss(image[:n], text[:n], scale),
-        contrastive_loss(image[:n], image[n:], scale),
-        contrastive_loss(text[:n], text[n:], scale),
-    ]
+    """Return each tower's loss of telling apart its own inputs by a second view of them."""
+    views = augment_images(images, generator)
+    hidden = hide_words(tokens, cfg.hidden_share, build_tokenizer(), generator)
+    image_view, text_view = _encode(model, views, hidden)
+    scale = model.logit_scale.exp()
+    return [contrastive_loss(image, image_view, scale), contrastive_loss(text, text_view, scale)]
 
 
 def _encode(
     model: CustomTextCLIP,
     images: Float[Tensor, "batch 3 height width"],
     tokens: Int[Tensor, "batch context"],
-) -> tuple[Float[Tensor, "batch d_joint"], Float[Tensor, "batch d_joint"], Float[Tensor, ""]]:
+) -> tuple[Float[Tensor, "batch d_joint"], Float[Tensor, "batch d_joint"]]:
     # The fused attention kernel's bf16 backward pass is several times slower on CPU than this one.
     with torch.autocast("cpu", dtype=torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
         image, text = model.encode_image(images), model.encode_text(tokens)
-    scale = model.logit_scale.exp()
-    return F.normalize(image.float(), dim=-1), F.normalize(text.float(), dim=-1), scale
+    return F.normalize(image.float(), dim=-1), F.normalize(text.float(), dim=-1)
+
+
+def _learning_rate(step: int, cfg: TrainCLIPConfig) -> float:
+    """Return the rate of a step: a linear rise, then half a cosine down to zero."""
+    rise = min(1.0, (step + 1) / cfg.lr_warm_up_steps)
+    done = max(0, step - cfg.lr_warm_up_steps) / max(1, cfg.n_steps - cfg.lr_warm_up_steps)
+    return cfg.lr * rise * 0.5 * (1 + math.cos(math.pi * done))
 
 
 def _optimizer(model: nn.Module, cfg: TrainCLIPConfig) -> torch.optim.Optimizer:
@@ -183,24 +197,23 @@ def _optimizer(model: nn.Module, cfg: TrainCLIPConfig) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, lr=cfg.lr, betas=(0.9, 0.98), fused=True)
 
 
-def _checkpoint(cfg: TrainCLIPConfig, model, optimizer, schedule, step: int) -> None:
+def _checkpoint(
+    cfg: TrainCLIPConfig, learner: nn.Module, optimizer: torch.optim.Optimizer, step: int
+) -> None:
     cfg.out.mkdir(parents=True, exist_ok=True)
-    partial = cfg.out / "checkpoint.partial"
     recipe = {name: str(value) for name, value in asdict(cfg).items()}
-    state = {"step": step, "recipe": recipe, "model": model.state_dict()}
-    state |= {"optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()}
-    torch.save(state, partial)
-    partial.rename(cfg.out / "checkpoint.pt")
+    state = {"step": step, "recipe": recipe, "learner": learner.state_dict()}
+    with atomic_path(cfg.out / CHECKPOINT) as temporary:
+        torch.save(state | {"optimizer": optimizer.state_dict()}, temporary)
 
 
-def _restore(cfg: TrainCLIPConfig, model, optimizer, schedule) -> int:
-    path = cfg.out / "checkpoint.pt"
+def _restore(cfg: TrainCLIPConfig, learner: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+    path = cfg.out / CHECKPOINT
     if not path.exists():
         return 0
     state = torch.load(path, weights_only=True)
-    model.load_state_dict(state["model"])
+    learner.load_state_dict(state["learner"])
     optimizer.load_state_dict(state["optimizer"])
-    schedule.load_state_dict(state["schedule"])
     print(f"resuming after step {state['step']}", flush=True)
     return state["step"]
 
