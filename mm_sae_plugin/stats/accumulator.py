@@ -18,9 +18,10 @@ from mm_sae_plugin.stats.config import SCORES, ScoreName
 from mm_sae_plugin.stats.moments import (
     CHANNELS,
     N_SECOND,
-    channel_sums,
+    cluster_sums,
     score_sides,
     second_moments,
+    sum_by_latent,
 )
 
 _ROW = {name: row for row, name in enumerate(CHANNELS)}
@@ -100,23 +101,19 @@ class ModalityStatistics:
             return
         part = ModalityStatistics(self.n_features)
         runs = cluster_runs(image_id)
-        clusters_kcn = channel_sums(codes_image, codes_text, runs.lengths)
+        clusters = cluster_sums(codes_image, codes_text, runs.lengths)
         part.n_pairs = len(codes_image)
-        part.sums = clusters_kcn.sum(dim=1).cpu()
         part._ids = [runs.ids]
         n_clusters = len(runs.ids)
         for border in (0, n_clusters - 1)[: min(n_clusters, 2)]:
-            part._open.append(
-                _OpenCluster(
-                    int(runs.ids[border]),
-                    int(runs.lengths[border]),
-                    clusters_kcn[:, border].cpu().clone(),
-                )
-            )
-        if n_clusters > 2:
-            inner = runs.lengths[1:-1]
-            part._closed = second_moments(clusters_kcn[:, 1:-1], inner).cpu()
-            part._closed_rows_squared = int((inner * inner).sum())
+            sums = clusters.one(border, self.n_features).cpu()
+            part._open.append(_OpenCluster(int(runs.ids[border]), int(runs.lengths[border]), sums))
+        n_rows = runs.lengths.to(clusters.sums.device, torch.float64)[clusters.cluster]
+        inner = (clusters.cluster > 0) & (clusters.cluster < n_clusters - 1)
+        moments = torch.cat([clusters.sums, second_moments(clusters.sums, n_rows) * inner])
+        totals = sum_by_latent(moments, clusters.latent, self.n_features).cpu()
+        part.sums, part._closed = totals[: len(CHANNELS)], totals[len(CHANNELS) :]
+        part._closed_rows_squared = int((runs.lengths[1:-1] ** 2).sum())
         if acts_image is not None and acts_text is not None:
             part.acts_sums = torch.stack(
                 [acts.to(torch.float64).sum(0).cpu() for acts in (acts_image, acts_text)]
@@ -175,8 +172,9 @@ class ModalityStatistics:
                     f"The {side} codes have shape {tuple(codes.shape)}, but {len(image_id)} "
                     f"image ids and {self.n_features} latents call for {expected}."
                 )
-            # One comparison finds negatives, NaN and infinity alike.
-            if not bool(((codes >= 0) & (codes < float("inf"))).all()):
+            # NaN passes through both ends, so one look finds negatives, infinity and NaN alike.
+            low, high = codes.aminmax() if codes.numel() else (0.0, 0.0)
+            if not (low >= 0 and high < float("inf")):
                 raise UserError(
                     f"The {side} codes hold negative or non-finite values; modality statistics "
                     "need non-negative codes, as after ReLU or TopK."
@@ -275,7 +273,7 @@ class ModalityStatistics:
 
 
 def _closing(cluster: _OpenCluster) -> Float[Tensor, "second n_features"]:
-    return second_moments(cluster.sums[:, None], torch.tensor([cluster.n_rows]))
+    return second_moments(cluster.sums, torch.tensor(cluster.n_rows, dtype=torch.float64))
 
 
 def _dense(codes: Tensor) -> Tensor:

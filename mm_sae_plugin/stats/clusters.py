@@ -1,4 +1,4 @@
-"""Rows of one image form a cluster: naming clusters, and summing over them.
+"""Rows of one image form a cluster.
 
 Captions of one image are not independent of each other, so every second moment is taken over
 images. A shard may end in the middle of an image; what is known of the cut image is then kept
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 ImageIds = Sequence[str] | Sequence[int] | Int[Tensor, "batch"] | np.ndarray
@@ -43,15 +43,6 @@ def cluster_runs(image_id: ImageIds) -> Runs:
         ids_b = torch.as_tensor(np.asarray(image_id, dtype=np.int64))
     ids, lengths = torch.unique_consecutive(ids_b, return_counts=True)
     return Runs(ids=ids, lengths=lengths)
-
-
-def sum_runs(
-    rows_bn: Float[Tensor, "batch n_features"], lengths: Int[Tensor, "clusters"]
-) -> Float[Tensor, "clusters n_features"]:
-    """Add up the rows of each run, in row order, without atomics: the bits never vary."""
-    if len(lengths) == len(rows_bn):
-        return rows_bn
-    return torch.segment_reduce(rows_bn, "sum", lengths=lengths.to(rows_bn.device), axis=0)
 
 
 def _hash(name: str) -> int:

@@ -18,7 +18,7 @@ from mm_sae_plugin.stats.nulls import swap_mask
 if TYPE_CHECKING:
     from mm_sae_plugin.saes.feature_map import FeatureMap
 
-# Codes of one chunk; about ten float64 copies of it live at a time.
+# Codes of one chunk; what is active in them is held some thirty times in float64.
 _CHUNK_ELEMENTS = 2**20
 
 
@@ -62,7 +62,7 @@ def compute_modality(
     if n_workers < 1:
         raise UserError(f"n_workers must be at least 1, not {n_workers}.")
     n_features = feature_map.n_features
-    size = chunk or min(max(_CHUNK_ELEMENTS // n_features, 64), 8192)
+    size = chunk or min(max(_CHUNK_ELEMENTS // n_features, 256), 8192)
     shift = None if centre is None else centre - centre.mean(dim=0, keepdim=True)
 
     def partial(pairs: PairChunk) -> ModalityStatistics:

@@ -4,11 +4,12 @@ Per pair and latent a handful of quantities ("channels") is summed. Per image, p
 sums are summed again ("second moments"): all that the delta method needs for each score.
 """
 
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from mm_sae_plugin.stats.clusters import sum_runs
 from mm_sae_plugin.stats.config import SCORES, ScoreName
 
 CHANNELS = (
@@ -48,29 +49,59 @@ def second_row(kind: str, which: str) -> int:
     return 3 * SCORES.index(kind) + ("image²", "image·text", "text²").index(which)  # type: ignore[arg-type]
 
 
-def channel_sums(
+@dataclass(frozen=True)
+class ClusterSums:
+    """Channel sums of every (image, latent) that is active at all, in order of image."""
+
+    cluster: Int[Tensor, "entries"]
+    """Number of the image within the batch."""
+    latent: Int[Tensor, "entries"]
+    """The latent."""
+    sums: Float[Tensor, "channels entries"]
+    """float64 sums over the rows of that image."""
+
+    def one(self, cluster: int, n_features: int) -> Float[Tensor, "channels n_features"]:
+        """The sums of one image, zeros included."""
+        mine = self.cluster == cluster
+        dense = self.sums.new_zeros(len(CHANNELS), n_features)
+        dense[:, self.latent[mine]] = self.sums[:, mine]
+        return dense
+
+
+def cluster_sums(
     codes_image: Float[Tensor, "batch n_features"],
     codes_text: Float[Tensor, "batch n_features"],
     lengths: Int[Tensor, "clusters"],
-) -> Float[Tensor, "channels clusters n_features"]:
-    """Sum every channel over the rows of each image, in float64."""
-    image = codes_image.to(torch.float64)
-    text = codes_text.to(torch.float64)
-    total = image + text
-    # Where neither side fires there is no ratio, rather than 0/0 or a spurious 0.
-    ratio = torch.where(total > 0, image / total.clamp_min(torch.finfo(torch.float64).tiny), 0.0)
-    channels = (
-        (image > 0).to(torch.float64),
-        (text > 0).to(torch.float64),
-        ((image > 0) & (text > 0)).to(torch.float64),
-        ratio,
-        image,
-        text,
-        image * image,
-        text * text,
-        image * text,
+) -> ClusterSums:
+    """Sum every channel over the rows of each image, in float64.
+
+    Codes are sparse, so only what is active on either side is touched. Sums are taken over sorted
+    runs rather than by scattered additions, whose order an accelerator does not promise.
+    """
+    row, latent = ((codes_image > 0) | (codes_text > 0)).nonzero(as_tuple=True)
+    channels = _channels(codes_image[row, latent], codes_text[row, latent])
+    lengths = lengths.to(row.device)
+    cluster = torch.arange(len(lengths), device=row.device).repeat_interleave(lengths)[row]
+    if int(lengths.max()) == 1:
+        return ClusterSums(cluster, latent, channels)
+    key, order = torch.sort(cluster * codes_image.shape[1] + latent, stable=True)
+    key, runs = torch.unique_consecutive(key, return_counts=True)
+    return ClusterSums(
+        cluster=torch.div(key, codes_image.shape[1], rounding_mode="floor"),
+        latent=key % codes_image.shape[1],
+        sums=_sum_runs(channels[:, order], runs),
     )
-    return torch.stack([sum_runs(channel, lengths) for channel in channels])
+
+
+def sum_by_latent(
+    values: Float[Tensor, "quantities entries"], latent: Int[Tensor, "entries"], n_features: int
+) -> Float[Tensor, "quantities n_features"]:
+    """Sum the entries of each latent, in order."""
+    latent, order = torch.sort(latent, stable=True)
+    present, runs = torch.unique_consecutive(latent, return_counts=True)
+    dense = values.new_zeros(len(values), n_features)
+    dense[:, present] = _sum_runs(values[:, order], runs)
+    return dense
 
 
 def score_sides(
@@ -85,15 +116,51 @@ def score_sides(
 
 
 def second_moments(
-    clusters: Float[Tensor, "channels clusters n_features"], lengths: Int[Tensor, "clusters"]
-) -> Float[Tensor, "second n_features"]:
-    """Sum products of the per-image sums over images."""
-    rows = []
+    sums: Float[Tensor, "channels *rest"], n_rows: Float[Tensor, "*rest"]
+) -> Float[Tensor, "second *rest"]:
+    """Products of the sums over one image, to be summed over images.
+
+    Parameters
+    ----------
+    sums : float64
+        Channel sums, each entry belonging to one image.
+    n_rows : float64
+        Number of captions of that image.
+    """
+    products = []
     for score in SCORES:
-        image, text = score_sides(clusters, score)
-        rows += [(image * image).sum(0), (image * text).sum(0), (text * text).sum(0)]
-    fires = (clusters[0], clusters[1], clusters[0] + clusters[1] - clusters[2])
-    n_rows = lengths.to(clusters.device, torch.float64)[:, None]
-    rows += [(fired * n_rows).sum(0) for fired in fires]
-    rows += [(fired > 0).to(torch.float64).sum(0) for fired in fires]
-    return torch.stack(rows)
+        image, text = score_sides(sums, score)
+        products += [image * image, image * text, text * text]
+    fires = (sums[0], sums[1], sums[0] + sums[1] - sums[2])
+    products += [fired * n_rows for fired in fires]
+    products += [(fired > 0).to(torch.float64) for fired in fires]
+    return torch.stack(products)
+
+
+def _channels(
+    codes_image: Float[Tensor, "entries"], codes_text: Float[Tensor, "entries"]
+) -> Float[Tensor, "channels entries"]:
+    image, text = codes_image.to(torch.float64), codes_text.to(torch.float64)
+    fires_image, fires_text = (image > 0).to(torch.float64), (text > 0).to(torch.float64)
+    return torch.stack(
+        [
+            fires_image,
+            fires_text,
+            fires_image * fires_text,
+            # One side is active in every entry, so this is never 0 / 0.
+            image / (image + text),
+            image,
+            text,
+            image * image,
+            text * text,
+            image * text,
+        ]
+    )
+
+
+def _sum_runs(
+    values: Float[Tensor, "quantities entries"], runs: Int[Tensor, "n_runs"]
+) -> Float[Tensor, "quantities n_runs"]:
+    if len(runs) == 0:
+        return values.new_zeros(len(values), 0)
+    return torch.segment_reduce(values.T.contiguous(), "sum", lengths=runs, axis=0).T
