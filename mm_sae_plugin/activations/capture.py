@@ -1,0 +1,154 @@
+"""Reading one hook point of each tower while a model runs."""
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mm_sae_plugin.activations.config import ExtractConfig
+from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.models import hook_names as names
+
+if TYPE_CHECKING:
+    from mm_sae_plugin.models import HookedCLIP
+
+
+class HookReader:
+    """Encodes batches and returns what passed the hooks of a config.
+
+    Use it as ``with HookReader(model, cfg).attached() as reader``: the hooks are added once, so
+    that a batch costs hardly more than the bare model.
+    """
+
+    def __init__(self, model: "HookedCLIP", cfg: ExtractConfig) -> None:
+        self._model = model
+        self._cfg = cfg
+        self._seen: dict[str, Tensor] = {}
+        self._stop_image = _stop_after(cfg.image_hook)
+        self._stop_text = _stop_after(cfg.text_hook) if cfg.text_hook else None
+
+    @contextmanager
+    def attached(self) -> Iterator["HookReader"]:
+        """Add the hooks, and set the model to evaluation, while the block lasts."""
+        cfg = self._cfg
+        wanted = [name for name in (cfg.image_hook, cfg.text_hook) if name]
+        was_training = self._model.training
+        self._model.eval()
+        try:
+            with torch.inference_mode(), self._model.hooks([(n, self._keep) for n in wanted]):
+                yield self
+        finally:
+            self._model.train(was_training)
+
+    def images(self, pixels: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "rows d"]:
+        """Encode images: one row each, or one row per token, image by image."""
+        cfg = self._cfg
+        normalize = cfg.image_hook.endswith(names.HOOK_NORMALIZED)
+        pixels = pixels.to(self._model.device, non_blocking=True)
+        self._model(images=pixels, normalize=normalize, stop_at_layer=self._stop_image)
+        acts = self._take(cfg.image_hook)
+        if acts.ndim == 2:
+            return acts
+        return acts[:, 0] if cfg.token_mode == "cls" else acts.flatten(0, 1)
+
+    def texts(self, captions: list[str]) -> Float[Tensor, "batch d"]:
+        """Encode captions: one row each."""
+        assert self._cfg.text_hook is not None
+        normalize = self._cfg.text_hook.endswith(names.HOOK_NORMALIZED)
+        self._model(texts=captions, normalize=normalize, stop_at_layer=self._stop_text)
+        return self._take(self._cfg.text_hook)
+
+    def _keep(self, activation: Tensor, hook: object) -> None:
+        self._seen[hook.name] = activation  # type: ignore[attr-defined]
+
+    def _take(self, name: str) -> Tensor:
+        assert name in self._seen, f"{name} did not fire"
+        return self._seen.pop(name)
+
+
+def prepare_model(model: "HookedCLIP", cfg: ExtractConfig) -> "HookedCLIP":
+    """Return the model where and as the config wants it; the caller's own stays as it is.
+
+    Raises
+    ------
+    UserError
+        If there is no such device.
+    """
+    dtype = getattr(torch, cfg.model_dtype) if cfg.model_dtype else model.dtype
+    device = torch.device(cfg.device) if cfg.device else model.device
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError("There is no CUDA device here: leave device out, or give device='cpu'.")
+    same_device = device.type == model.device.type and device.index in (None, model.device.index)
+    if dtype == model.dtype and same_device:
+        return model
+    return copy.deepcopy(model).to(device=device, dtype=dtype)
+
+
+def check_hooks(model: "HookedCLIP", cfg: ExtractConfig) -> int:
+    """Refuse hooks that the model does not have or that do not fit together.
+
+    Returns
+    -------
+    int
+        Rows per image.
+
+    Raises
+    ------
+    UserError
+        Naming the hook and what to give instead.
+    """
+    model.check_hook(cfg.image_hook)
+    if names.tower_of(cfg.image_hook) != names.VISION:
+        raise UserError(
+            f"image_hook={cfg.image_hook!r} is not in the image tower: begin it with 'vision.'."
+        )
+    if cfg.text_hook is not None:
+        model.check_hook(cfg.text_hook)
+        if names.tower_of(cfg.text_hook) != names.TEXT:
+            raise UserError(
+                f"text_hook={cfg.text_hook!r} is not in the text tower: begin it with 'text.'."
+            )
+        if names.is_token_site(cfg.text_hook):
+            raise UserError(
+                f"text_hook={cfg.text_hook!r} has one row per token, which cannot be paired with "
+                "images: give text.hook_pooled, text.hook_proj or text.hook_normalized, or None."
+            )
+    return _rows_per_image(model, cfg)
+
+
+def _rows_per_image(model: "HookedCLIP", cfg: ExtractConfig) -> int:
+    if not names.is_token_site(cfg.image_hook):
+        if cfg.token_mode is not None:
+            raise UserError(
+                f"image_hook={cfg.image_hook!r} has one row per image: leave token_mode out."
+            )
+        return 1
+    if cfg.token_mode is None:
+        raise UserError(
+            f"image_hook={cfg.image_hook!r} has one row per token: say token_mode='cls' for the "
+            "class token alone, or token_mode='all'."
+        )
+    n_tokens = int(model.hook_shapes()[cfg.image_hook][1])
+    if cfg.token_mode == "cls":
+        # A tower that pools by attention has its patches only, a square grid of them.
+        if round(n_tokens**0.5) ** 2 == n_tokens:
+            raise UserError(
+                f"{model.cfg.model_name} has no class token at {cfg.image_hook!r}: "
+                "say token_mode='all'."
+            )
+        return 1
+    if cfg.text_hook is not None:
+        raise UserError(
+            "token_mode='all' gives many rows per image, which captions cannot be paired with: "
+            "set text_hook to None."
+        )
+    return n_tokens
+
+
+def _stop_after(hook_name: str) -> int | None:
+    parts = hook_name.split(".")
+    return int(parts[2]) + 1 if len(parts) > 2 and parts[1] == "blocks" else None

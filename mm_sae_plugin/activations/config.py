@@ -1,0 +1,43 @@
+"""What to extract, as plain values that the command line can be built from."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from mm_sae_plugin.errors import UserError
+
+Precision = Literal["float32", "float16", "bfloat16"]
+TokenMode = Literal["cls", "all"]
+
+
+@dataclass(frozen=True)
+class ExtractConfig:
+    """How activations of a model over pairs are taken and stored."""
+
+    image_hook: str = "vision.hook_normalized"
+    """Hook point of the image tower."""
+    text_hook: str | None = "text.hook_normalized"
+    """Pooled hook point of the text tower; None to leave the text tower out."""
+    token_mode: TokenMode | None = None
+    """What to keep of a hook with one row per image token: "cls" for the class token alone, "all"
+    for every token (only without a text tower)."""
+    batch_size: int = 256
+    """Images, and captions, encoded at a time."""
+    dtype: Precision = "float32"
+    """Precision of the stored rows."""
+    model_dtype: Precision | None = None
+    """Precision in which the model runs; None for the one it has."""
+    device: str | None = None
+    """Where the model runs, such as "cuda"; None for where it is."""
+    num_workers: int | None = None
+    """Processes that open and preprocess images. None for one per core beyond the first, at most
+    8, or none for fewer than 2,000 images. The result is the same for any number."""
+    shard_size: int = 8192
+    """Rows per shard; after an interruption at most that many are computed again."""
+    strict: bool = False
+    """Stop at the first image or caption that cannot be used, rather than skip and list it."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("batch_size", 1), ("shard_size", 1), ("num_workers", 0)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise UserError(f"{name} must be at least {least}, not {value}.")

@@ -1,0 +1,154 @@
+"""Opening and preprocessing images ahead of the model, in worker processes."""
+
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.pairs import BadImage, ImageKey, ImageOpener
+
+Preprocess = Callable[[Any], Float[Tensor, "3 height width"]]
+
+_FEW_IMAGES = 2_000
+_MAX_WORKERS = 8
+
+
+@dataclass(frozen=True)
+class DecodedBatch:
+    """The usable images of one batch, and why the others are not."""
+
+    pixels: Float[Tensor, "n_good 3 height width"] | None
+    """Preprocessed images in order; None when none is usable."""
+    good: list[int]
+    """Their positions within the batch."""
+    bad: dict[int, str]
+    """Reason for each other position."""
+
+
+@dataclass(frozen=True)
+class _Reason:
+    text: str
+    # The user's set-up is at fault rather than the image, so every other image would fail too.
+    fatal: bool = False
+
+
+class _Images(Dataset):
+    """Maps an image key, not a number, to pixels: nothing but the opener goes to the workers."""
+
+    def __init__(self, opener: ImageOpener, preprocess: Preprocess) -> None:
+        self.opener = opener
+        self.preprocess = preprocess
+
+    def __getitem__(self, image_key: Any) -> Tensor | _Reason:
+        # Any exception of any decoder is a bad image: a run must not end at pair 900,000.
+        try:
+            return self.preprocess(self.opener.open_image(image_key))
+        except UserError as error:
+            return _Reason(str(error), fatal=True)
+        except BadImage as error:
+            return _Reason(str(error))
+        except Exception as error:
+            return _Reason(f"{type(error).__name__}: {error}")
+
+
+def decoded_batches(
+    opener: ImageOpener,
+    preprocess: Preprocess,
+    batches: Sequence[Sequence[ImageKey]],
+    num_workers: int,
+    pin_memory: bool = False,
+    start_method: str | None = None,
+) -> Iterator[DecodedBatch]:
+    """Decode batches of images, in order.
+
+    Parameters
+    ----------
+    opener, preprocess
+        Both must be picklable when there are workers.
+    batches
+        Image keys.
+    num_workers
+        Processes, each on one thread; 0 to decode in this one.
+    pin_memory
+        Lay pixels out for a quick transfer to a GPU.
+    start_method
+        How processes are started; the platform's own way by default.
+
+    Raises
+    ------
+    UserError
+        If a worker dies, or if the opener or the transform says that nothing can work.
+    """
+    loader = DataLoader(
+        _Images(opener, preprocess),
+        batch_sampler=batches,  # type: ignore[arg-type]  (any list of lists of keys will do)
+        num_workers=num_workers,
+        collate_fn=_collate,
+        pin_memory=pin_memory,
+        worker_init_fn=_leave_interrupts_to_the_parent,
+        multiprocessing_context=start_method if num_workers else None,
+        persistent_workers=False,
+    )
+    iterator = iter(loader)
+    try:
+        for batch in _watched(iterator):
+            if isinstance(batch, _Reason):
+                raise UserError(batch.text)
+            yield batch
+    finally:
+        # Otherwise workers go on until the garbage collector comes by.
+        shutdown = getattr(iterator, "_shutdown_workers", None)
+        if shutdown is not None:
+            shutdown()
+
+
+def default_num_workers(n_images: int) -> int:
+    """Return how many processes are worth starting for so many images."""
+    import os
+
+    if n_images < _FEW_IMAGES:
+        return 0
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return min((available or 1) - 1, _MAX_WORKERS)
+
+
+def _collate(items: list[Tensor | _Reason]) -> DecodedBatch | _Reason:
+    bad = {i: item for i, item in enumerate(items) if isinstance(item, _Reason)}
+    fatal = next((reason for reason in bad.values() if reason.fatal), None)
+    if fatal is not None:
+        return fatal
+    tensors = [item for item in items if isinstance(item, Tensor)]
+    return DecodedBatch(
+        pixels=torch.stack(tensors) if tensors else None,
+        good=[i for i in range(len(items)) if i not in bad],
+        bad={i: reason.text for i, reason in bad.items()},
+    )
+
+
+def _watched(iterator: Iterator[Any]) -> Iterator[Any]:
+    while True:
+        try:
+            batch = next(iterator)
+        except StopIteration:
+            return
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise UserError(
+                "A process that decodes images died, most often for want of memory or of space in "
+                "/dev/shm: run again with fewer num_workers or a smaller batch_size "
+                f"({str(error).splitlines()[0]})."
+            ) from error
+        yield batch
+
+
+def _leave_interrupts_to_the_parent(worker: int) -> None:
+    # Ctrl-C reaches every process of a terminal; a traceback from each would bury the one line.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)

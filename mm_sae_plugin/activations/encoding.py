@@ -1,0 +1,167 @@
+"""One batch of images with their captions: encode, and set aside what cannot be used."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from mm_sae_plugin.activations.capture import HookReader
+from mm_sae_plugin.activations.config import ExtractConfig
+from mm_sae_plugin.activations.decoding import DecodedBatch
+from mm_sae_plugin.activations.plan import ExtractionPlan
+
+if TYPE_CHECKING:
+    from mm_sae_plugin.models import HookedCLIP
+
+Item = TypeVar("Item")
+
+_NOT_FINITE = "the activations are not finite"
+
+
+@dataclass(frozen=True)
+class EncodedBatch:
+    """What became of the distinct images ``start`` to ``stop``."""
+
+    start: int
+    """Position of the first image."""
+    stop: int
+    """One after the last."""
+    image_positions: list[int]
+    """The images that are kept."""
+    image_rows: Float[Tensor, "rows d_image"]
+    """Their rows, in the store's dtype."""
+    pair_positions: list[int]
+    """The captions that are kept."""
+    text_rows: Float[Tensor, "pairs d_text"] | None
+    """Their rows; None without a text tower."""
+    skipped: list[tuple[int, str, str]]
+    """Position, id and reason of what is not kept."""
+
+
+class Refused(Exception):
+    """Something that cannot be used was met, and the run is strict."""
+
+
+class BatchEncoder:
+    """Encodes the batches of a plan.
+
+    Parameters
+    ----------
+    model
+        The model, where and as it is to run.
+    plan
+        Images and captions in order.
+    cfg
+        What to take.
+    n_tokens
+        Rows per image.
+    """
+
+    def __init__(
+        self, model: "HookedCLIP", plan: ExtractionPlan, cfg: ExtractConfig, n_tokens: int
+    ) -> None:
+        self.model = model
+        self.plan = plan
+        self.cfg = cfg
+        self._n_tokens = n_tokens
+        self._dtype: torch.dtype = getattr(torch, cfg.dtype)
+
+    def encode(
+        self, reader: HookReader, start: int, stop: int, decoded: DecodedBatch
+    ) -> EncodedBatch:
+        """Encode images ``start`` to ``stop`` and their captions.
+
+        Raises
+        ------
+        Refused
+            If something cannot be used and the config is strict.
+        """
+        skipped = [self._skip(start + i, reason) for i, reason in decoded.bad.items()]
+        if decoded.pixels is None:
+            return EncodedBatch(start, stop, [], torch.zeros(0, 0), [], None, skipped)
+        images = [start + i for i in decoded.good]
+        acts_image = reader.images(decoded.pixels)
+        if self.cfg.text_hook is None:
+            return self._images_alone(start, stop, images, acts_image, skipped)
+        return self._with_captions(reader, start, stop, images, acts_image, skipped)
+
+    def _images_alone(
+        self,
+        start: int,
+        stop: int,
+        images: list[int],
+        acts: Float[Tensor, "rows d_image"],
+        skipped: list[tuple[int, str, str]],
+    ) -> EncodedBatch:
+        rows, finite = self._stored(acts, self._n_tokens)
+        skipped = skipped + [self._skip(image, _NOT_FINITE) for image in _pick(images, ~finite)]
+        kept = _pick(images, finite)
+        pairs = [pair for image in kept for pair in self.plan.pairs_of(image)]
+        rows = rows[finite.repeat_interleave(self._n_tokens)]
+        return EncodedBatch(start, stop, kept, rows, pairs, None, skipped)
+
+    def _with_captions(
+        self,
+        reader: HookReader,
+        start: int,
+        stop: int,
+        images: list[int],
+        acts_image: Float[Tensor, "rows d_image"],
+        skipped: list[tuple[int, str, str]],
+    ) -> EncodedBatch:
+        captions, batch_size = self.plan.captions, self.cfg.batch_size
+        listed = [(image, pair) for image in images for pair in self.plan.pairs_of(image)]
+        silent = [image for image, pair in listed if not captions[pair].strip()]
+        skipped = skipped + [self._skip(image, "the caption is empty") for image in silent]
+        pairs = [(image, pair) for image, pair in listed if captions[pair].strip()]
+        # Both towers are under way before the first result is fetched from the device.
+        parts = [pairs[i : i + batch_size] for i in range(0, len(pairs), batch_size)]
+        acts_text = [reader.texts([captions[pair] for _, pair in part]) for part in parts]
+
+        image_rows, finite = self._stored(acts_image)
+        skipped += [self._skip(image, _NOT_FINITE) for image in _pick(images, ~finite)]
+        if not acts_text:
+            return EncodedBatch(start, stop, [], image_rows[:0], [], None, skipped)
+        text_rows, text_finite = self._stored(torch.cat(acts_text))
+        skipped += [
+            self._skip(image, f"{_NOT_FINITE} for the caption {captions[pair]!r}")
+            for image, pair in _pick(pairs, ~text_finite)
+        ]
+        usable = set(_pick(images, finite))
+        keep_pair = text_finite & torch.tensor([image in usable for image, _ in pairs])
+        kept_pairs = _pick(pairs, keep_pair)
+        # An image none of whose captions is left has nothing to be paired with.
+        paired = {image for image, _ in kept_pairs}
+        keep_image = torch.tensor([image in paired for image in images])
+        return EncodedBatch(
+            start=start,
+            stop=stop,
+            image_positions=_pick(images, keep_image),
+            image_rows=image_rows[keep_image],
+            pair_positions=[pair for _, pair in kept_pairs],
+            text_rows=text_rows[keep_pair],
+            skipped=skipped,
+        )
+
+    def _stored(
+        self, acts: Float[Tensor, "rows d"], rows_each: int = 1
+    ) -> tuple[Float[Tensor, "rows d"], Bool[Tensor, "items"]]:
+        rows = acts.to(self._dtype).cpu()
+        # After the cast: a large number may have become infinite in a narrow dtype.
+        finite = torch.isfinite(rows).all(dim=1).unflatten(0, (-1, rows_each)).all(dim=1)
+        return rows, finite
+
+    def _skip(self, image: int, reason: str) -> tuple[int, str, str]:
+        image_id = self.plan.image_ids[image]
+        if self.cfg.strict:
+            raise Refused(
+                f"{image_id}: {reason}; mend or remove it, or leave strict out to skip it."
+            )
+        return image, image_id, reason
+
+
+def _pick(items: Sequence[Item], mask: Bool[Tensor, "items"]) -> list[Item]:
+    return [item for item, chosen in zip(items, mask.tolist(), strict=True) if chosen]

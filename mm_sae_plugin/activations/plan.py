@@ -1,0 +1,101 @@
+"""The order of an extraction: each distinct image once, its captions with it."""
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from mm_sae_plugin.pairs import ImageKey, PairSource
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class ExtractionPlan:
+    """Distinct images in order of first use, and their captions, image by image.
+
+    Captions of one image stand together whatever the order of the source, so that one pass over
+    the source fills shards that hold both sides of the same pairs.
+    """
+
+    image_keys: list[ImageKey] = field(default_factory=list)
+    """Key of every distinct image."""
+    image_ids: list[str] = field(default_factory=list)
+    """Its name."""
+    first_pair: list[int] = field(default_factory=list)
+    """Where its captions begin; one entry more than there are images."""
+    captions: list[str] = field(default_factory=list)
+    """All captions, image by image."""
+    labels: dict[str, list[str]] = field(default_factory=dict)
+    """Labels by name, one value per caption."""
+
+    @property
+    def n_images(self) -> int:
+        """Distinct images."""
+        return len(self.image_keys)
+
+    def pairs_of(self, image: int) -> range:
+        """Positions of an image's captions."""
+        return range(self.first_pair[image], self.first_pair[image + 1])
+
+    def owners_of(self, pairs: Sequence[int]) -> list[int]:
+        """Return the image that each of some captions belongs to."""
+        return [bisect_right(self.first_pair, pair) - 1 for pair in pairs]
+
+    @classmethod
+    def of(cls, source: PairSource) -> "ExtractionPlan":
+        """Order the records of a source."""
+        position: dict[ImageKey, int] = {}
+        ids: list[str] = []
+        owners: list[int] = []
+        captions: list[str] = []
+        labels: dict[str, list[str]] = {}
+        for record in source.records:
+            image = position.setdefault(record.image_key, len(position))
+            if image == len(ids):
+                ids.append(record.image_id)
+            for name, value in (record.labels or {}).items():
+                # A label that first appears here was empty for all earlier captions.
+                labels.setdefault(name, [""] * len(captions)).append(value)
+            captions.append(record.caption)
+            owners.append(image)
+            for values in labels.values():
+                if len(values) < len(captions):
+                    values.append("")
+        order = sorted(range(len(owners)), key=owners.__getitem__)
+        first_pair = [0] * (len(ids) + 1)
+        for image in owners:
+            first_pair[image + 1] += 1
+        for image in range(len(ids)):
+            first_pair[image + 1] += first_pair[image]
+        return cls(
+            image_keys=list(position),
+            image_ids=ids,
+            first_pair=first_pair,
+            captions=[captions[i] for i in order],
+            labels={name: [values[i] for i in order] for name, values in labels.items()},
+        )
+
+    def image_table(self, images: Sequence[int]) -> "pa.Table":
+        """Return ids and keys of some images, as they are kept in a store."""
+        import pyarrow as pa
+
+        keys = [self.image_keys[i] for i in images]
+        # One column has one type; a source that mixes numbers and names gets names.
+        if not all(isinstance(key, int) for key in keys):
+            keys = [str(key) for key in keys]
+        return pa.table({"image_id": [self.image_ids[i] for i in images], "image_key": keys})
+
+    def pair_table(self, pairs: Sequence[int], image_rows: Sequence[int]) -> "pa.Table":
+        """Return captions, image rows and labels of some pairs, as they are kept in a store."""
+        import pyarrow as pa
+
+        columns: dict[str, pa.Array] = {
+            "image_row": pa.array(image_rows, pa.int64()),
+            "caption": pa.array([self.captions[i] for i in pairs], pa.string()),
+        }
+        for name, values in self.labels.items():
+            picked = pa.array([values[i] for i in pairs], pa.string())
+            columns[f"label.{name}"] = picked.dictionary_encode()
+        return pa.table(columns)

@@ -1,0 +1,230 @@
+"""Reading a complete store of activations."""
+
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from mm_sae_plugin.activations.manifest import MANIFEST, PROGRESS, StoreManifest
+from mm_sae_plugin.activations.shards import check_file, check_shard, read_shard
+from mm_sae_plugin.activations.writer import IMAGES_TABLE, PAIRS_TABLE, STATISTICS
+from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.pairs import ImageKey, ImageOpener, open_images
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_LABEL = "label."
+
+
+class ActivationStore:
+    """Activations of distinct images and of their captions, in one fixed order.
+
+    Captions of one image stand together, and images stand in the order in which the source first
+    names them. Rows come back in float32 whatever the precision on disk.
+
+    Open one with :meth:`open`; :func:`mm_sae_plugin.extract` makes one.
+    """
+
+    def __init__(self, path: Path, manifest: StoreManifest) -> None:
+        self.path = path
+        self.manifest = manifest
+
+    @classmethod
+    def open(cls, path: str | Path, verify: bool = True) -> "ActivationStore":
+        """Open a complete store.
+
+        Parameters
+        ----------
+        path
+            Its folder.
+        verify
+            Compare every file with its checksum, which reads them all once.
+
+        Raises
+        ------
+        UserError
+            If it is no store, not complete, empty, or damaged; the damaged file is named.
+        """
+        from tqdm import tqdm
+
+        path = Path(path)
+        if not (path / MANIFEST).is_file():
+            if (path / PROGRESS).is_file():
+                raise UserError(
+                    f"The extraction into {path} was not finished: run the same extraction again "
+                    "and it goes on."
+                )
+            raise UserError(f"{path} is no activation store: make one with mm-sae extract.")
+        manifest = StoreManifest.load(path)
+        if manifest.n_images == 0:
+            raise UserError(f"The activation store {path} is empty: extract it again.")
+        if verify:
+            for name, checksum in manifest.files.items():
+                check_file(path / name, checksum)
+            for shard in tqdm(manifest.shards, desc="verify", unit="shard", delay=2, leave=False):
+                check_shard(path, shard)
+        return cls(path, manifest)
+
+    def __repr__(self) -> str:
+        m = self.manifest
+        return (
+            f"ActivationStore({str(self.path)!r}, {m.model_name}, {m.n_images:,} images, "
+            f"{m.n_pairs:,} captions)"
+        )
+
+    def image_rows(self) -> Float[Tensor, "n_image_rows d_image"]:
+        """Return one row per distinct image, or ``n_tokens`` rows per image, in float32."""
+        return self._rows("image", self.manifest.n_images * self.manifest.n_tokens)
+
+    def text_rows(self) -> Float[Tensor, "n_pairs d_text"]:
+        """Return one row per caption, in float32.
+
+        Raises
+        ------
+        UserError
+            If the store holds images alone.
+        """
+        self._check_text()
+        return self._rows("text", self.manifest.n_pairs)
+
+    def iter_image_rows(self, chunk: int) -> Iterator[Float[Tensor, "rows d_image"]]:
+        """Yield the image rows in order, ``chunk`` at a time, one shard in memory."""
+        parts = (read_shard(self.path, shard, ("image_rows",)) for shard in self.manifest.shards)
+        for (rows,) in _rechunk(parts, chunk):
+            yield rows.float()
+
+    def iter_pairs(
+        self, chunk: int
+    ) -> Iterator[
+        tuple[Float[Tensor, "batch d_image"], Float[Tensor, "batch d_text"], Int[Tensor, "batch"]]
+    ]:
+        """Yield pairs in order, ``chunk`` at a time, one shard in memory.
+
+        Yields
+        ------
+        tuple
+            Image activations (repeated for each caption), text activations, both float32, and the
+            row of the image.
+        """
+        self._check_text()
+        for acts_image, acts_text, image_index in _rechunk(self._pair_parts(), chunk):
+            yield acts_image.float(), acts_text.float(), image_index
+
+    @cached_property
+    def image_index(self) -> Int[Tensor, "n_pairs"]:
+        """Row of each caption's image."""
+        return torch.tensor(self._pairs.column("image_row").to_pylist(), dtype=torch.int64)
+
+    @cached_property
+    def captions(self) -> list[str]:
+        """The captions."""
+        return self._pairs.column("caption").to_pylist()
+
+    @cached_property
+    def labels(self) -> dict[str, list[str]]:
+        """Labels by name, one value per caption."""
+        return {
+            name.removeprefix(_LABEL): self._pairs.column(name).to_pylist()
+            for name in self._pairs.column_names
+            if name.startswith(_LABEL)
+        }
+
+    @cached_property
+    def image_ids(self) -> list[str]:
+        """Name of each distinct image."""
+        return self._images.column("image_id").to_pylist()
+
+    @cached_property
+    def image_keys(self) -> list[ImageKey]:
+        """What the source opens each distinct image by."""
+        return self._images.column("image_key").to_pylist()
+
+    @cached_property
+    def means(self) -> dict[str, Float[Tensor, "d"]]:
+        """Mean row of each modality, ``"image"`` and ``"text"``, in float64."""
+        from safetensors.torch import load_file
+
+        means = load_file(self.path / STATISTICS)
+        return {name.removeprefix("mean_"): mean for name, mean in means.items()}
+
+    def open_image(self, row: int) -> "Image | None":
+        """Return a distinct image in RGB, or None when the source or the image is gone."""
+        if self._opener is None:
+            return None
+        # Reports show what is there; whatever is wrong with one picture must not end them.
+        try:
+            return self._opener.open_image(self.image_keys[row])
+        except Exception:
+            return None
+
+    @cached_property
+    def _opener(self) -> ImageOpener | None:
+        try:
+            return open_images(self.manifest.source, self.manifest.image_column)
+        except UserError:
+            return None
+
+    @cached_property
+    def _pairs(self) -> Any:
+        return _read_table(self.path / PAIRS_TABLE)
+
+    @cached_property
+    def _images(self) -> Any:
+        return _read_table(self.path / IMAGES_TABLE)
+
+    def _check_text(self) -> None:
+        if self.manifest.text_hook is None:
+            raise UserError(
+                f"{self.path} holds images alone: extract with a text hook to have pairs."
+            )
+
+    def _rows(self, side: str, n_rows: int) -> Float[Tensor, "n_rows d"]:
+        width = self.manifest.d_image if side == "image" else self.manifest.d_text
+        assert width is not None
+        rows = torch.empty(n_rows, width)
+        start = 0
+        for shard in self.manifest.shards:
+            (part,) = read_shard(self.path, shard, (f"{side}_rows",))
+            rows[start : start + len(part)] = part
+            start += len(part)
+        assert start == n_rows, (start, n_rows)
+        return rows
+
+    def _pair_parts(self) -> Iterator[list[Tensor]]:
+        first_image = first_pair = 0
+        for shard in self.manifest.shards:
+            images, texts = read_shard(self.path, shard, ("image_rows", "text_rows"))
+            index = self.image_index[first_pair : first_pair + shard.n_pairs]
+            yield [images[index - first_image], texts, index]
+            first_image += shard.n_images
+            first_pair += shard.n_pairs
+
+
+def _rechunk(parts: Iterator[list[Tensor]], chunk: int) -> Iterator[list[Tensor]]:
+    """Cut parallel tensors into pieces of ``chunk`` rows, whatever the sizes they come in."""
+    assert chunk >= 1
+    held: list[Tensor] | None = None
+    for part in parts:
+        joined = part if held is None else [torch.cat(two) for two in zip(held, part, strict=True)]
+        n_whole = len(joined[0]) // chunk * chunk
+        for start in range(0, n_whole, chunk):
+            yield [tensor[start : start + chunk] for tensor in joined]
+        held = [tensor[n_whole:] for tensor in joined]
+    if held is not None and len(held[0]):
+        yield held
+
+
+def _read_table(path: Path) -> Any:
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_table(path)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path} cannot be read ({error}): run the extraction of the store again."
+        ) from error

@@ -1,0 +1,186 @@
+"""Collecting encoded batches into shards, and closing a store."""
+
+import io
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mm_sae_plugin.activations.encoding import EncodedBatch
+from mm_sae_plugin.activations.manifest import (
+    Identity,
+    Progress,
+    ShardInfo,
+    SideStatistics,
+    StoreManifest,
+)
+from mm_sae_plugin.activations.plan import ExtractionPlan
+from mm_sae_plugin.activations.shards import read_shard, write_bytes, write_tensors
+from mm_sae_plugin.files import sha256_of_file
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+IMAGES_TABLE = "images.parquet"
+PAIRS_TABLE = "pairs.parquet"
+STATISTICS = "statistics.safetensors"
+_SIDES = ("image", "text")
+
+
+class ShardWriter:
+    """Gathers batches and writes a shard whenever enough rows have come together."""
+
+    def __init__(self, folder: Path, progress: Progress, shard_size: int) -> None:
+        self._folder = folder
+        self._progress = progress
+        self._shard_size = shard_size
+        self._batches: list[EncodedBatch] = []
+
+    @property
+    def n_skipped(self) -> int:
+        """Images and captions that could not be used, so far."""
+        return len(self._progress.skipped) + sum(len(b.skipped) for b in self._batches)
+
+    def add(self, batch: EncodedBatch) -> None:
+        """Take one batch."""
+        # One step, so that an interrupt finds the whole batch or nothing of it.
+        self._batches.append(batch)
+        n_rows = sum(max(len(b.image_rows), len(b.pair_positions)) for b in self._batches)
+        if n_rows >= self._shard_size:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what has been gathered; nothing is written twice, even after an interrupt."""
+        progress = self._progress
+        batches = [batch for batch in self._batches if batch.start >= progress.n_done]
+        if not batches:
+            return
+        shards = list(progress.shards)
+        if any(batch.image_positions for batch in batches):
+            shards.append(self._write(f"shard-{len(shards):05d}.safetensors", batches))
+        skipped = [entry for batch in batches for entry in batch.skipped]
+        # On disk first: if that fails, the batches are still here and still count as not done.
+        after = Progress(progress.identity, batches[-1].stop, shards, [*progress.skipped, *skipped])
+        after.save(self._folder)
+        progress.n_done, progress.shards, progress.skipped = after.n_done, shards, after.skipped
+        self._batches = []
+
+    def _write(self, name: str, batches: list[EncodedBatch]) -> ShardInfo:
+        batches = [batch for batch in batches if batch.image_positions]
+        images = [i for batch in batches for i in batch.image_positions]
+        pairs = [i for batch in batches for i in batch.pair_positions]
+        tensors = {
+            "image_positions": torch.tensor(images, dtype=torch.int64),
+            "pair_positions": torch.tensor(pairs, dtype=torch.int64),
+            **_with_sums("image", torch.cat([batch.image_rows for batch in batches])),
+        }
+        text_rows = [batch.text_rows for batch in batches if batch.text_rows is not None]
+        if text_rows:
+            tensors |= _with_sums("text", torch.cat(text_rows))
+        path = self._folder / name
+        write_tensors(path, tensors)
+        return ShardInfo(
+            file=name,
+            sha256=sha256_of_file(path),
+            n_bytes=path.stat().st_size,
+            start=self._progress.n_done,
+            stop=batches[-1].stop,
+            n_images=len(images),
+            n_pairs=len(pairs),
+        )
+
+
+def close_store(
+    folder: Path,
+    progress: Progress,
+    plan: ExtractionPlan,
+    n_tokens: int,
+    image_column: str,
+) -> StoreManifest:
+    """Write the tables, the statistics and at last the manifest of a finished extraction."""
+    images: list[int] = []
+    pairs: list[int] = []
+    for shard in progress.shards:
+        image_part, pair_part = read_shard(folder, shard, ("image_positions", "pair_positions"))
+        images += image_part.tolist()
+        pairs += pair_part.tolist()
+    row_of = {image: row for row, image in enumerate(images)}
+    owners = [row_of[image] for image in plan.owners_of(pairs)]
+    write_bytes(folder / IMAGES_TABLE, _parquet(plan.image_table(images)))
+    write_bytes(folder / PAIRS_TABLE, _parquet(plan.pair_table(pairs, owners)))
+
+    sides = _SIDES if progress.identity.text_hook else _SIDES[:1]
+    sums = {side: _total(folder, progress.shards, side) for side in sides}
+    means = {f"mean_{side}": total[0] / total[1] for side, total in sums.items()}
+    write_tensors(folder / STATISTICS, means)
+    statistics = {side: _statistics(*total) for side, total in sums.items()}
+    widths = {side: len(total[0]) for side, total in sums.items()}
+    manifest = StoreManifest(
+        key=progress.identity.key,
+        **asdict(progress.identity),
+        image_column=image_column,
+        n_images=len(images),
+        n_pairs=len(pairs),
+        n_tokens=n_tokens,
+        d_image=widths["image"],
+        d_text=widths.get("text"),
+        image_statistics=statistics["image"],
+        text_statistics=statistics.get("text"),
+        files={
+            name: sha256_of_file(folder / name) for name in (IMAGES_TABLE, PAIRS_TABLE, STATISTICS)
+        },
+        shards=progress.shards,
+        skipped=[(image_id, reason) for _, image_id, reason in progress.skipped],
+    )
+    manifest.save(folder)
+    return manifest
+
+
+def new_progress(folder: Path, identity: Identity) -> Progress:
+    """Mark an empty folder as a store under way."""
+    progress = Progress(identity)
+    progress.save(folder)
+    return progress
+
+
+def _with_sums(side: str, rows: Float[Tensor, "rows d"]) -> dict[str, Tensor]:
+    # Taken while the rows are at hand, so that closing a large store need not read them again.
+    wide = rows.double()
+    norms = wide.norm(dim=1)
+    moments = torch.stack([torch.tensor(float(len(rows))), norms.sum(), norms.square().sum()])
+    return {
+        f"{side}_rows": rows,
+        f"{side}_sum": wide.sum(dim=0),
+        f"{side}_moments": moments.double(),
+    }
+
+
+def _total(
+    folder: Path, shards: list[ShardInfo], side: str
+) -> tuple[Float[Tensor, "d"], float, float, float]:
+    parts = [read_shard(folder, shard, (f"{side}_sum", f"{side}_moments")) for shard in shards]
+    row_sum = torch.stack([row_sum for row_sum, _ in parts]).sum(dim=0)
+    n_rows, norm_sum, square_sum = torch.stack([m for _, m in parts]).sum(dim=0).tolist()
+    return row_sum, n_rows, norm_sum, square_sum
+
+
+def _statistics(
+    row_sum: Float[Tensor, "d"], n_rows: float, norm_sum: float, square_sum: float
+) -> SideStatistics:
+    return SideStatistics(
+        n_rows=int(n_rows),
+        mean_norm=norm_sum / n_rows,
+        rms_norm=(square_sum / n_rows) ** 0.5,
+        norm_of_mean=float((row_sum / n_rows).norm()),
+    )
+
+
+def _parquet(table: "pa.Table") -> bytes:
+    import pyarrow.parquet as pq
+
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    return buffer.getvalue()

@@ -1,0 +1,82 @@
+"""Pairs of FactorWorld: ``factorworld:N`` or ``factorworld:N:SEED``."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, overload
+
+from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.factorworld import FactorWorld
+from mm_sae_plugin.pairs.records import ImageKey, ListedPairs, PairRecord
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+PREFIX = "factorworld"
+
+
+@dataclass(frozen=True)
+class WorldOpener:
+    """Draws images of a world."""
+
+    seed: int
+    """The world's seed."""
+
+    @cached_property
+    def _world(self) -> FactorWorld:
+        return FactorWorld(seed=self.seed)
+
+    def open_image(self, image_key: ImageKey) -> "Image":
+        """Draw the image of pair ``image_key``."""
+        return self._world.draw(int(image_key))
+
+
+class WorldRecords(Sequence[PairRecord]):
+    """Records of a world, described when they are asked for: a world has no end to list."""
+
+    def __init__(self, world: FactorWorld, n_pairs: int) -> None:
+        self._world = world
+        self._n_pairs = n_pairs
+
+    def __len__(self) -> int:
+        return self._n_pairs
+
+    @overload
+    def __getitem__(self, index: int) -> PairRecord: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[PairRecord]: ...
+    def __getitem__(self, index: int | slice) -> PairRecord | list[PairRecord]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(self._n_pairs))]
+        number = index + self._n_pairs if index < 0 else index
+        if not 0 <= number < self._n_pairs:
+            raise IndexError(index)
+        caption, labels = self._world.describe(number)
+        return PairRecord(number, caption, str(number), labels)
+
+
+def load_world(spec: str) -> ListedPairs:
+    """Open ``factorworld:N[:SEED]``."""
+    n_pairs, seed = _parse(spec)
+    world = FactorWorld(seed=seed)
+    return ListedPairs(
+        spec=f"{PREFIX}:{n_pairs}:{seed}",
+        fingerprint=f"{PREFIX}:v{world.version}:seed{seed}:n{n_pairs}",
+        records=WorldRecords(world, n_pairs),
+        opener=WorldOpener(seed),
+    )
+
+
+def open_world(spec: str) -> WorldOpener:
+    """Return what draws the images of ``factorworld:N[:SEED]``."""
+    return WorldOpener(_parse(spec)[1])
+
+
+def _parse(spec: str) -> tuple[int, int]:
+    numbers = spec.split(":")[1:]
+    if not (1 <= len(numbers) <= 2 and all(n.isdecimal() for n in numbers) and int(numbers[0])):
+        raise UserError(
+            f"{spec!r} is not a world: write factorworld:N or factorworld:N:SEED, "
+            "such as factorworld:20000 or factorworld:20000:1."
+        )
+    return int(numbers[0]), int(numbers[1]) if len(numbers) == 2 else 0
