@@ -2,7 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Union
+
+if TYPE_CHECKING:
+    from mm_sae_plugin.training.evaluation import PerModalityEvaluation
 
 
 @dataclass(frozen=True)
@@ -17,14 +20,23 @@ class EvaluationFigures:
     """`image` and `text`: latents that never fire on that side; `both`: on neither."""
 
     @classmethod
-    def from_mapping(cls, content: Mapping[str, Any]) -> "EvaluationFigures":
-        """Read the keys `explained_variance`, `l0` and `n_dead`, as `summary.json` has them.
+    def of(cls, evaluation: "EvaluationLike") -> "EvaluationFigures":
+        """Take what `evaluate_per_modality` returns, or the keys of `summary.json`.
 
-        `n_dead` may be one number (latents dead on both sides) or one per side.
+        `n_dead` may be one number (latents dead on both sides) or one per side; then, or beside
+        it, `n_dead_by_modality` has one per side.
         """
+        if isinstance(evaluation, EvaluationFigures):
+            return evaluation
+        content = evaluation if isinstance(evaluation, Mapping) else evaluation.to_dict()
         dead = content.get("n_dead", {})
+        by_side = dict(dead) if isinstance(dead, Mapping) else {"both": int(dead)}
         return cls(
             explained_variance=dict(content["explained_variance"]),
             l0=dict(content["l0"]),
-            n_dead=dict(dead) if isinstance(dead, Mapping) else {"both": int(dead)},
+            n_dead=by_side | dict(content.get("n_dead_by_modality", {})),
         )
+
+
+EvaluationLike = Union[EvaluationFigures, "PerModalityEvaluation", Mapping[str, Any]]
+"""Whatever says how well an SAE reconstructs each modality."""

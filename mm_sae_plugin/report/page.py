@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from html import escape
 from pathlib import Path
-from typing import Any
 
 from mm_sae_plugin.files import atomic_path
-from mm_sae_plugin.report.evaluation import EvaluationFigures
+from mm_sae_plugin.report.evaluation import EvaluationFigures, EvaluationLike
 from mm_sae_plugin.report.latent_cards import LatentCards
 from mm_sae_plugin.report.palette import STYLE
 from mm_sae_plugin.report.sections import (
@@ -45,7 +44,7 @@ def render_report(
     dominance: ModalityDominance,
     *,
     facts: Mapping[str, object] | None = None,
-    evaluation: EvaluationFigures | Mapping[str, Any] | None = None,
+    evaluation: EvaluationLike | None = None,
     store: PairedActivations | None = None,
     examples: TopExamples | None = None,
     truth: TruthCheck | None = None,
@@ -63,7 +62,7 @@ def render_report(
         Scores, intervals and classes.
     facts : mapping, optional
         Shown as they are under the title: model, hooks, dictionary size, …
-    evaluation : EvaluationFigures or mapping, optional
+    evaluation : PerModalityEvaluation or mapping, optional
         Reconstruction per modality; a mapping has the keys of `summary.json`.
     store : PairedActivations, optional
         Where the images and captions of the examples come from.
@@ -86,14 +85,13 @@ def render_report(
     UserError
         If the disk is full.
     """
-    if evaluation is not None and not isinstance(evaluation, EvaluationFigures):
-        evaluation = EvaluationFigures.from_mapping(evaluation)
+    figures = None if evaluation is None else EvaluationFigures.of(evaluation)
     cards = LatentCards(dominance, examples, store, truth)
     body = [
         _header(title, dominance, facts or {}),
         classes_section(dominance),
         scores_section(dominance),
-        reconstruction_section(dominance, evaluation),
+        reconstruction_section(dominance, figures),
         "" if truth is None else truth_section(dominance, truth, untrained),
         latents_section(dominance, cards, latents_to_show(dominance, n_per_class)),
         method_section(dominance),

@@ -1,9 +1,8 @@
 """The same answer in a terminal: one readable table."""
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from mm_sae_plugin.report.evaluation import EvaluationFigures
+from mm_sae_plugin.report.evaluation import EvaluationFigures, EvaluationLike
 from mm_sae_plugin.report.palette import COLOURS
 from mm_sae_plugin.stats.config import CLASSES
 from mm_sae_plugin.stats.dominance import ModalityDominance
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 
 def terminal_table(
     dominance: ModalityDominance,
-    evaluation: EvaluationFigures | Mapping[str, Any] | None = None,
+    evaluation: EvaluationLike | None = None,
     truth: TruthCheck | None = None,
     untrained: TruthCheck | None = None,
 ) -> "Group":
@@ -25,7 +24,7 @@ def terminal_table(
     ----------
     dominance : ModalityDominance
         Scores, intervals and classes.
-    evaluation : EvaluationFigures or mapping, optional
+    evaluation : PerModalityEvaluation or mapping, optional
         As in `render_report`.
     truth, untrained : TruthCheck, optional
         As in `render_report`.
@@ -34,9 +33,7 @@ def terminal_table(
 
     parts: list[Any] = [_classes(dominance, truth)]
     if evaluation is not None:
-        if not isinstance(evaluation, EvaluationFigures):
-            evaluation = EvaluationFigures.from_mapping(evaluation)
-        parts.append(_quality(evaluation))
+        parts.append(_quality(EvaluationFigures.of(evaluation)))
     if truth is not None:
         parts.append(_truth(truth, untrained))
     return Group(*parts)

@@ -42,9 +42,11 @@ def modality_gap_cosine(
     if decode is None:
         raise UserError("This feature map cannot decode, so its latents have no directions.")
     gap_d = means[0] - means[1]
+    # Codes of its own making tell the device and the dtype that it decodes.
+    like = feature_map.encode(means.float())
     cosines = []
     for rows in torch.arange(stats.n_features).split(1024):
-        codes = torch.zeros(len(rows) + 1, stats.n_features)
+        codes = like.new_zeros(len(rows) + 1, stats.n_features)
         codes[torch.arange(len(rows)), rows] = 1.0
         decoded = decode(codes).to("cpu", torch.float64)
         directions = decoded[:-1] - decoded[-1]

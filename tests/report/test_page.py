@@ -153,6 +153,13 @@ def test_only_a_dominance_is_needed(tmp_path):
     assert not re.search(r"\bnan\b", text.lower())
 
 
-def test_evaluation_with_one_number_of_dead_latents():
-    figures = EvaluationFigures.from_mapping(EVALUATION | {"n_dead": 5})
-    assert figures.n_dead == {"both": 5}
+def test_evaluation_is_taken_as_training_gives_it():
+    from mm_sae_plugin.training.evaluation import PerModalityEvaluation
+
+    result = PerModalityEvaluation(
+        {"image": 0.9, "text": 0.8}, {"image": 9.0, "text": 8.0}, {"image": 3, "text": 4}, 2, {}, 16
+    )
+    figures = EvaluationFigures.of(result)
+    assert figures.n_dead == {"both": 2, "image": 3, "text": 4}
+    assert figures.explained_variance == {"image": 0.9, "text": 0.8}
+    assert EvaluationFigures.of(EVALUATION | {"n_dead": 5}).n_dead == {"both": 5}
