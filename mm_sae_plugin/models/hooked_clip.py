@@ -35,7 +35,8 @@ class HookedCLIP(SAESplicing, HookedRootModule):
     (``add_sae``, ``saes``, ``run_with_saes``, ``reset_saes``).
 
     Build one with :func:`mm_sae_plugin.load_model`, :meth:`wrap`, :meth:`from_open_clip` or
-    :meth:`from_transformers`. Calling ``.clip`` directly passes by every hook.
+    :meth:`from_transformers`. Calling ``.clip`` directly passes by every hook. Hooks and SAEs are
+    state of the model: while any is set, let one thread at a time run it.
 
     Parameters
     ----------

@@ -19,6 +19,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformer_lens.hook_points import HookPoint
 
+from mm_sae_plugin.errors import UserError
+
 Pass = Callable[[Tensor], Tensor]
 """Sends an activation through a hook point and returns what came out."""
 Undo = Callable[[], None]
@@ -193,14 +195,23 @@ def routed(
         The captions' token ids, needed by the text tower's pooled site.
     stop_at_layer
         Raise :class:`EarlyStop` with the residual stream that enters this block.
+
+    Raises
+    ------
+    UserError
+        If the backward pass would recompute blocks, when nothing is connected any more.
     """
+    used = [site for site in spec.routes if _is_used(tree.point(site))]
+    if (used or stop_at_layer is not None) and _recomputes_blocks(clip, spec):
+        raise UserError(
+            "Gradient checkpointing runs blocks again in the backward pass, without the hooks of "
+            "the forward pass, and gradients would be wrong: switch it off in the wrapped model."
+        )
     with ExitStack() as stack:
-        for site, route in spec.routes.items():
-            if not _is_used(tree.point(site)):
-                continue
+        for site in used:
             # The hook point is looked up when it is called, so that an SAE spliced in by an
             # earlier hook of the same pass is found.
-            stack.callback(route.install(clip, _through(tree, site), tokens))
+            stack.callback(spec.routes[site].install(clip, _through(tree, site), tokens))
         if stop_at_layer is not None:
             stack.callback(_install_stop(clip, spec, stop_at_layer))
         yield
@@ -222,6 +233,20 @@ def _is_used(point: nn.Module) -> bool:
         or point._forward_pre_hooks
         or point._backward_hooks
         or point._backward_pre_hooks
+    )
+
+
+def _recomputes_blocks(clip: nn.Module, spec: TowerSpec) -> bool:
+    if not torch.is_grad_enabled() or not spec.block_paths:
+        return False
+    # open_clip and timm keep the switch on a module above the blocks, transformers on the block,
+    # where it counts in training mode only.
+    parts = spec.block_paths[0].split(".")
+    above = [clip.get_submodule(".".join(parts[:depth])) for depth in range(len(parts) + 1)]
+    return any(
+        getattr(module, "grad_checkpointing", False)
+        or (module.training and getattr(module, "gradient_checkpointing", False))
+        for module in above
     )
 
 

@@ -71,8 +71,8 @@ class SAESplicing:
         Raises
         ------
         UserError
-            If a hook is unknown or its width is another, if the SAE names no hook, is a
-            transcoder, or was trained on another encoder.
+            If a hook is unknown or its width is another, or if the SAE names no hook, is a
+            transcoder, was trained on another encoder, or on activations normalised outside it.
         """
         hook_names = self._hooks_of(sae, hook_name)
         self._check_sae(sae, hook_names)
@@ -204,11 +204,17 @@ class SAESplicing:
                     f"The SAE takes vectors of width {sae.cfg.d_in}, but {name!r} is {width} wide: "
                     "give the SAE that was trained on this model and hook."
                 )
-        trained_on = sae.cfg.metadata.weights_id
-        if trained_on and trained_on != self.weights_id:
+        metadata = sae.cfg.metadata
+        if metadata.weights_id and metadata.weights_id != self.weights_id:
             raise UserError(
-                f"The SAE was trained on {trained_on} and this model is {self.weights_id}: "
-                "load the encoder that it was trained on."
+                f"The SAE was trained on {metadata.weights_id} and this model is "
+                f"{self.weights_id}: load the encoder that it was trained on."
+            )
+        if (metadata.normalization or "none") != "none":
+            raise UserError(
+                f"The SAE was trained on activations normalised by {metadata.normalization!r} and "
+                "would see raw ones here: fold it in first, for one modality at a time, with "
+                "mm_sae_plugin.saes.normalization.fold_normalization."
             )
 
 

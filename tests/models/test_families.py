@@ -1,11 +1,13 @@
 """What every family of models must keep, each on a tiny model with random weights."""
 
+import copy
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.models import HookedCLIP
 from mm_sae_plugin.models import hook_names as names
 from tests.models.tiny import CTX, JOINT_ONLY_VISION, Tiny
@@ -293,3 +295,25 @@ def test_nothing_hangs_on_the_wrapped_model_between_calls(tiny: Tiny, model: Hoo
         untouched = tiny.embed(pixels, tokens)
     expected = tiny.embed(pixels, tokens)
     assert torch.equal(untouched[0], expected[0]) and torch.equal(untouched[1], expected[1])
+
+
+def test_gradient_checkpointing_with_hooks_is_refused(family: str, tiny: Tiny) -> None:
+    if family in (*JOINT_ONLY_VISION, "vit-norm-after-pool"):
+        pytest.skip("nothing is recomputed, or open_clip itself cannot recompute such blocks")
+    model = HookedCLIP.wrap(copy.deepcopy(tiny.clip))
+    clip: Any = model.clip
+    if family.startswith("transformers"):
+        model.train()
+        clip.gradient_checkpointing_enable()
+    else:
+        clip.visual.set_grad_checkpointing(True)
+    n_hooks = hook_census(clip)
+    pixels, _ = tiny.inputs(N)
+    hooks: list = [("vision.blocks.0.hook_mlp_out", lambda activation, hook: activation * 2)]
+    with pytest.raises(UserError, match="Gradient checkpointing"):
+        model.run_with_hooks(images=pixels, fwd_hooks=hooks)
+    assert hook_census(clip) == n_hooks
+    # Neither without gradients nor without hooks is there anything to get wrong.
+    with torch.no_grad():
+        model.run_with_hooks(images=pixels, fwd_hooks=hooks)
+    model(images=pixels)

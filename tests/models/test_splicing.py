@@ -203,6 +203,11 @@ def test_a_copied_model_carries_its_saes(vit: Tiny, vit_model: HookedCLIP) -> No
         ),
         (
             16,
+            {"hook_name": "vision.hook_proj", "normalization": "per_modality_scale"},
+            "normalised by 'per_modality_scale'.*fold_normalization",
+        ),
+        (
+            16,
             {"hook_name": "vision.hook_proj", "hook_name_out": "text.hook_proj"},
             "a transcoder from 'vision.hook_proj' to 'text.hook_proj'",
         ),
