@@ -22,6 +22,7 @@ ROOMS = (
     "interventions",
     "applications",
     "report",
+    "workflow",
     "quickstart",
     "commands",
     "cli",

@@ -53,7 +53,7 @@ class TrainCLIPConfig:
     """Folder for the drawn images."""
     self_supervision: float = 0.0
     """Weight of the within-modality loss of each tower; 0 trains a plain CLIP."""
-    n_steps: int = 5000
+    n_steps: int = 4000
     """Optimizer steps."""
     batch_size: int = 128
     """Pairs in a batch."""

@@ -1,0 +1,81 @@
+"""``mm-sae``: parse, call, print."""
+
+import errno
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tyro
+
+from mm_sae_plugin.commands import (
+    ExtractCommand,
+    HooksCommand,
+    MdsCommand,
+    ReportCommand,
+    run_train,
+)
+from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.factorworld.export import WorldConfig, export_world
+from mm_sae_plugin.quickstart import QuickstartConfig, run_quickstart
+from mm_sae_plugin.training.config import MultimodalSAERunnerConfig
+
+
+def _world(cfg: WorldConfig) -> None:
+    print(f"{cfg.pairs:,} pairs are listed in {export_world(cfg)}.")
+
+
+def _quickstart(cfg: QuickstartConfig) -> None:
+    summary = run_quickstart(cfg)
+    print(f"It took {summary['seconds']['total']:.0f} s. Open {cfg.out / 'report.html'};")
+    print(f"the figures are in {cfg.out / 'summary.json'}, the SAE is in {cfg.out / 'sae'}.")
+
+
+_CONFIGS: dict[str, type] = {
+    "quickstart": QuickstartConfig,
+    "world": WorldConfig,
+    "hooks": HooksCommand,
+    "extract": ExtractCommand,
+    "train": MultimodalSAERunnerConfig,
+    "mds": MdsCommand,
+    "report": ReportCommand,
+}
+_ACTIONS: dict[type, Callable[[Any], None]] = {
+    QuickstartConfig: _quickstart,
+    WorldConfig: _world,
+    MultimodalSAERunnerConfig: run_train,
+}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line; exits with 2 on wrong input and 130 on Ctrl-C."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    for noisy in ("httpx", "httpcore", "root"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    try:
+        _run(argv)
+    except UserError as error:
+        _fail(str(error), 2)
+    except KeyboardInterrupt:
+        _fail("Interrupted; nothing that was finished is lost.", 130)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _fail("The disk is full; free some space and run the same command again.", 2)
+
+
+def _run(argv: Sequence[str] | None) -> None:
+    command = tyro.extras.subcommand_cli_from_dict(
+        _CONFIGS,
+        prog="mm-sae",
+        description="Sparse autoencoders for models that see images and read text.",
+        args=argv,
+        config=(tyro.conf.OmitArgPrefixes,),
+    )
+    action = _ACTIONS.get(type(command)) or type(command).run
+    action(command)
+
+
+def _fail(message: str, status: int) -> None:
+    print(f"mm-sae: {message}", file=sys.stderr)
+    sys.exit(status)

@@ -1,0 +1,120 @@
+"""The main job from start to end on the embedded world: ``mm-sae quickstart``."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.files import write_json_atomically
+
+
+@dataclass(frozen=True)
+class QuickstartConfig:
+    """Train and label an SAE on the embedded model and world, and compare with the truth."""
+
+    out: Path = Path("runs/quickstart")
+    """Folder for the pair store, the SAE, summary.json and report.html."""
+    pairs: int = 16_000
+    """Image–caption pairs to draw, at least 500."""
+    seed: int = 0
+    """Seed of the world and of the SAE."""
+    model: str = "factorworld"
+    """`factorworld`, or `factorworld-declip`, trained with self-supervision."""
+    d_sae: int = 256
+    """Latents: about twice the 127 values of the world's factors, so that each value can have a
+    latent to itself; many more would split into conjunctions of values."""
+    k: int = 16
+    """Active latents per row: an image shows about 12 values, a caption names about 13."""
+
+    def __post_init__(self) -> None:
+        if self.pairs < 500:
+            raise UserError(
+                f"The quickstart needs at least 500 pairs to tell latents apart, not {self.pairs}."
+            )
+
+
+def run_quickstart(cfg: QuickstartConfig, progress: bool = True) -> dict[str, Any]:
+    """Run every step and return what ``summary.json`` holds.
+
+    An interrupted run goes on where it stopped: the pair store is reused, and so is a training
+    checkpoint. Only a finished SAE is trained anew, so that the same command repeats the job.
+
+    Raises
+    ------
+    UserError
+        If the folder holds the pairs of another run, or if the disk is full.
+    """
+    seconds: dict[str, float] = {}
+    with _timed(seconds, "import"):
+        from mm_sae_plugin.activations import ExtractConfig, extract
+        from mm_sae_plugin.models import load_model
+        from mm_sae_plugin.pairs import load_pairs
+        from mm_sae_plugin.report import terminal_table
+        from mm_sae_plugin.training import (
+            MultimodalSAERunnerConfig,
+            MultimodalSAETrainingRunner,
+        )
+        from mm_sae_plugin.workflow import (
+            check_truth,
+            evaluation_summary,
+            label_sae,
+            open_sae,
+            write_report,
+        )
+    with _timed(seconds, "load"):
+        model = load_model(cfg.model)
+        pairs = load_pairs(f"factorworld:{cfg.pairs}:{cfg.seed}")
+    with _timed(seconds, "extract"):
+        store = extract(model, pairs, cfg.out / "acts", ExtractConfig(), progress=progress)
+    with _timed(seconds, "train"):
+        training = MultimodalSAERunnerConfig(
+            out=cfg.out / "sae", d_sae=cfg.d_sae, k=cfg.k, seed=cfg.seed, overwrite=True
+        )
+        result = MultimodalSAETrainingRunner(training, store).run()
+    with _timed(seconds, "label"):
+        opened = open_sae(cfg.out / "sae", store)
+        dominance = label_sae(opened, progress=progress)
+    with _timed(seconds, "truth"):
+        truth = check_truth(opened, dominance)
+        assert truth is not None, "FactorWorld pairs carry their labels"
+    with _timed(seconds, "report"):
+        write_report(opened, dominance, cfg.out / "report.html", truth, result.evaluation)
+    evaluation = evaluation_summary(result.evaluation)
+    trained, untrained = (check.to_dict() for check in truth)
+    seconds["total"] = sum(seconds.values())
+    summary = {
+        "model": cfg.model,
+        "weights_id": model.weights_id,
+        "n_pairs": store.manifest.n_pairs,
+        "seed": cfg.seed,
+        "d_sae": cfg.d_sae,
+        "k": cfg.k,
+        **evaluation,
+        # Latents too rare to be labelled count as dead here, beside those that never fire.
+        "n_dead": dominance.class_counts["Dead"],
+        "n_dead_by_modality": evaluation["n_dead"],
+        "class_counts": dominance.class_counts,
+        "truth": trained["contrasts"],
+        "truth_untrained": untrained["contrasts"],
+        "calibration": trained["calibration"][trained["calibration_score"]]
+        | {"score": trained["calibration_score"]},
+        "calibration_by_score": trained["calibration"],
+        "n_following": trained["n_following"],
+        "seconds": {name: round(value, 2) for name, value in seconds.items()},
+    }
+    write_json_atomically(cfg.out / "summary.json", summary)
+    if progress:
+        from rich import print as rich_print
+
+        rich_print(terminal_table(dominance, evaluation, *truth))
+    return summary
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    started = time.perf_counter()
+    yield
+    seconds[stage] = time.perf_counter() - started
