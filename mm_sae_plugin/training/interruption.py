@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 
 from torch import Tensor
 
+_SECONDS_PER_TURN = 0.2
+
 
 class StoppedBetweenSteps(Exception):
     """Raised inside the trainer at a step border."""
@@ -66,7 +68,9 @@ def run_interruptibly(work: Callable[[], object], stop: Callable[[], None]) -> N
     # A daemon, so that a second Ctrl-C can end the process whatever the step is doing.
     threading.Thread(target=guarded, name="sae-trainer", daemon=True).start()
     try:
-        done.wait()
+        # In turns: an interruption that is no real signal does not wake a thread that sleeps.
+        while not done.wait(_SECONDS_PER_TURN):
+            pass
     except BaseException:
         stop()
         done.wait()

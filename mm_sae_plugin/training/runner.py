@@ -35,19 +35,10 @@ _log = logging.getLogger(__name__)
 _N_LOGGED_ROWS = 4096
 # Not part of what a run is: they may change between an interruption and its resumption.
 _INCIDENTAL = frozenset(
-    [
-        "acts",
-        "out",
-        "checkpoint_path",
-        "n_checkpoints",
-        "resume",
-        "overwrite",
-        "logger",
-        "sae",
-        "device",
-        "training_steps",
-        "training_pairs",
-    ]
+    (
+        *("acts", "out", "checkpoint_path", "n_checkpoints", "resume", "overwrite", "logger"),
+        *("sae", "device", "training_steps", "training_pairs"),
+    )
 )
 
 
@@ -255,6 +246,12 @@ class MultimodalSAETrainingRunner:
         checkpoints.write_state(checkpoint_path, provider, self._identity())
 
     def _save_interrupted(self, trainer: SAETrainer[Any, Any]) -> None:
+        if trainer.n_training_samples >= trainer.cfg.total_training_samples:
+            # Too late to stop anything: a checkpoint now would fold the weights twice.
+            save_sae(trainer, self.normalization, self.cfg.out, self._identity())
+            self._drop_interrupted()
+            _log.warning("Interrupted after the last step; the SAE is in %s.", self.cfg.out)
+            return
         step = f"step {trainer.n_training_steps} of {self.n_steps}"
         if trainer.n_training_steps == 0:
             return

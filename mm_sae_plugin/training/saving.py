@@ -66,7 +66,8 @@ def save_sae(
         save_file({"sparsity": trainer.log_feature_sparsity}, partial / SPARSITY_FILENAME)
         normalization.save(partial)
         write_json_atomically(partial / RUNNER_CFG_FILENAME, dict(identity))
-        # The config goes first and comes last: in between the folder holds no SAE.
+        # The old config goes first and the new one comes last: in between there is no SAE here,
+        # rather than one with another's weights.
         (folder / SAE_CFG_FILENAME).unlink(missing_ok=True)
         for name in _DERIVED:
             (folder / name).unlink(missing_ok=True)

@@ -1,0 +1,92 @@
+import pickle
+
+import pytest
+import torch
+
+from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.saes import ModalityNormalization, NormalizedActivations, fold_normalization
+from mm_sae_plugin.saes.normalization import METHODS
+from tests.saes.tiny import tiny_sae
+
+IMAGES = 5 * torch.randn(400, 8, generator=torch.Generator().manual_seed(0)) + 2
+TEXTS = 0.3 * torch.randn(500, 8, generator=torch.Generator().manual_seed(1)) - 1
+
+
+class Store:
+    captions = ("a", "b")
+
+    def image_rows(self):
+        return IMAGES
+
+    def text_rows(self):
+        return TEXTS
+
+    def iter_pairs(self, chunk):
+        for start in range(0, len(IMAGES), chunk):
+            stop = min(start + chunk, len(IMAGES))
+            yield IMAGES[start:stop], TEXTS[start:stop], torch.arange(start, stop)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_each_method_does_what_its_name_says(method):
+    normalization = ModalityNormalization.measure(method, IMAGES, TEXTS)
+    for modality, acts in (("image", IMAGES), ("text", TEXTS)):
+        normalized = normalization.apply(acts, modality)
+        if "center" in method:
+            assert normalized.mean(dim=0).abs().max() < 1e-5
+        if "scale" in method:
+            assert normalized.norm(dim=1).mean().item() == pytest.approx(8**0.5, rel=1e-5)
+        torch.testing.assert_close(normalization.undo(normalized, modality), acts)
+
+
+def test_one_sided_data_leaves_the_other_side_as_it_is():
+    normalization = ModalityNormalization.measure("per_modality_center_scale", IMAGES, None)
+    assert torch.equal(normalization.apply(TEXTS, "text"), TEXTS)
+
+
+def test_constant_activations_are_left_at_their_scale():
+    acts = torch.ones(10, 8)
+    normalization = ModalityNormalization.measure("per_modality_center_scale", acts, TEXTS)
+    assert bool(normalization.apply(acts, "image").isfinite().all())
+
+
+def test_unknown_method_is_refused():
+    with pytest.raises(UserError, match="Unknown normalisation 'zscore'"):
+        ModalityNormalization.measure("zscore", IMAGES, TEXTS)
+
+
+def test_a_store_is_seen_normalised():
+    normalization = ModalityNormalization.measure("per_modality_scale", IMAGES, TEXTS)
+    view = normalization.view(Store())
+    assert isinstance(view, NormalizedActivations)
+    assert view.captions == ("a", "b")
+    assert torch.equal(view.image_rows(), normalization.apply(IMAGES, "image"))
+    images, texts, rows = zip(*view.iter_pairs(150), strict=True)
+    assert torch.equal(torch.cat(images), view.image_rows())
+    assert torch.equal(torch.cat(texts), view.text_rows()[: len(IMAGES)])
+    assert torch.equal(torch.cat(rows), torch.arange(len(IMAGES)))
+    assert pickle.loads(pickle.dumps(view)).captions == ("a", "b")
+
+
+def test_nothing_to_normalise_gives_the_store_itself():
+    store = Store()
+    assert ModalityNormalization.identity(8).view(store) is store
+
+
+@pytest.mark.parametrize("architecture", ["topk", "jumprelu"])
+@pytest.mark.parametrize("modality", ["image", "text"])
+def test_folding_gives_an_sae_that_needs_no_outside_state(architecture, modality):
+    sae = tiny_sae(architecture, normalization="per_modality_center_scale")
+    acts = IMAGES if modality == "image" else TEXTS
+    normalization = ModalityNormalization.measure("per_modality_center_scale", IMAGES, TEXTS)
+    folded = fold_normalization(sae, normalization, modality)
+    normalized = normalization.apply(acts, modality)
+    torch.testing.assert_close(folded.encode(acts), sae.encode(normalized), atol=1e-4, rtol=1e-4)
+    expected = normalization.undo(sae(normalized), modality)
+    torch.testing.assert_close(folded(acts), expected, atol=1e-4, rtol=1e-4)
+    tower = "vision" if modality == "image" else "text"
+    assert folded.cfg.metadata.hook_name == f"{tower}.hook_proj"
+    assert folded.cfg.metadata.normalization == "none"
+    # The original is as it was.
+    assert sae.cfg.metadata.hook_name == "vision.hook_proj"
+    assert not torch.equal(folded.W_enc, sae.W_enc)
