@@ -39,15 +39,14 @@ def decode_image(file: str | Path | IO[bytes], max_pixels: int = DEFAULT_MAX_PIX
     from PIL import Image
 
     try:
-        # The guard below is stricter than Pillow's own warning, which would only be noise.
+        # What Pillow warns of either makes a reason below or still gives a picture.
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(file)
-        with image:
-            width, height = image.size
-            if width * height > max_pixels:
-                raise BadImage(_too_large(width, height, max_pixels))
-            return _to_rgb(image)
+            warnings.simplefilter("ignore")
+            with Image.open(file) as image:
+                width, height = image.size
+                if width * height > max_pixels:
+                    raise BadImage(_too_large(width, height, max_pixels))
+                return _to_rgb(image)
     except BadImage:
         raise
     except Image.DecompressionBombError as error:
