@@ -88,6 +88,8 @@ font-size:10.5px;overflow:hidden;overflow-wrap:anywhere;padding:4px}
 mark{background:#ffe9a8;color:#1d2530;border-radius:3px;padding:0 2px}
 .captions span{overflow-wrap:anywhere}
 .silent{color:var(--faint);font-size:13.5px;font-style:italic;margin:0}
+.warning{border-left:4px solid #d9a400;background:var(--card);padding:8px 14px;
+border-radius:6px}
 details{margin:10px 0}summary{cursor:pointer;font-weight:500}
 code{font:13px ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;background:var(--band);
 padding:1px 5px;border-radius:4px}

@@ -64,7 +64,7 @@ def scores_section(dominance: ModalityDominance) -> str:
         "<h2>How image-dominant is each latent?</h2>"
         "<p>Every latent has a score between 0 (fires on captions only) and 1 (fires on images "
         f"only): {SCORE_MEANINGS[dominance.cfg.score]}. Dashed lines are the borders between the "
-        f"classes.{dead}</p>"
+        f"classes.{dead}</p>{_border_warning(dominance)}"
         f'<div class="card scroll">{score_histogram(dominance)}</div>'
     )
 
@@ -131,7 +131,8 @@ def truth_section(
         f"Each dot is a factor: median <code>{truth.calibration_score}</code> of its latents, with "
         "quartiles. Filled dots are the graded factors (drawn always and said now and then, or the "
         f"reverse): {share} of {calibration.n_graded} lie within {calibration.tolerance:g} of the "
-        f"truth (the grey band); rank correlation {rank}.</p>"
+        f"truth (the grey band); rank correlation {rank} over the {calibration.n_followed} that "
+        "latents follow.</p>"
         f"{calibration_plot(calibration)}</div></div>{_calibration_table(truth)}"
     )
 
@@ -186,6 +187,22 @@ def method_section(dominance: ModalityDominance) -> str:
         "several captions of one image do not count as independent evidence. They hold for one "
         "latent at a time, not for all at once.</p>"
         f"{_gap_text(dominance)}</div>"
+    )
+
+
+def _border_warning(dominance: ModalityDominance) -> str:
+    """Say so when a relative rule has put a class out of reach."""
+    lost = [
+        name
+        for name, beyond in (("TextD", dominance.low <= 0), ("ImgD", dominance.high >= 1))
+        if beyond
+    ]
+    if not lost:
+        return ""
+    return (
+        '<p class="warning">The scores spread so widely that the '
+        f"<code>{dominance.cfg.rule}</code> rule's border lies off the scale: no latent can be {' or '.join(lost)} here, whatever it "
+        "does. The <code>interval</code> rule has fixed borders.</p>"
     )
 
 

@@ -104,7 +104,8 @@ def _truth(truth: TruthCheck, untrained: TruthCheck | None):
         title="Against the known truth (AUROC, 95% interval)",
         title_justify="left",
         caption=f"Calibration of {truth.calibration_score}: {share} of {calibration.n_graded} "
-        f"graded factors within {calibration.tolerance:g}, rank correlation {rank}",
+        f"graded factors within {calibration.tolerance:g}, rank correlation {rank} "
+        f"over the {calibration.n_followed} that latents follow",
         caption_justify="left",
     )
     table.add_column("contrast")

@@ -42,6 +42,8 @@ class Calibration:
     """Largest distance that counts as `within`."""
     n_graded: int
     """Number of graded factors, whether or not any latent follows them."""
+    n_followed: int
+    """Number of graded factors that at least one latent follows."""
     share_within: float | None
     """Share of the graded factors that are within; one that no latent follows is not."""
     spearman: float | None
@@ -79,6 +81,7 @@ def calibrate(
         rows=rows,
         tolerance=tolerance,
         n_graded=len(graded),
+        n_followed=len(found),
         share_within=sum(row.within for row in graded) / len(graded) if graded else None,
         spearman=_spearman([row.truth for row in found], [row.median or 0.0 for row in found]),
     )

@@ -153,6 +153,17 @@ def test_only_a_dominance_is_needed(tmp_path):
     assert not re.search(r"\bnan\b", text.lower())
 
 
+def test_a_class_out_of_reach_is_pointed_out(tmp_path):
+    """Two camps at the ends: mean ± one standard deviation is exactly the whole scale."""
+    codes = torch.tensor([[1.0, 0.0]]).expand(30, 2)
+    stats = ModalityStatistics(2)
+    stats.update(codes, codes.flip(1), torch.arange(30))
+    for rule, warned in (("paper", True), ("interval", False)):
+        dominance = ModalityDominance.from_statistics(stats, rule=rule)
+        source = render_report(tmp_path / "r.html", dominance).read_text(encoding="utf-8")
+        assert ("no latent can be TextD or ImgD" in Page(source).text) == warned
+
+
 def test_evaluation_is_taken_as_training_gives_it():
     from mm_sae_plugin.training.evaluation import PerModalityEvaluation
 

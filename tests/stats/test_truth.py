@@ -117,6 +117,7 @@ def test_a_factor_that_no_latent_follows_counts_as_missed():
     row = next(row for row in calibration.rows if row.factor == "tone")
     assert row.n_latents == 0 and row.median is None and not row.within
     assert calibration.share_within == 0.75
+    assert (calibration.n_graded, calibration.n_followed) == (4, 3)
 
 
 def test_random_codes_follow_nothing():
