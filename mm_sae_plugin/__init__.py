@@ -25,7 +25,7 @@ _HOME = {
     "ModalityDominance": "mm_sae_plugin.stats",
     "compute_modality": "mm_sae_plugin.stats",
 }
-__all__ = sorted(_HOME)  # noqa: PLE0605 (the names are those of _HOME, in one place)
+__all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:

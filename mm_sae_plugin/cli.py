@@ -56,8 +56,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         _run(argv)
     except UserError as error:
         _fail(str(error), 2)
-    except KeyboardInterrupt:
-        _fail("Interrupted; nothing that was finished is lost.", 130)
+    except KeyboardInterrupt as interruption:
+        _fail(str(interruption) or "Interrupted; run the same command again.", 130)
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise

@@ -17,6 +17,7 @@ class ModelChoice:
     """`factorworld`, `factorworld-declip`, an open_clip model name, or `hf:ID_OR_FOLDER`."""
     pretrained: str | None = None
     """For an open_clip model: a tag of pretrained weights, or a checkpoint file."""
+
     def load(self):
         """Load the model as a ``HookedCLIP``."""
         from mm_sae_plugin.models import load_model
@@ -91,7 +92,8 @@ def run_train(cfg: MultimodalSAERunnerConfig) -> None:
     for side in evaluation.explained_variance:
         print(
             f"{side}: explained variance {evaluation.explained_variance[side]:.3f}, "
-            f"L0 {evaluation.l0[side]:.1f}, {evaluation.n_dead_by_modality[side]} latents never fire"
+            f"L0 {evaluation.l0[side]:.1f}, "
+            f"{evaluation.n_dead_by_modality[side]} latents never fire"
         )
     print(f"The SAE is in {result.path}.")
 
@@ -117,7 +119,6 @@ class MdsCommand:
         from mm_sae_plugin.workflow import (
             check_truth,
             evaluate_sae,
-            evaluation_summary,
             label_sae,
             open_sae,
         )
@@ -125,8 +126,7 @@ class MdsCommand:
         opened = open_sae(self.sae, ActivationStore.open(self.acts))
         dominance = label_sae(opened, self.settings, self.n_workers)
         truth = check_truth(opened, dominance) or (None, None)
-        evaluation = evaluation_summary(evaluate_sae(opened))
-        rich_print(terminal_table(dominance, evaluation, *truth))
+        rich_print(terminal_table(dominance, evaluate_sae(opened), *truth))
         print(f"Scores and classes are in {self.sae / 'modality.parquet'}.")
 
 
@@ -152,7 +152,5 @@ class ReportCommand:
         opened = open_sae(self.sae, ActivationStore.open(self.acts))
         dominance = ModalityDominance.load(self.sae)
         truth = check_truth(opened, dominance)
-        write_report(
-            opened, dominance, self.out, truth, evaluate_sae(opened), self.n_per_class
-        )
+        write_report(opened, dominance, self.out, truth, evaluate_sae(opened), self.n_per_class)
         print(f"The report is {self.out}.")

@@ -59,7 +59,6 @@ def run_quickstart(cfg: QuickstartConfig, progress: bool = True) -> dict[str, An
         )
         from mm_sae_plugin.workflow import (
             check_truth,
-            evaluation_summary,
             label_sae,
             open_sae,
             write_report,
@@ -82,7 +81,7 @@ def run_quickstart(cfg: QuickstartConfig, progress: bool = True) -> dict[str, An
         assert truth is not None, "FactorWorld pairs carry their labels"
     with _timed(seconds, "report"):
         write_report(opened, dominance, cfg.out / "report.html", truth, result.evaluation)
-    evaluation = evaluation_summary(result.evaluation)
+    evaluation = result.evaluation
     trained, untrained = (check.to_dict() for check in truth)
     seconds["total"] = sum(seconds.values())
     summary = {
@@ -92,10 +91,11 @@ def run_quickstart(cfg: QuickstartConfig, progress: bool = True) -> dict[str, An
         "seed": cfg.seed,
         "d_sae": cfg.d_sae,
         "k": cfg.k,
-        **evaluation,
+        "explained_variance": evaluation.explained_variance,
+        "l0": evaluation.l0,
         # Latents too rare to be labelled count as dead here, beside those that never fire.
         "n_dead": dominance.class_counts["Dead"],
-        "n_dead_by_modality": evaluation["n_dead"],
+        "n_dead_by_modality": evaluation.n_dead_by_modality,
         "class_counts": dominance.class_counts,
         "truth": trained["contrasts"],
         "truth_untrained": untrained["contrasts"],

@@ -122,19 +122,10 @@ def write_report(
         out,
         dominance,
         facts=facts,
-        evaluation=evaluation_summary(evaluation),
+        evaluation=evaluation,
         store=opened.acts,
         examples=top_examples(opened.feature_map, opened.acts, latents),
         truth=truth[0] if truth else None,
         untrained=truth[1] if truth else None,
         n_per_class=n_per_class,
     )
-
-
-def evaluation_summary(evaluation: "PerModalityEvaluation") -> dict[str, Any]:
-    """Return the evaluation in the form of the report and of ``summary.json``."""
-    return {
-        "explained_variance": evaluation.explained_variance,
-        "l0": evaluation.l0,
-        "n_dead": {**evaluation.n_dead_by_modality, "both": evaluation.n_dead},
-    }
