@@ -44,10 +44,11 @@ def untrained_sae(
     # Tied SAEs compute the encoder from the decoder.
     if "W_enc" in dict(sae.named_parameters()):
         sae.W_enc.mul_(_norms(like.W_enc, 0) / _norms(sae.W_enc, 0))
-    if hasattr(sae, "threshold"):
-        sae.threshold.copy_(like.threshold)
+    threshold = dict(sae.named_parameters()).get("threshold")
+    if threshold is not None:
+        threshold.copy_(dict(like.named_parameters())["threshold"])
         if acts is not None:
-            _match_l0(sae, like, acts.to(sae.device))
+            _match_l0(sae, threshold, like, acts.to(sae.device))
     return sae.eval().requires_grad_(False)
 
 
@@ -55,11 +56,13 @@ def _norms(weights: Tensor, dim: int) -> Tensor:
     return weights.norm(dim=dim, keepdim=True).clamp_min(1e-12)
 
 
-def _match_l0(sae: SAE[Any], like: SAE[Any], acts: Float[Tensor, "n d_in"]) -> None:
+def _match_l0(
+    sae: SAE[Any], threshold: Float[Tensor, "d_sae"], like: SAE[Any], acts: Float[Tensor, "n d_in"]
+) -> None:
     part = acts[:4096]
     share_active = float((like.encode(part) > 0).double().mean())
-    sae.threshold.zero_()
-    pre = (sae.encode(part)).flatten()
-    n_active = max(1, round(share_active * pre.numel()))
-    # The threshold is exclusive, so the first value that must stay off is the threshold.
-    sae.threshold.fill_(float(pre.topk(min(n_active + 1, pre.numel())).values[-1]))
+    threshold.zero_()
+    codes = sae.encode(part).flatten()
+    n_active = round(share_active * codes.numel())
+    # A code must exceed the threshold, so the first that is to stay off is the threshold.
+    threshold.fill_(float(codes.topk(min(n_active + 1, codes.numel())).values[-1]))

@@ -6,7 +6,7 @@ from typing import Any
 
 from mm_sae_plugin.errors import UserError
 
-DEFAULT_STEPS = 3000
+DEFAULT_STEPS = 2000
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,10 @@ class MultimodalSAERunnerConfig:
     """L1 coefficient (standard, gated) or L0 coefficient (jumprelu) for activations of norm
     sqrt(d_in), rescaled to the activations at hand; None takes the default."""
     training_steps: int | None = None
-    """Optimiser steps. None: 3,000, or as many as it takes to see every pair twice."""
+    """Optimiser steps. None: 2,000, or as many as it takes to see every pair twice."""
     training_pairs: int | None = None
     """Pairs to show in all, repetitions counted (rows, for one tower); instead of steps."""
-    train_batch_size_samples: int = 1024
+    train_batch_size_samples: int = 512
     """Rows of a batch; for pairs, half of them images and half their captions."""
     lr: float = 2e-3
     """Learning rate of Adam after the warm-up."""
@@ -52,8 +52,8 @@ class MultimodalSAERunnerConfig:
     adam_beta2: float = 0.999
     """Decay of Adam's second moment."""
     dead_feature_window: int | None = None
-    """Steps without firing after which the auxiliary loss revives a latent; None: a fiftieth of
-    the training, from 10 to 1,000."""
+    """Steps without firing after which the auxiliary loss revives a latent; None: a tenth of the
+    training, from 10 to 1,000. Much shorter windows kill more latents than they revive."""
     normalize: str = "none"
     """none, per_modality_scale, per_modality_center or per_modality_center_scale; measured once,
     saved beside the SAE and reused whenever it is loaded."""

@@ -155,9 +155,10 @@ class TrainingData:
 
     def sampled(self, n_rows: int) -> tuple[Tensor | None, Tensor | None]:
         """Return evenly spaced rows of each side, at most ``n_rows``."""
-        return tuple(
-            None if acts is None else sample(acts, n_rows)
-            for acts in (self.acts_image, self.acts_text)
+        image, text = self.acts_image, self.acts_text
+        return (
+            None if image is None else sample(image, n_rows),
+            None if text is None else sample(text, n_rows),
         )
 
 

@@ -170,7 +170,7 @@ class MultimodalSAETrainingRunner:
             adam_beta2=cfg.adam_beta2,
             device=cfg.device,
             autocast=cfg.autocast,
-            dead_feature_window=min(1000, max(10, n_steps // 50)) if window is None else window,
+            dead_feature_window=min(1000, max(10, n_steps // 10)) if window is None else window,
             n_checkpoints=cfg.n_checkpoints,
             checkpoint_path=None if cfg.checkpoints is None else str(cfg.checkpoints),
             logger=self.logger,

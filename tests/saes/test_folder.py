@@ -45,7 +45,7 @@ def test_a_lost_normalisation_is_named(tmp_path):
 
 
 def test_a_folder_without_an_sae_is_named(tmp_path):
-    with pytest.raises(UserError, match="is not an SAE folder: it has no cfg.json"):
+    with pytest.raises(UserError, match=r"is not an SAE folder: it has no cfg\.json"):
         load_sae(tmp_path)
 
 

@@ -5,7 +5,7 @@ import torch
 
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.saes import ModalityNormalization, NormalizedActivations, fold_normalization
-from mm_sae_plugin.saes.normalization import METHODS
+from mm_sae_plugin.saes.normalization import METHODS, MODALITIES
 from tests.saes.tiny import tiny_sae
 
 IMAGES = 5 * torch.randn(400, 8, generator=torch.Generator().manual_seed(0)) + 2
@@ -30,7 +30,7 @@ class Store:
 @pytest.mark.parametrize("method", METHODS)
 def test_each_method_does_what_its_name_says(method):
     normalization = ModalityNormalization.measure(method, IMAGES, TEXTS)
-    for modality, acts in (("image", IMAGES), ("text", TEXTS)):
+    for modality, acts in zip(MODALITIES, (IMAGES, TEXTS), strict=True):
         normalized = normalization.apply(acts, modality)
         if "center" in method:
             assert normalized.mean(dim=0).abs().max() < 1e-5

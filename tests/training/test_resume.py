@@ -175,7 +175,7 @@ def test_ctrl_c_in_a_terminal_loses_nothing(tmp_path, pairs):
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
-    time.sleep(1.0)
+    time.sleep(0.3)
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode != 0

