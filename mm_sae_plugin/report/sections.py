@@ -201,8 +201,9 @@ def _border_warning(dominance: ModalityDominance) -> str:
         return ""
     return (
         '<p class="warning">The scores spread so widely that the '
-        f"<code>{dominance.cfg.rule}</code> rule's border lies off the scale: no latent can be {' or '.join(lost)} here, whatever it "
-        "does. The <code>interval</code> rule has fixed borders.</p>"
+        f"<code>{dominance.cfg.rule}</code> rule's border lies off the scale: no latent "
+        f"can be {' or '.join(lost)} here, whatever it does. The <code>interval</code> rule has "
+        "fixed borders.</p>"
     )
 
 

@@ -9,6 +9,7 @@ import torch
 from mm_sae_plugin.report import EvaluationFigures, render_report
 from mm_sae_plugin.report.page import latents_to_show
 from mm_sae_plugin.stats import ModalityDominance, ModalityStatistics, top_examples
+from mm_sae_plugin.stats.config import RuleName
 from tests.report.world import Case, make_case
 from tests.stats.fakes import FakeStore, IdentityMap
 
@@ -158,7 +159,8 @@ def test_a_class_out_of_reach_is_pointed_out(tmp_path):
     codes = torch.tensor([[1.0, 0.0]]).expand(30, 2)
     stats = ModalityStatistics(2)
     stats.update(codes, codes.flip(1), torch.arange(30))
-    for rule, warned in (("paper", True), ("interval", False)):
+    expected: tuple[tuple[RuleName, bool], ...] = (("paper", True), ("interval", False))
+    for rule, warned in expected:
         dominance = ModalityDominance.from_statistics(stats, rule=rule)
         source = render_report(tmp_path / "r.html", dominance).read_text(encoding="utf-8")
         assert ("no latent can be TextD or ImgD" in Page(source).text) == warned
