@@ -1,0 +1,86 @@
+"""A store reads back in any pieces, and names whatever is wrong with it."""
+
+import pytest
+import torch
+
+from mm_sae_plugin.activations import ActivationStore, ExtractConfig, extract
+from mm_sae_plugin.errors import UserError
+from tests.activations.pictures import noise_pairs
+from tests.activations.tiny import tiny_clip
+
+CFG = ExtractConfig(batch_size=8, shard_size=20, num_workers=0)
+
+
+@pytest.fixture
+def store(model, tmp_path):
+    return extract(model, noise_pairs(50, captions_each=2), tmp_path / "s", CFG, progress=False)
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 24, 1000])
+def test_pairs_come_in_pieces_of_any_size(store, chunk):
+    parts = list(store.iter_pairs(chunk))
+    assert all(len(part[0]) == chunk for part in parts[:-1])
+    acts_image, acts_text, index = (torch.cat(column) for column in zip(*parts, strict=True))
+    assert torch.equal(acts_image, store.image_rows()[store.image_index])
+    assert torch.equal(acts_text, store.text_rows())
+    assert torch.equal(index, store.image_index)
+
+
+def test_opening_again_gives_the_same(store):
+    again = ActivationStore.open(store.path)
+    assert again.manifest == store.manifest
+    assert torch.equal(again.text_rows(), store.text_rows())
+
+
+def test_image_of_a_source_that_is_gone(store):
+    assert store.open_image(0) is None
+
+
+def test_every_file_is_checked(store):
+    for path in sorted(store.path.iterdir()):
+        if path.name == "progress.json":
+            continue
+        whole = path.read_bytes()
+        for damaged in (whole[:-2], whole[: len(whole) // 2], b""):
+            path.write_bytes(damaged)
+            with pytest.raises(UserError, match=path.name):
+                ActivationStore.open(store.path)
+        path.write_bytes(whole)
+        ActivationStore.open(store.path)
+
+
+def test_one_wrong_bit_is_found(store):
+    path = store.path / store.manifest.shards[1].file
+    data = bytearray(path.read_bytes())
+    data[-5] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=r"shard-00001\.safetensors is damaged"):
+        ActivationStore.open(store.path)
+
+
+def test_a_lost_shard_is_named(store):
+    (store.path / store.manifest.shards[0].file).unlink()
+    with pytest.raises(UserError, match=r"shard-00000\.safetensors is missing"):
+        ActivationStore.open(store.path)
+
+
+def test_what_is_no_store_is_refused(tmp_path):
+    for path in (tmp_path / "nothing", tmp_path):
+        with pytest.raises(UserError, match="no activation store"):
+            ActivationStore.open(path)
+
+
+def test_the_key_follows_content_and_nothing_else(model, tmp_path):
+    def key(name, a_model=model, cfg=CFG, **pairs):
+        return extract(a_model, noise_pairs(6, **pairs), tmp_path / name, cfg, False).manifest.key
+
+    same = key("same")
+    other_split = ExtractConfig(batch_size=3, shard_size=4, num_workers=0)
+    assert key("split", cfg=other_split) == same
+    others = {
+        key("weights", tiny_clip(seed=1)),
+        key("source", fingerprint="other"),
+        key("dtype", cfg=ExtractConfig(num_workers=0, dtype="float16")),
+        key("hook", cfg=ExtractConfig(num_workers=0, image_hook="vision.hook_proj")),
+    }
+    assert len(others) == 4 and same not in others
