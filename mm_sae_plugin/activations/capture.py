@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from mm_sae_plugin.activations.config import ExtractConfig
@@ -55,8 +55,8 @@ class HookReader:
             return acts
         return acts[:, 0] if cfg.token_mode == "cls" else acts.flatten(0, 1)
 
-    def texts(self, captions: list[str]) -> Float[Tensor, "batch d"]:
-        """Encode captions: one row each."""
+    def texts(self, captions: "list[str] | Int[Tensor, 'batch ctx']") -> Float[Tensor, "batch d"]:
+        """Encode captions, or their tokens: one row each."""
         assert self._cfg.text_hook is not None
         normalize = self._cfg.text_hook.endswith(names.HOOK_NORMALIZED)
         self._model(texts=captions, normalize=normalize, stop_at_layer=self._stop_text)

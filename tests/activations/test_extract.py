@@ -116,7 +116,9 @@ def test_world_is_extracted_with_its_labels(model, tmp_path):
     store = extract(model, load_pairs("factorworld:12"), tmp_path / "s", SMALL)
     source = load_pairs("factorworld:12")
     assert store.captions == [record.caption for record in source.records]
-    assert store.labels["drawn.object"] == [r.labels["drawn.object"] for r in source.records]
+    assert store.labels["drawn.object"] == [
+        (r.labels or {})["drawn.object"] for r in source.records
+    ]
     image = store.open_image(7)
     assert image is not None and image.tobytes() == source.open_image(7).tobytes()
 

@@ -7,7 +7,8 @@ import signal
 import threading
 import time
 from dataclasses import dataclass, replace
-from multiprocessing import active_children
+from functools import partial
+from multiprocessing import active_children, current_process
 
 import pytest
 import torch
@@ -74,7 +75,7 @@ def test_rows_that_are_not_finite_are_refused(tmp_path):
     captions = {f"image {i} said 0": words[i % 8] for i in range(16)}
     poisoned = tokenize(words)[5, 0]
     with torch.no_grad():
-        model.clip.token_embedding.weight[poisoned] = float("nan")
+        model.clip.get_parameter("token_embedding.weight")[poisoned] = float("nan")
     store = extract(model, noise_pairs(16, captions=captions), tmp_path / "s", CFG)
     assert torch.isfinite(store.text_rows()).all()
     assert {name for name, _ in store.manifest.skipped} >= {"id-5", "id-13"}
@@ -90,14 +91,14 @@ def test_a_shard_with_numbers_that_are_not_finite_is_never_written(tmp_path):
 
 @pytest.mark.parametrize("at", [0, 9, 35, 49])
 def test_interrupted_extraction_goes_on_to_the_same_end(model, tmp_path, at):
-    pairs = dict(n_images=50, captions_each=2, missing=frozenset({2, 30}))
-    whole = extract(model, noise_pairs(**pairs), tmp_path / "whole", CFG)
+    pairs = partial(noise_pairs, 50, captions_each=2, missing=frozenset({2, 30}))
+    whole = extract(model, pairs(), tmp_path / "whole", CFG)
     with pytest.raises(KeyboardInterrupt, match=f"{at // 8 * 8} of 50 images.*run the same"):
-        extract(model, noise_pairs(**pairs, interrupt_at=at), tmp_path / "s", CFG)
+        extract(model, pairs(interrupt_at=at), tmp_path / "s", CFG)
     with pytest.raises(UserError, match="not finished"):
         ActivationStore.open(tmp_path / "s")
     log = tmp_path / "log"
-    resumed = extract(model, noise_pairs(**pairs, log=str(log)), tmp_path / "s", CFG)
+    resumed = extract(model, pairs(log=str(log)), tmp_path / "s", CFG)
     assert _content(resumed) == _content(whole)
     # Only what was not finished is done again.
     assert int(log.read_text().split()[0]) == at // 8 * 8
@@ -179,8 +180,9 @@ def test_ctrl_c_with_workers_says_nothing_but_the_line(model, tmp_path, capfd):
         while not (out / "shard-00000.safetensors").exists() and time.time() < deadline:
             time.sleep(0.005)
         # As a terminal does: to the command and to every process it started.
-        for process in (*(child.pid for child in active_children()), os.getpid()):
-            os.kill(process, signal.SIGINT)
+        for process in (*active_children(), current_process()):
+            assert process.pid
+            os.kill(process.pid, signal.SIGINT)
 
     thread = threading.Thread(target=press_ctrl_c)
     thread.start()

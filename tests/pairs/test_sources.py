@@ -90,8 +90,8 @@ def _json_shard(folder):
 def _saved_dataset(folder):
     import datasets
 
-    rows = {"image": [{"bytes": _png(c), "path": None} for c in COLOURS.values()]}
-    rows["caption"] = list(CAPTIONS.values())
+    images = [{"bytes": _png(colour), "path": None} for colour in COLOURS.values()]
+    rows = {"image": images, "caption": list(CAPTIONS.values())}
     features = datasets.Features({"image": datasets.Image(), "caption": datasets.Value("string")})
     dataset = datasets.Dataset.from_dict(rows, features=features)
     datasets.DatasetDict({"val": dataset}).save_to_disk(folder / "ds")
