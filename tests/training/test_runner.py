@@ -31,7 +31,7 @@ def test_every_architecture_learns_and_is_saved(make_runner, tmp_path, architect
 
 
 def test_topk_explains_both_modalities_sparsely_without_dead_latents(make_runner):
-    evaluation = make_runner(k=8, training_steps=600).run().evaluation
+    evaluation = make_runner(d_sae=64, k=8, lr=4e-3, training_steps=500).run().evaluation
     assert min(evaluation.explained_variance.values()) >= 0.85
     assert max(evaluation.l0.values()) <= 8
     assert evaluation.n_dead <= 4
