@@ -67,7 +67,7 @@ def extract(
     state = _find_progress(out, identity)
     if isinstance(state, ActivationStore):
         return state
-    plan = ExtractionPlan.of(source)
+    plan = ExtractionPlan.of(source, progress)
     if cfg.text_hook and not any(caption.strip() for caption in plan.captions):
         raise UserError(
             f"{source.spec} has no captions: give some, or leave the text tower out with "

@@ -1,7 +1,7 @@
 """The order of an extraction: each distinct image once, its captions with it."""
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -44,25 +44,23 @@ class ExtractionPlan:
         return [bisect_right(self.first_pair, pair) - 1 for pair in pairs]
 
     @classmethod
-    def of(cls, source: PairSource) -> "ExtractionPlan":
+    def of(cls, source: PairSource, progress: bool = False) -> "ExtractionPlan":
         """Order the records of a source."""
+        from tqdm import tqdm
+
         position: dict[ImageKey, int] = {}
         ids: list[str] = []
         owners: list[int] = []
         captions: list[str] = []
-        labels: dict[str, list[str]] = {}
-        for record in source.records:
+        labels = _LabelColumns()
+        bar = tqdm(source.records, desc="list", unit="pair", delay=1, disable=not progress)
+        for record in bar:
             image = position.setdefault(record.image_key, len(position))
             if image == len(ids):
                 ids.append(record.image_id)
-            for name, value in (record.labels or {}).items():
-                # A label that first appears here was empty for all earlier captions.
-                labels.setdefault(name, [""] * len(captions)).append(value)
             captions.append(record.caption)
             owners.append(image)
-            for values in labels.values():
-                if len(values) < len(captions):
-                    values.append("")
+            labels.append(record.labels or {})
         order = sorted(range(len(owners)), key=owners.__getitem__)
         first_pair = [0] * (len(ids) + 1)
         for image in owners:
@@ -74,7 +72,7 @@ class ExtractionPlan:
             image_ids=ids,
             first_pair=first_pair,
             captions=[captions[i] for i in order],
-            labels={name: [values[i] for i in order] for name, values in labels.items()},
+            labels={name: [vs[i] for i in order] for name, vs in labels.columns.items()},
         )
 
     def image_table(self, images: Sequence[int]) -> "pa.Table":
@@ -99,3 +97,26 @@ class ExtractionPlan:
             picked = pa.array([values[i] for i in pairs], pa.string())
             columns[f"label.{name}"] = picked.dictionary_encode()
         return pa.table(columns)
+
+
+class _LabelColumns:
+    """Turns one mapping of labels per record into one list per label."""
+
+    def __init__(self) -> None:
+        self.columns: dict[str, list[str]] = {}
+        self._names: list[str] = []
+        self._n_records = 0
+
+    def append(self, labels: Mapping[str, str]) -> None:
+        # Nearly every source names the same labels in the same order for every record.
+        if list(labels) == self._names:
+            for values, value in zip(self.columns.values(), labels.values(), strict=True):
+                values.append(value)
+        else:
+            for name in labels:
+                # A label that first appears here was empty for all earlier records.
+                self.columns.setdefault(name, [""] * self._n_records)
+            for name, values in self.columns.items():
+                values.append(labels.get(name, ""))
+            self._names = list(self.columns)
+        self._n_records += 1

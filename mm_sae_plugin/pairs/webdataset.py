@@ -71,11 +71,13 @@ def load_shards(
     A sample's caption is its ``.txt`` file, or the entry ``caption_column`` of its ``.json``
     file; its labels are entries of its ``.json`` file. Files without an image are passed over.
     """
+    from tqdm import tqdm
+
     shards = _find(pattern)
     folder = _common_folder(shards)
     records: list[PairRecord] = []
     sizes = []
-    for shard in shards:
+    for shard in tqdm(shards, desc="index", unit="shard", delay=2):
         name = shard.relative_to(folder).as_posix()
         sizes += [name, str(shard.stat().st_size)]
         for key, members in _samples(shard):
