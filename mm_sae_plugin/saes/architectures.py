@@ -13,7 +13,7 @@ from sae_lens.registry import SAE_TRAINING_CLASS_REGISTRY, get_sae_training_clas
 from mm_sae_plugin.errors import UserError
 
 # At activations of norm sqrt(d_in); measured to give about 10 to 30 active latents.
-_L1_COEFFICIENT = 1.0
+_L1_COEFFICIENT = 2.0
 _L0_COEFFICIENT = 1.0
 
 

@@ -2,16 +2,18 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from tyro.conf import Suppress, arg
 
 from mm_sae_plugin.errors import UserError
 
-DEFAULT_STEPS = 2000
+DEFAULT_STEPS = 1500
 
 
 @dataclass(frozen=True)
 class MultimodalSAERunnerConfig:
-    """Configuration of :class:`~mm_sae_plugin.training.MultimodalSAETrainingRunner`.
+    """Train an SAE on a store of activations with SAELens' own trainer.
 
     Names are those of SAELens' ``LanguageModelSAERunnerConfig`` and ``SAETrainerConfig`` where
     the thing is the same.
@@ -21,7 +23,7 @@ class MultimodalSAERunnerConfig:
     """Folder of the activation store; left out when activations are given in memory."""
     out: Path | None = None
     """Folder to write the SAE into; without it nothing is written."""
-    architecture: str = "topk"
+    architecture: Annotated[str, arg(aliases=("--arch",))] = "topk"
     """topk, batchtopk, matryoshka_batchtopk, jumprelu, standard, gated, abstopk, matching_pursuit,
     or another name in SAELens' registry of training classes."""
     d_sae: int = 256
@@ -32,12 +34,12 @@ class MultimodalSAERunnerConfig:
     """L1 coefficient (standard, gated) or L0 coefficient (jumprelu) for activations of norm
     sqrt(d_in), rescaled to the activations at hand; None takes the default."""
     training_steps: int | None = None
-    """Optimiser steps. None: 2,000, or as many as it takes to see every pair twice."""
+    """Optimiser steps. None: 1,500, or as many as it takes to see every pair twice."""
     training_pairs: int | None = None
     """Pairs to show in all, repetitions counted (rows, for one tower); instead of steps."""
     train_batch_size_samples: int = 512
     """Rows of a batch; for pairs, half of them images and half their captions."""
-    lr: float = 2e-3
+    lr: float = 3e-3
     """Learning rate of Adam after the warm-up."""
     lr_end: float | None = None
     """Learning rate before the final decay for cosine schedules; None: a tenth of lr."""
@@ -73,9 +75,9 @@ class MultimodalSAERunnerConfig:
     """Continue from the newest checkpoint, with the same weights as if never interrupted."""
     overwrite: bool = False
     """Replace an SAE that `out` already holds."""
-    logger: Any = None
+    logger: Suppress[Any] = None
     """A sae_lens LoggingConfig; None logs nowhere."""
-    sae: Any = None
+    sae: Suppress[Any] = None
     """A ready sae_lens training config; replaces architecture, d_sae, k and the coefficient."""
 
     def __post_init__(self) -> None:

@@ -10,7 +10,10 @@ from mm_sae_plugin.training import MultimodalSAERunnerConfig, MultimodalSAETrain
 from tests.activations.pictures import noise_pairs
 from tests.activations.tiny import tiny_clip
 
-TRAINING = {"d_sae": 24, "k": 4, "training_steps": 200, "train_batch_size_samples": 32}
+
+def short(**options) -> MultimodalSAERunnerConfig:
+    training = {"d_sae": 24, "k": 4, "training_steps": 200, "train_batch_size_samples": 32}
+    return MultimodalSAERunnerConfig(**{**training, **options})
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +28,7 @@ def extracted(model, path, **options):
 
 def test_joint_store_to_sae_and_back_into_the_model(model, tmp_path):
     store = extracted(model, tmp_path / "store")
-    cfg = MultimodalSAERunnerConfig(acts=tmp_path / "store", out=tmp_path / "sae", **TRAINING)
+    cfg = short(acts=tmp_path / "store", out=tmp_path / "sae")
     result = MultimodalSAETrainingRunner(cfg).run()
     # Each distinct image once, each caption once.
     assert result.evaluation.n_rows == {"image": 60, "text": 120}
@@ -46,7 +49,7 @@ def test_joint_store_to_sae_and_back_into_the_model(model, tmp_path):
 def test_tokens_of_one_tower(model, tmp_path):
     hook = "vision.blocks.1.hook_resid_post"
     store = extracted(model, tmp_path / "store", image_hook=hook, text_hook=None, token_mode="all")
-    cfg = MultimodalSAERunnerConfig(out=tmp_path / "sae", **TRAINING)
+    cfg = short(out=tmp_path / "sae")
     result = MultimodalSAETrainingRunner(cfg, store).run()
     n_tokens = store.manifest.n_tokens
     assert n_tokens == 5
