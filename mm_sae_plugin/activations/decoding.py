@@ -142,7 +142,8 @@ def _watched(iterator: Iterator[Any]) -> Iterator[Any]:
                 raise
             raise UserError(
                 "A process that decodes images died, most often for want of memory or of space in "
-                "/dev/shm: run again with fewer num_workers or a smaller batch_size "
+                "/dev/shm: run again with fewer num_workers or a smaller batch_size. A script "
+                "needs 'if __name__ == \"__main__\":' around its call where processes are spawned "
                 f"({str(error).splitlines()[0]})."
             ) from error
         yield batch

@@ -1,5 +1,8 @@
 """What is extracted is what the model computes, in an order that nothing can change."""
 
+import os
+from dataclasses import dataclass, replace
+
 import pytest
 import torch
 
@@ -199,6 +202,20 @@ def test_a_source_without_captions_is_refused(model, tmp_path):
     silent = {f"image {i} said 0": " " for i in range(4)}
     with pytest.raises(UserError, match="has no captions"):
         extract(model, noise_pairs(4, captions=silent), tmp_path / "s", SMALL)
+
+
+@dataclass(frozen=True)
+class DeadlyOpener:
+    """Ends its process as the kernel does when memory runs out."""
+
+    def open_image(self, image_key):
+        os._exit(9)
+
+
+def test_a_worker_that_dies_is_one_clear_line(model, tmp_path):
+    source = replace(noise_pairs(20), opener=DeadlyOpener())
+    with pytest.raises(UserError, match=r"process that decodes images died.*num_workers"):
+        extract(model, source, tmp_path / "s", _cfg(num_workers=1))
 
 
 def test_spawned_workers_give_the_same(model):
