@@ -79,3 +79,7 @@ def _run(argv: Sequence[str] | None) -> None:
 def _fail(message: str, status: int) -> None:
     print(f"mm-sae: {message}", file=sys.stderr)
     sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

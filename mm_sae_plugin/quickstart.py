@@ -23,11 +23,11 @@ class QuickstartConfig:
     """Seed of the world and of the SAE."""
     model: str = "factorworld"
     """`factorworld`, or `factorworld-declip`, trained with self-supervision."""
-    d_sae: int = 256
-    """Latents: about twice the 127 values of the world's factors, so that each value can have a
-    latent to itself; many more would split into conjunctions of values."""
-    k: int = 16
-    """Active latents per row: an image shows about 12 values, a caption names about 13."""
+    d_sae: int = 104
+    """Latents: as many as the values that images and captions share at a rate the model keeps.
+    With more, latents are dead or split into one for images and one for captions."""
+    k: int = 12
+    """Active latents per row: an image shows about 12 values, a caption names about as many."""
 
     def __post_init__(self) -> None:
         if self.pairs < 500:
@@ -53,6 +53,7 @@ def run_quickstart(cfg: QuickstartConfig, progress: bool = True) -> dict[str, An
         from mm_sae_plugin.models import load_model
         from mm_sae_plugin.pairs import load_pairs
         from mm_sae_plugin.report import terminal_table
+        from mm_sae_plugin.stats import ModalityConfig
         from mm_sae_plugin.training import (
             MultimodalSAERunnerConfig,
             MultimodalSAETrainingRunner,
@@ -75,7 +76,7 @@ def run_quickstart(cfg: QuickstartConfig, progress: bool = True) -> dict[str, An
         result = MultimodalSAETrainingRunner(training, store).run()
     with _timed(seconds, "label"):
         opened = open_sae(cfg.out / "sae", store)
-        dominance = label_sae(opened, progress=progress)
+        dominance = label_sae(opened, ModalityConfig(rule="interval"), progress=progress)
     with _timed(seconds, "truth"):
         truth = check_truth(opened, dominance)
         assert truth is not None, "FactorWorld pairs carry their labels"

@@ -82,12 +82,15 @@ def check_truth(
 
     if not all(f"drawn.{name}" in opened.acts.labels for name in FACTORS):
         return None
-    trained = truth_check(opened.feature_map, opened.acts, dominance, FACTORS)
+    score = dominance.cfg.score
+    trained = truth_check(
+        opened.feature_map, opened.acts, dominance, FACTORS, calibration_score=score
+    )
     null = SAEFeatureMap(
         untrained_sae(opened.feature_map.sae, _UNTRAINED_SEED, opened.acts.image_rows())
     )
     labelled = ModalityDominance.from_config(compute_modality(null, opened.acts), dominance.cfg)
-    return trained, truth_check(null, opened.acts, labelled, FACTORS)
+    return trained, truth_check(null, opened.acts, labelled, FACTORS, calibration_score=score)
 
 
 def evaluate_sae(opened: OpenedSAE) -> "PerModalityEvaluation":

@@ -18,7 +18,7 @@ from mm_sae_plugin.factorworld.factors import FACTORS
 from mm_sae_plugin.files import atomic_path, sha256_of_file, write_json_atomically
 
 # What a reader needs of the recipe; where files lay on the machine that trained is not part of it.
-_PRIVATE = ("out", "cache", "n_threads", "checkpoint_every")
+_PRIVATE = ("out", "cache", "init", "n_threads", "checkpoint_every")
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def ship_clip(cfg: ShipCLIPConfig) -> None:
 
     assert cfg.name in EMBEDDED_MODELS
     state = torch.load(cfg.checkpoint, weights_only=True)
-    learned = state["learner"].items()
+    recipe, learned = state["recipe"], state["learner"].items()
     # The heads that named factors in training stay behind.
     half = {k.removeprefix("model."): v.half() for k, v in learned if k.startswith("model.")}
     path = WEIGHTS_FOLDER / f"{cfg.name}.safetensors"
@@ -55,8 +55,9 @@ def ship_clip(cfg: ShipCLIPConfig) -> None:
         "sha256": sha256_of_file(path),
         "n_parameters": sum(value.numel() for value in half.values()),
         "model_cfg": model_config(),
+        "starts_from": "random weights" if recipe["init"] == "None" else EMBEDDED_MODELS[0],
         "steps": state["step"],
-        "recipe": {k: v for k, v in state["recipe"].items() if k not in _PRIVATE},
+        "recipe": {k: v for k, v in recipe.items() if k not in _PRIVATE},
         "final_losses": _final_losses(cfg.log),
         "figures": evaluate_clip(model.eval(), cfg.n_pairs),
     }
@@ -91,6 +92,7 @@ def _write_model_card() -> None:
     rows: dict[str, Any] = {
         "parameters": lambda card: f"{card['n_parameters']:,}",
         "SHA-256": lambda card: f"`{card['sha256'][:16]}…`",
+        "starts from": lambda card: card["starts_from"],
         "steps": lambda card: f"{card['steps']:,}",
         "pairs in a batch": lambda card: card["recipe"]["batch_size"],
         "training pairs (world seed)": lambda card: (
