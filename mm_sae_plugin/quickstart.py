@@ -23,7 +23,7 @@ class QuickstartConfig:
     """Seed of the world and of the SAE."""
     model: str = "factorworld"
     """`factorworld`, or `factorworld-declip`, trained with self-supervision."""
-    d_sae: int = 104
+    d_sae: int = 96
     """Latents: as many as the values that images and captions share at a rate the model keeps.
     With more, latents are dead or split into one for images and one for captions."""
     k: int = 12
