@@ -3,8 +3,9 @@
 Public names are loaded when they are first used, so that importing the package stays cheap.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from mm_sae_plugin.lazy import lazy_names
 
 __version__ = "0.1.0"
 
@@ -18,6 +19,7 @@ _HOME = {
     "ActivationStore": "mm_sae_plugin.activations",
     "ExtractConfig": "mm_sae_plugin.activations",
     "extract": "mm_sae_plugin.activations",
+    "SAEFeatureMap": "mm_sae_plugin.saes",
     "load_sae": "mm_sae_plugin.saes",
     "MultimodalSAERunnerConfig": "mm_sae_plugin.training",
     "MultimodalSAETrainingRunner": "mm_sae_plugin.training",
@@ -28,12 +30,7 @@ _HOME = {
 __all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'mm_sae_plugin' has no attribute '{name}'")
-    value = getattr(import_module(_HOME[name]), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazy_names(__name__, _HOME)
 
 
 def __dir__() -> list[str]:
@@ -46,6 +43,6 @@ if TYPE_CHECKING:
     from mm_sae_plugin.factorworld import FACTORS, FactorWorld
     from mm_sae_plugin.models import HookedCLIP, load_model
     from mm_sae_plugin.pairs import load_pairs
-    from mm_sae_plugin.saes import load_sae
+    from mm_sae_plugin.saes import SAEFeatureMap, load_sae
     from mm_sae_plugin.stats import ModalityDominance, ModalityStatistics, compute_modality
     from mm_sae_plugin.training import MultimodalSAERunnerConfig, MultimodalSAETrainingRunner

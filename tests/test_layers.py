@@ -10,6 +10,7 @@ import mm_sae_plugin
 PACKAGE = Path(mm_sae_plugin.__file__).parent
 # A room imports only from rooms above it.
 ROOMS = (
+    "lazy",
     "errors",
     "files",
     "factorworld",

@@ -1,7 +1,8 @@
 """Extracting paired activations, keeping them on disk, feeding them to a trainer."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from mm_sae_plugin.lazy import lazy_names
 
 if TYPE_CHECKING:
     from mm_sae_plugin.activations.config import ExtractConfig
@@ -12,19 +13,11 @@ if TYPE_CHECKING:
 __all__ = ["ActivationStore", "ExtractConfig", "SideStatistics", "StoreManifest", "extract"]
 
 _HOMES = {
-    "ActivationStore": "store",
-    "ExtractConfig": "config",
-    "SideStatistics": "manifest",
-    "StoreManifest": "manifest",
-    "extract": "extract",
+    "ActivationStore": "mm_sae_plugin.activations.store",
+    "ExtractConfig": "mm_sae_plugin.activations.config",
+    "SideStatistics": "mm_sae_plugin.activations.manifest",
+    "StoreManifest": "mm_sae_plugin.activations.manifest",
+    "extract": "mm_sae_plugin.activations.extract",
 }
 
-
-def __getattr__(name: str) -> Any:
-    # The command line needs the config alone, without waiting for torch.
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    # A module may have the name of what it holds, so the name is set once and for all.
-    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazy_names(__name__, _HOMES)

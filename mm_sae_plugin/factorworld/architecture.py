@@ -57,13 +57,14 @@ def build_model() -> CustomTextCLIP:
     config = model_config()
     model = CustomTextCLIP(**config)
     width = config["vision_cfg"]["width"]
-    model.visual.conv1 = nn.Sequential(
+    stem = nn.Sequential(
         nn.Conv2d(3, width // 4, 3, stride=2, padding=1),
         nn.GELU(),
         nn.Conv2d(width // 4, width // 2, 3, stride=2, padding=1),
         nn.GELU(),
         nn.Conv2d(width // 2, width, 3, stride=2, padding=1),
     )
+    model.visual.add_module("conv1", stem)
     return model
 
 

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import torch
 
 from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.factorworld.embedded import EMBEDDED_MODELS
 from mm_sae_plugin.models.hook_names import nearest_names
 from mm_sae_plugin.models.hooked_clip import HookedCLIP
 from mm_sae_plugin.models.inputs import (
@@ -18,9 +19,6 @@ from mm_sae_plugin.models.inputs import (
     first_line,
 )
 from mm_sae_plugin.models.weights import weights_digest
-
-EMBEDDED_MODELS = ("factorworld", "factorworld-declip")
-"""The models that lie inside this package."""
 
 _HF_PREFIX = "hf:"
 # open_clip's own schemes for a repository or folder with an `open_clip_config.json`.

@@ -3,8 +3,9 @@
 The names are resolved on first use, so that importing the package stays cheap.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from mm_sae_plugin.lazy import lazy_names
 
 if TYPE_CHECKING:
     from mm_sae_plugin.saes.architectures import training_sae_config
@@ -18,16 +19,16 @@ if TYPE_CHECKING:
     from mm_sae_plugin.saes.untrained import untrained_sae
 
 _HOMES = {
-    "FeatureMap": "feature_map",
-    "ModalityNormalization": "normalization",
-    "NormalizedActivations": "normalization",
-    "RawDimensions": "feature_map",
-    "SAEFeatureMap": "feature_map",
-    "check_encoder": "folder",
-    "fold_normalization": "normalization",
-    "load_sae": "folder",
-    "training_sae_config": "architectures",
-    "untrained_sae": "untrained",
+    "FeatureMap": "mm_sae_plugin.saes.feature_map",
+    "ModalityNormalization": "mm_sae_plugin.saes.normalization",
+    "NormalizedActivations": "mm_sae_plugin.saes.normalization",
+    "RawDimensions": "mm_sae_plugin.saes.feature_map",
+    "SAEFeatureMap": "mm_sae_plugin.saes.feature_map",
+    "check_encoder": "mm_sae_plugin.saes.folder",
+    "fold_normalization": "mm_sae_plugin.saes.normalization",
+    "load_sae": "mm_sae_plugin.saes.folder",
+    "training_sae_config": "mm_sae_plugin.saes.architectures",
+    "untrained_sae": "mm_sae_plugin.saes.untrained",
 }
 
 __all__ = [
@@ -43,10 +44,4 @@ __all__ = [
     "untrained_sae",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazy_names(__name__, _HOMES)

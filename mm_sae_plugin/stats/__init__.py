@@ -3,8 +3,9 @@
 The names are resolved on first use, so that importing a config costs nothing.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from mm_sae_plugin.lazy import lazy_names
 
 if TYPE_CHECKING:
     from mm_sae_plugin.stats.accumulator import ModalityStatistics
@@ -17,17 +18,17 @@ if TYPE_CHECKING:
     from mm_sae_plugin.stats.truth import TruthCheck, truth_check
 
 _HOMES = {
-    "ModalityConfig": "config",
-    "ModalityDominance": "dominance",
-    "ModalityStatistics": "accumulator",
-    "SwapNull": "nulls",
-    "TopExamples": "examples",
-    "TruthCheck": "truth",
-    "compute_modality": "compute",
-    "modality_gap_cosine": "gap",
-    "swap_null": "nulls",
-    "top_examples": "examples",
-    "truth_check": "truth",
+    "ModalityConfig": "mm_sae_plugin.stats.config",
+    "ModalityDominance": "mm_sae_plugin.stats.dominance",
+    "ModalityStatistics": "mm_sae_plugin.stats.accumulator",
+    "SwapNull": "mm_sae_plugin.stats.nulls",
+    "TopExamples": "mm_sae_plugin.stats.examples",
+    "TruthCheck": "mm_sae_plugin.stats.truth",
+    "compute_modality": "mm_sae_plugin.stats.compute",
+    "modality_gap_cosine": "mm_sae_plugin.stats.gap",
+    "swap_null": "mm_sae_plugin.stats.nulls",
+    "top_examples": "mm_sae_plugin.stats.examples",
+    "truth_check": "mm_sae_plugin.stats.truth",
 }
 
 __all__ = [
@@ -44,8 +45,4 @@ __all__ = [
     "truth_check",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = lazy_names(__name__, _HOMES)

@@ -3,8 +3,9 @@
 The names are resolved on first use, so that importing the config costs nothing.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from mm_sae_plugin.lazy import lazy_names
 
 if TYPE_CHECKING:
     from mm_sae_plugin.training.config import MultimodalSAERunnerConfig
@@ -12,11 +13,11 @@ if TYPE_CHECKING:
     from mm_sae_plugin.training.runner import MultimodalSAETrainingRunner, TrainingResult
 
 _HOMES = {
-    "MultimodalSAERunnerConfig": "config",
-    "MultimodalSAETrainingRunner": "runner",
-    "PerModalityEvaluation": "evaluation",
-    "TrainingResult": "runner",
-    "evaluate_per_modality": "evaluation",
+    "MultimodalSAERunnerConfig": "mm_sae_plugin.training.config",
+    "MultimodalSAETrainingRunner": "mm_sae_plugin.training.runner",
+    "PerModalityEvaluation": "mm_sae_plugin.training.evaluation",
+    "TrainingResult": "mm_sae_plugin.training.runner",
+    "evaluate_per_modality": "mm_sae_plugin.training.evaluation",
 }
 
 __all__ = [
@@ -27,10 +28,4 @@ __all__ = [
     "evaluate_per_modality",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazy_names(__name__, _HOMES)

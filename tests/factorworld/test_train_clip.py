@@ -1,5 +1,7 @@
 """The recipe: it learns, it resumes as if never stopped, and it is what the cards come from."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -8,7 +10,12 @@ from mm_sae_plugin.factorworld.training_data import batches_of_groups
 
 
 def _config(folder, **changes):
-    small = {"n_pairs": 64, "batch_size": 16, "lr_warm_up_steps": 2, "label_steps": 3}
+    small: dict[str, Any] = {
+        "n_pairs": 64,
+        "batch_size": 16,
+        "lr_warm_up_steps": 2,
+        "label_steps": 3,
+    }
     small |= {"n_steps": 6, "checkpoint_every": 3, "cache": folder / "cache", "out": folder / "run"}
     return TrainCLIPConfig(**(small | changes))
 
