@@ -3,6 +3,7 @@
 import errno
 import logging
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -49,9 +50,10 @@ _ACTIONS: dict[type, Callable[[Any], None]] = {
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line; exits with 2 on wrong input and 130 on Ctrl-C."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    for noisy in ("httpx", "httpcore", "root"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    # Other packages' logs would bury the one line that matters; ours are few.
+    logging.basicConfig(level=logging.CRITICAL, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("mm_sae_plugin").setLevel(logging.INFO)
+    warnings.showwarning = _print_warning
     try:
         _run(argv)
     except UserError as error:
@@ -74,6 +76,12 @@ def _run(argv: Sequence[str] | None) -> None:
     )
     action = _ACTIONS.get(type(command)) or type(command).run
     action(command)
+
+
+def _print_warning(message: Warning | str, category: type[Warning], *_: object) -> None:
+    # Of the many warnings of other packages only those that speak to the user are of use here.
+    if category is UserWarning:
+        print(f"mm-sae: warning: {message}", file=sys.stderr)
 
 
 def _fail(message: str, status: int) -> None:

@@ -70,12 +70,22 @@ def run_quickstart(cfg: QuickstartConfig, progress: bool = True) -> dict[str, An
     with _timed(seconds, "extract"):
         store = extract(model, pairs, cfg.out / "acts", ExtractConfig(), progress=progress)
     with _timed(seconds, "train"):
+        sae_dir = cfg.out / "sae"
         training = MultimodalSAERunnerConfig(
-            out=cfg.out / "sae", d_sae=cfg.d_sae, k=cfg.k, seed=cfg.seed, overwrite=True
+            out=sae_dir,
+            d_sae=cfg.d_sae,
+            k=cfg.k,
+            seed=cfg.seed,
+            overwrite=True,
+            # Checkpoints stay behind only where a training was interrupted.
+            resume=(sae_dir / "checkpoints").is_dir(),
         )
-        result = MultimodalSAETrainingRunner(training, store).run()
+        try:
+            result = MultimodalSAETrainingRunner(training, store).run()
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt("Interrupted; run the same command again to go on.") from None
     with _timed(seconds, "label"):
-        opened = open_sae(cfg.out / "sae", store)
+        opened = open_sae(sae_dir, store)
         dominance = label_sae(opened, ModalityConfig(rule="interval"), progress=progress)
     with _timed(seconds, "truth"):
         truth = check_truth(opened, dominance)

@@ -74,6 +74,14 @@ WRONG = {
     "nothing to train on": (["train"], "--acts"),
     "trained already": (["train", "--acts", "{job}/acts", "--out", "{job}/sae"], "--overwrite"),
     "no SAE": (["mds", "--sae", "{job}/acts", "--acts", "{job}/acts"], "not an SAE folder"),
+    "unknown device": (
+        [*_EXTRACT, "--pairs", "factorworld:10", "--device", "bogus"],
+        "no device 'bogus'",
+    ),
+    "unknown device to train on": (
+        ["train", "--acts", "{job}/acts", "--out", "{job}/y", "--device", "bogus"],
+        "no device 'bogus'",
+    ),
     "too few pairs": (["quickstart", "--pairs", "10"], "500"),
 }
 

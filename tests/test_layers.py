@@ -13,6 +13,7 @@ ROOMS = (
     "lazy",
     "errors",
     "files",
+    "devices",
     "factorworld",
     "pairs",
     "models",

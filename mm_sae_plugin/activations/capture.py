@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from mm_sae_plugin.activations.config import ExtractConfig
+from mm_sae_plugin.devices import checked_device
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.models import hook_names as names
 
@@ -79,9 +80,7 @@ def prepare_model(model: "HookedCLIP", cfg: ExtractConfig) -> "HookedCLIP":
         If there is no such device.
     """
     dtype = getattr(torch, cfg.model_dtype) if cfg.model_dtype else model.dtype
-    device = torch.device(cfg.device) if cfg.device else model.device
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise UserError("There is no CUDA device here: leave device out, or give device='cpu'.")
+    device = checked_device(cfg.device) if cfg.device else model.device
     same_device = device.type == model.device.type and device.index in (None, model.device.index)
     if dtype == model.dtype and same_device:
         return model

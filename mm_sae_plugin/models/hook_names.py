@@ -61,5 +61,5 @@ def nearest_names(name: str, known: Iterable[str], n: int = 3) -> str:
     Upper and lower case are not told apart in the comparison, since people rarely do.
     """
     by_lower = {candidate.lower(): candidate for candidate in known}
-    close = get_close_matches(name.lower(), by_lower, n=n, cutoff=0.4)
+    close = get_close_matches(name.lower(), by_lower, n=n, cutoff=0.55)
     return " or ".join(repr(by_lower[match]) for match in close)

@@ -75,7 +75,10 @@ def load_open_clip(
         )
     except Exception as error:
         weights = f" with weights {pretrained!r}" if pretrained else ""
-        raise UserError(f"open_clip could not load {name!r}{weights}: {error}") from error
+        raise UserError(
+            f"open_clip could not load {name!r}{weights} ({first_line(error)[:160]}); without a "
+            "network give a local file as pretrained."
+        ) from error
 
     published = pretrained is not None and not os.path.exists(pretrained)
     if published:
@@ -86,9 +89,11 @@ def load_open_clip(
         # Before the cast, so that every dtype of one checkpoint has one id.
         weights_id = weights_digest(clip)
     if pretrained is None and not name.startswith(_OPEN_CLIP_SCHEMES):
-        tags = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none published"
+        tags = ", ".join(open_clip.list_pretrained_tags_by_model(name)[:3]) or "none published"
         warnings.warn(
-            f"{name} was given no weights and is random: pass pretrained=… ({tags}).", stacklevel=3
+            f"{name} was given no weights and is random: name some with pretrained, a tag "
+            f"({tags}, …) or a file.",
+            stacklevel=3,
         )
     model = HookedCLIP.wrap(
         clip,

@@ -53,7 +53,8 @@ def load_table(
     if missing:
         raise UserError(
             f"{path} has no column {missing[0]!r}: its columns are "
-            f"{', '.join(map(repr, map(str, frame.columns)))}; name the right one."
+            f"{', '.join(map(repr, map(str, frame.columns[:8])))}"
+            f"{', …' if len(frame.columns) > 8 else ''}; name the right one."
         )
     factors = [name for name in frame.columns if str(name).startswith(_FACTOR_PREFIXES)]
     labelled = list(dict.fromkeys([*label_columns, *factors]))

@@ -15,6 +15,7 @@ from sae_lens.config import SAETrainerConfig
 from sae_lens.training.sae_trainer import SAETrainer
 from torch import Tensor
 
+from mm_sae_plugin.devices import checked_device
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.saes.architectures import training_sae_config
 from mm_sae_plugin.saes.normalization import ModalityNormalization
@@ -88,6 +89,7 @@ class MultimodalSAETrainingRunner:
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
         self.cfg = cfg
+        checked_device(cfg.device)
         # Settled first: reading a large store only to refuse the folder would waste minutes.
         self._finished = self._look_at_out()
         in_memory = acts_image is not None or acts_text is not None
@@ -115,7 +117,7 @@ class MultimodalSAETrainingRunner:
         Raises
         ------
         KeyboardInterrupt
-            After a checkpoint was saved; the log says how to resume.
+            After a checkpoint was saved; its message says how to resume.
         UserError
             If ``out`` already holds an SAE, a checkpoint belongs to another run, or the disk is
             full.
@@ -139,8 +141,7 @@ class MultimodalSAETrainingRunner:
                 with checkpoints.full_disk_is_told(self.cfg.checkpoints or Path()):
                     run_interruptibly(trainer.fit, batches.stop)
             except KeyboardInterrupt:
-                self._save_interrupted(trainer)
-                raise
+                raise KeyboardInterrupt(self._save_interrupted(trainer)) from None
             sae = save_sae(trainer, self.normalization, self.cfg.out, self._identity())
             self._drop_interrupted()
             result = self._result(sae)
@@ -245,27 +246,24 @@ class MultimodalSAETrainingRunner:
         self.normalization.save(checkpoint_path)
         checkpoints.write_state(checkpoint_path, provider, self._identity())
 
-    def _save_interrupted(self, trainer: SAETrainer[Any, Any]) -> None:
+    def _save_interrupted(self, trainer: SAETrainer[Any, Any]) -> str:
+        """Save what there is, and return the line that says so."""
         if trainer.n_training_samples >= trainer.cfg.total_training_samples:
             # Too late to stop anything: a checkpoint now would fold the weights twice.
             save_sae(trainer, self.normalization, self.cfg.out, self._identity())
             self._drop_interrupted()
-            _log.warning("Interrupted after the last step; the SAE is in %s.", self.cfg.out)
-            return
+            return f"Interrupted after the last step; the SAE is in {self.cfg.out}."
         step = f"step {trainer.n_training_steps} of {self.n_steps}"
         if trainer.n_training_steps == 0:
-            return
+            return "Interrupted before the first step; run the same again."
         if self.cfg.checkpoints is None:
-            _log.warning("Interrupted at %s; nothing is saved, since no out folder is set.", step)
-            return
+            return f"Interrupted at {step}; nothing is saved, since no out folder is set."
         name = f"interrupted_{trainer.n_training_samples}"
         with checkpoints.full_disk_is_told(self.cfg.checkpoints):
             trainer.save_checkpoint(name)
-        _log.warning(
-            "Interrupted at %s; saved %s. Run the same again with resume=True (--resume) to "
-            "continue.",
-            step,
-            self.cfg.checkpoints / name,
+        return (
+            f"Interrupted at {step}; saved {self.cfg.checkpoints / name}. Run the same again with "
+            "resume=True (--resume) to continue."
         )
 
     def _drop_interrupted(self) -> None:
