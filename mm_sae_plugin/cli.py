@@ -59,6 +59,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     except UserError as error:
         _fail(str(error), 2)
     except KeyboardInterrupt as interruption:
+        # The cursor stands behind a progress bar.
+        print(file=sys.stderr)
         _fail(str(interruption) or "Interrupted; run the same command again.", 130)
     except OSError as error:
         if error.errno != errno.ENOSPC:
