@@ -34,6 +34,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mm_sae_plugin.factorworld.architecture import build_model, build_tokenizer, model_config
 from mm_sae_plugin.factorworld.label_heads import LabelHeads, label_table
+from mm_sae_plugin.factorworld.tokenizer import WordTokenizer
 from mm_sae_plugin.factorworld.training_data import (
     batches_of_groups,
     draw_pairs,
@@ -143,7 +144,9 @@ def train_clip(cfg: TrainCLIPConfig) -> nn.Module:
             parts.append(heads(scale * image, scale * text, labels[index]))
             weights.append(1 - step / cfg.label_steps)
         if cfg.self_supervision:
-            parts += _self_supervision(model, images, tokens, image, text, cfg, generator)
+            parts += _self_supervision(
+                model, images, tokens, image, text, cfg, tokenizer, generator
+            )
             weights += [cfg.self_supervision, cfg.self_supervision]
         for group in optimizer.param_groups:
             group["lr"] = _learning_rate(step, cfg)
@@ -174,11 +177,12 @@ def _self_supervision(
     image: Float[Tensor, "batch d_joint"],
     text: Float[Tensor, "batch d_joint"],
     cfg: TrainCLIPConfig,
+    tokenizer: WordTokenizer,
     generator: torch.Generator,
 ) -> list[Float[Tensor, ""]]:
     """Return each tower's loss of telling apart its own inputs by a second view of them."""
     views = augment_images(images, generator)
-    hidden = hide_words(tokens, cfg.hidden_share, build_tokenizer(), generator)
+    hidden = hide_words(tokens, cfg.hidden_share, tokenizer, generator)
     image_view, text_view = _encode(model, views, hidden)
     scale = model.logit_scale.exp()
     return [contrastive_loss(image, image_view, scale), contrastive_loss(text, text_view, scale)]
