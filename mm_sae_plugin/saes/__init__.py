@@ -16,6 +16,11 @@ if TYPE_CHECKING:
         NormalizedActivations,
         fold_normalization,
     )
+    from mm_sae_plugin.saes.sparse.batchtopk import (
+        SparseBatchTopKTrainingSAE,
+        SparseBatchTopKTrainingSAEConfig,
+    )
+    from mm_sae_plugin.saes.sparse.topk import SparseTopKTrainingSAE, SparseTopKTrainingSAEConfig
     from mm_sae_plugin.saes.untrained import untrained_sae
 
 _HOMES = {
@@ -24,6 +29,10 @@ _HOMES = {
     "NormalizedActivations": "mm_sae_plugin.saes.normalization",
     "RawDimensions": "mm_sae_plugin.saes.feature_map",
     "SAEFeatureMap": "mm_sae_plugin.saes.feature_map",
+    "SparseBatchTopKTrainingSAE": "mm_sae_plugin.saes.sparse.batchtopk",
+    "SparseBatchTopKTrainingSAEConfig": "mm_sae_plugin.saes.sparse.batchtopk",
+    "SparseTopKTrainingSAE": "mm_sae_plugin.saes.sparse.topk",
+    "SparseTopKTrainingSAEConfig": "mm_sae_plugin.saes.sparse.topk",
     "check_encoder": "mm_sae_plugin.saes.folder",
     "fold_normalization": "mm_sae_plugin.saes.normalization",
     "load_sae": "mm_sae_plugin.saes.folder",
@@ -37,6 +46,10 @@ __all__ = [
     "NormalizedActivations",
     "RawDimensions",
     "SAEFeatureMap",
+    "SparseBatchTopKTrainingSAE",
+    "SparseBatchTopKTrainingSAEConfig",
+    "SparseTopKTrainingSAE",
+    "SparseTopKTrainingSAEConfig",
     "check_encoder",
     "fold_normalization",
     "load_sae",

@@ -12,6 +12,9 @@ from sae_lens.registry import SAE_TRAINING_CLASS_REGISTRY, get_sae_training_clas
 
 from mm_sae_plugin.errors import UserError
 
+# Importing the plugin's own architectures puts them into SAELens' registry.
+from mm_sae_plugin.saes.sparse import batchtopk, topk  # noqa: F401
+
 # At activations of norm sqrt(d_in); measured to give about 10 to 30 active latents.
 _L1_COEFFICIENT = 2.0
 _L0_COEFFICIENT = 1.0
@@ -34,12 +37,13 @@ def training_sae_config(
     Parameters
     ----------
     architecture : str
-        A name in SAELens' registry of training classes, plugins' own included.
+        A name in SAELens' registry of training classes, plugins' own included: ``sparse_topk`` and
+        ``sparse_batchtopk`` are this one's.
     d_in, d_sae : int
         Widths of the activations and of the dictionary.
     k : int
-        Active latents per row: exact for ``topk``, on average for ``batchtopk``,
-        ``matryoshka_batchtopk``, the target of ``jumprelu``, the number of steps of
+        Active latents per row: exact for ``topk`` and ``sparse_topk``, on average for those
+        named after ``batchtopk``, the target of ``jumprelu``, the number of steps of
         ``matching_pursuit``; ``standard`` and ``gated`` have no such number.
     input_norm : float
         Mean distance of the activations from their mean, > 0.

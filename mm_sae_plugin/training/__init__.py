@@ -10,6 +10,7 @@ from mm_sae_plugin.lazy import lazy_names
 if TYPE_CHECKING:
     from mm_sae_plugin.training.config import MultimodalSAERunnerConfig
     from mm_sae_plugin.training.evaluation import PerModalityEvaluation, evaluate_per_modality
+    from mm_sae_plugin.training.fused_adam import use_fused_adam
     from mm_sae_plugin.training.runner import MultimodalSAETrainingRunner, TrainingResult
 
 _HOMES = {
@@ -18,6 +19,7 @@ _HOMES = {
     "PerModalityEvaluation": "mm_sae_plugin.training.evaluation",
     "TrainingResult": "mm_sae_plugin.training.runner",
     "evaluate_per_modality": "mm_sae_plugin.training.evaluation",
+    "use_fused_adam": "mm_sae_plugin.training.fused_adam",
 }
 
 __all__ = [
@@ -26,6 +28,7 @@ __all__ = [
     "PerModalityEvaluation",
     "TrainingResult",
     "evaluate_per_modality",
+    "use_fused_adam",
 ]
 
 __getattr__ = lazy_names(__name__, _HOMES)

@@ -24,8 +24,9 @@ class MultimodalSAERunnerConfig:
     out: Path | None = None
     """Folder to write the SAE into; without it nothing is written."""
     architecture: Annotated[str, arg(aliases=("--arch",))] = "topk"
-    """topk, batchtopk, matryoshka_batchtopk, jumprelu, standard, gated, abstopk, matching_pursuit,
-    or another name in SAELens' registry of training classes."""
+    """topk, batchtopk, sparse_topk, sparse_batchtopk (the same SAEs, trained several times as fast
+    where d_sae is large), matryoshka_batchtopk, jumprelu, standard, gated, abstopk,
+    matching_pursuit, or another name in SAELens' registry of training classes."""
     d_sae: int = 256
     """Number of latents."""
     k: int = 16

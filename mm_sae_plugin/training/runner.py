@@ -19,6 +19,7 @@ from mm_sae_plugin.devices import checked_device
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.saes.architectures import training_sae_config
 from mm_sae_plugin.saes.normalization import ModalityNormalization
+from mm_sae_plugin.saes.sparse.step import SparseTrainingStep
 from mm_sae_plugin.training import checkpoints, logs
 from mm_sae_plugin.training.config import MultimodalSAERunnerConfig
 from mm_sae_plugin.training.data import TrainingData
@@ -27,6 +28,7 @@ from mm_sae_plugin.training.evaluation import (
     PerModalityEvaluator,
     evaluate_per_modality,
 )
+from mm_sae_plugin.training.fused_adam import use_fused_adam
 from mm_sae_plugin.training.interruption import StoppableBatches, run_interruptibly
 from mm_sae_plugin.training.saving import finished_sae, save_evaluation, save_sae
 
@@ -134,6 +136,8 @@ class MultimodalSAETrainingRunner:
             evaluator=PerModalityEvaluator(*self.data.sampled(_N_LOGGED_ROWS)),
             save_checkpoint_fn=lambda checkpoint_path: self._complete(checkpoint_path, provider),
         )
+        if isinstance(self.sae, SparseTrainingStep):
+            use_fused_adam(trainer)
         if self.cfg.resume:
             self._resume(trainer, provider)
         with logs.wandb_run(self.logger, self._identity()):

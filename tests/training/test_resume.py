@@ -1,4 +1,5 @@
 import _thread
+import dataclasses
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.saes import training_sae_config
 from mm_sae_plugin.training import interruption
 from mm_sae_plugin.training.checkpoints import newest_checkpoint
 
@@ -41,11 +43,18 @@ def interrupt_at(monkeypatch, n_batches: int) -> None:
     monkeypatch.setattr(interruption.StoppableBatches, "__next__", counting)
 
 
-@pytest.mark.parametrize("architecture", ["topk", "batchtopk", "jumprelu", "standard", "gated"])
+@pytest.mark.parametrize(
+    "architecture",
+    ["topk", "batchtopk", "jumprelu", "standard", "gated", "sparse_topk", "sparse_batchtopk"],
+)
 def test_interrupted_and_resumed_gives_the_same_bits(
     make_runner, tmp_path, monkeypatch, architecture
 ):
     options = {"architecture": architecture, "training_steps": STEPS}
+    if architecture.startswith("sparse_"):
+        # At this small size they would choose the dense step.
+        config = training_sae_config(architecture, d_in=32, d_sae=48, k=6)
+        options["sae"] = dataclasses.replace(config, sparse_kernels=True)
     expected = make_runner(**options).run()
     # 7 lies in the warm-up, 47 in the decay.
     for n_batches in (7, 47):

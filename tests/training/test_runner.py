@@ -13,7 +13,7 @@ from mm_sae_plugin.training import MultimodalSAERunnerConfig, MultimodalSAETrain
 
 ARCHITECTURES = (
     *("topk", "batchtopk", "matryoshka_batchtopk", "jumprelu", "standard", "gated"),
-    *("abstopk", "matching_pursuit"),
+    *("abstopk", "matching_pursuit", "sparse_topk", "sparse_batchtopk"),
 )
 
 

@@ -1,0 +1,151 @@
+"""The training step that both sparse architectures share.
+
+It computes what SAELens' ``TopKTrainingSAE.training_forward_pass`` computes. Two identities make
+it short: where pre-activations are rescaled by the decoder's norms, each code is multiplied by a
+norm and its decoder row divided by it, so that the norms have no gradient; and the decoder's bias
+that is subtracted from the input reaches the loss as a shift of the encoder's bias.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from sae_lens.saes.sae import TrainStepInput, TrainStepOutput
+from sae_lens.saes.topk_sae import TopKTrainingSAE
+from torch import Tensor
+
+from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.saes.sparse import auxiliary, without_sync
+from mm_sae_plugin.saes.sparse.codes import SparseCodes
+from mm_sae_plugin.saes.sparse.decode import sparse_reconstruction
+from mm_sae_plugin.saes.sparse.encode import blocks_of_pre_activations, pre_activations
+
+
+def check_sparse_config(cfg: Any) -> None:
+    """Refuse SAELens' own sparse route beside ours.
+
+    Raises
+    ------
+    UserError
+        If ``use_sparse_activations`` is set.
+    """
+    if cfg.use_sparse_activations:
+        raise UserError(
+            f"{cfg.architecture()} keeps its codes sparse in its own way: leave "
+            "use_sparse_activations at False."
+        )
+
+
+def host_runs_ahead(tensor: Tensor) -> bool:
+    """Whether reading a value would make the host wait: on every accelerator."""
+    return tensor.device.type != "cpu"
+
+
+class SparseTrainingStep(TopKTrainingSAE):
+    """Replaces the dense training step where a sparse one gives the same and is faster.
+
+    Subclasses say how to select. Everything but ``training_forward_pass`` is SAELens' own.
+    """
+
+    def select(self, blocks: Iterable[Float[Tensor, "n_rows d_sae"]], n_rows: int) -> SparseCodes:
+        """Return the rectified codes, given the pre-activations block by block, on the CPU."""
+        raise NotImplementedError
+
+    def select_without_sync(self, hidden: Float[Tensor, "batch d_sae"]) -> SparseCodes:
+        """Return the rectified codes, given all pre-activations, on an accelerator."""
+        raise NotImplementedError
+
+    def training_forward_pass(self, step_input: TrainStepInput) -> TrainStepOutput:
+        """Return losses and codes of one step, as SAELens does.
+
+        On the CPU ``feature_acts`` is a sparse COO tensor, which SAELens' trainer understands, and
+        ``hidden_pre`` is the same tensor: the pre-activations that were not selected are not kept.
+        Neither carries gradients. On accelerators both are dense.
+        """
+        if self.takes_sparse_step(step_input.sae_in):
+            return self.sparse_forward_pass(step_input)
+        return super().training_forward_pass(step_input)
+
+    def takes_sparse_step(self, sae_in: Tensor) -> bool:
+        """Whether the step on this batch is sparse; it is SAELens' own dense step otherwise.
+
+        It is dense if the config says so (or leaves it open and dense is faster), if a hook wants
+        to see or change what the sparse step never makes, if gradients with respect to the input
+        are wanted, for inputs that are not ``[batch, d_in]``, for half precision on the CPU, and
+        with a normalisation that SAELens' auxiliary loss refuses.
+        """
+        cfg: Any = self.cfg
+        is_wanted = self.sparse_is_faster() if cfg.sparse_kernels is None else cfg.sparse_kernels
+        has_kernels = sae_in.device.type != "cpu" or self.W_dec.dtype.itemsize >= 4
+        return (
+            is_wanted
+            and has_kernels
+            and sae_in.ndim == 2
+            and not sae_in.requires_grad
+            and not any(
+                hook._forward_hooks or hook._forward_pre_hooks or hook._backward_hooks
+                for hook in self.hook_dict.values()
+            )
+            and cfg.normalize_activations not in ("constant_norm_rescale", "layer_norm")
+        )
+
+    def sparse_is_faster(self) -> bool:
+        return True
+
+    @torch.compiler.disable(reason="the shapes depend on what is active")
+    def sparse_forward_pass(self, step_input: TrainStepInput) -> TrainStepOutput:
+        """Return losses and codes of one sparse step."""
+        cfg: Any = self.cfg
+        sae_in = step_input.sae_in
+        with torch.no_grad():
+            x = self.process_sae_in(sae_in)
+            norms = self.W_dec.norm(dim=-1) if cfg.rescale_acts_by_decoder_norm else None
+            scale = torch.ones_like(self.b_enc) if norms is None else norms
+            if host_runs_ahead(x):
+                hidden = pre_activations(x, self.W_enc, self.b_enc, norms)
+                codes = self.select_without_sync(hidden)
+                feature_acts = codes.to_dense()
+            else:
+                hidden = None
+                blocks = blocks_of_pre_activations(x, self.W_enc, self.b_enc, norms)
+                codes = self.select(blocks, len(x))
+                feature_acts = codes.to_coo()
+            unscaled = replace(codes, values=codes.values / scale[codes.latents])
+        weights = self.W_enc, self._b_enc_with_input_bias(), self.W_dec
+        recons = sparse_reconstruction(x, unscaled, *weights, has_gradient=codes.values > 0)
+        sae_out = recons + self.b_dec
+        mse_loss = self.mse_loss_fn(sae_out, sae_in).sum(dim=-1).mean()
+        aux_loss = sae_out.new_tensor(0.0)
+        is_dead = step_input.dead_neuron_mask
+        if is_dead is not None and (hidden is not None or is_dead.any()):
+            target = x, (sae_in - sae_out).detach()
+            aux_loss = (
+                auxiliary.dead_latent_loss(*target, *weights, scale, is_dead)
+                if hidden is None
+                else without_sync.dead_latent_loss(hidden, *target, *weights, scale, is_dead)
+            )
+        aux_loss = cfg.aux_loss_coefficient * aux_loss
+        output = TrainStepOutput(
+            sae_in=sae_in,
+            sae_out=sae_out,
+            feature_acts=feature_acts,
+            hidden_pre=feature_acts if hidden is None else hidden,
+            loss=mse_loss + aux_loss,
+            losses={"mse_loss": mse_loss, "auxiliary_reconstruction_loss": aux_loss},
+        )
+        self.after_sparse_step(codes, output)
+        return output
+
+    def after_sparse_step(self, codes: SparseCodes, output: TrainStepOutput) -> None:
+        """Update what an architecture keeps from step to step; nothing by default."""
+
+    def _b_enc_with_input_bias(self) -> Float[Tensor, "d_sae"]:
+        """Return ``b_enc``, and let gradients reach ``b_dec`` where it is taken from the input."""
+        if not self.cfg.apply_b_dec_to_input:
+            return self.b_enc
+        # Zero in value. Its derivative is that of the input's shift, at one product of a matrix
+        # and a vector instead of a gradient for every row.
+        shift = self.b_dec - self.b_dec.detach()
+        return self.b_enc - shift @ self.W_enc.detach()
