@@ -173,6 +173,13 @@ def test_dense_step_where_the_sparse_one_does_not_serve(reason):
         assert sparse.takes_sparse_step(x)
 
 
+@pytest.mark.parametrize(("d_sae", "k", "is_sparse"), [(160, 10, True), (159, 10, False)])
+def test_the_step_is_chosen_by_what_was_measured(d_sae, k, is_sparse):
+    sae = SparseTopKTrainingSAE(SparseTopKTrainingSAEConfig(d_in=8, d_sae=d_sae, k=k))
+    assert sae.takes_sparse_step(torch.zeros(4, 8)) is is_sparse
+    assert step(sae, torch.randn(4, 8)).output.feature_acts.is_sparse is is_sparse
+
+
 def test_sparse_saes_are_stock_saes_everywhere_else():
     stock, sparse = stock_and_sparse("topk", d_in=D_IN, d_sae=D_SAE, k=K)
     assert isinstance(sparse, TopKTrainingSAE)

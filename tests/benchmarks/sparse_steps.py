@@ -1,0 +1,228 @@
+"""Time sparse training steps against stock SAELens, over sizes, k and threads.
+
+Run ``python -m tests.benchmarks.sparse_steps --out FOLDER``. What is timed is
+``SAETrainer.step`` of the unmodified trainer, with its bookkeeping, gradient clipping and Adam, on
+random activations. In each round every method takes a step in turn, the order rotating, so that
+all of them meet the same other work on the machine; ratios are medians of the ratios within
+rounds. Beside them stands the encoder's product alone, ``x @ W_enc`` into memory that is there,
+which no exact method can do without. Peak memory, above what the process
+has before its first step, comes from a process of its own for each method.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from sae_lens import (
+    BatchTopKTrainingSAE,
+    BatchTopKTrainingSAEConfig,
+    LoggingConfig,
+    TopKTrainingSAE,
+    TopKTrainingSAEConfig,
+)
+from sae_lens.config import SAETrainerConfig
+from sae_lens.training.sae_trainer import SAETrainer
+from torch import Tensor
+
+from mm_sae_plugin.files import write_json_atomically
+from mm_sae_plugin.saes import (
+    SparseBatchTopKTrainingSAE,
+    SparseBatchTopKTrainingSAEConfig,
+    SparseTopKTrainingSAE,
+    SparseTopKTrainingSAEConfig,
+)
+from mm_sae_plugin.training import use_fused_adam
+
+# d_in, d_sae, batch size.
+SIZES = ((128, 256, 512), (128, 2048, 2048), (512, 8192, 4096), (768, 24576, 2048))
+KS = (8, 32, 128)
+METHODS = ("stock", "sparse", "sparse, fused Adam")
+_CLASSES: dict[tuple[str, bool], tuple[Any, Any]] = {
+    ("topk", False): (TopKTrainingSAE, TopKTrainingSAEConfig),
+    ("topk", True): (SparseTopKTrainingSAE, SparseTopKTrainingSAEConfig),
+    ("batchtopk", False): (BatchTopKTrainingSAE, BatchTopKTrainingSAEConfig),
+    ("batchtopk", True): (SparseBatchTopKTrainingSAE, SparseBatchTopKTrainingSAEConfig),
+}
+
+
+def main() -> None:
+    """Measure, print the table and write ``sparse_steps.json``."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--architecture", choices=("topk", "batchtopk"), default="topk")
+    parser.add_argument("--sizes", nargs="+", type=_size, default=list(SIZES))
+    parser.add_argument("--k", nargs="+", type=int, default=list(KS))
+    parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--out", type=Path, default=Path("sparse_steps"))
+    parser.add_argument("--peak-memory-of", choices=METHODS, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.peak_memory_of:
+        print(_peak_mib(args.architecture, args.sizes[0], args.k[0], args.peak_memory_of))
+        return
+    rows = []
+    for size in args.sizes:
+        for k in args.k:
+            if k > size[1]:
+                continue
+            peaks = {m: _peak_in_own_process(args.architecture, size, k, m) for m in METHODS[:2]}
+            for n_threads in args.threads:
+                row = _measure(args.architecture, size, k, n_threads, args.rounds)
+                rows.append({**row, "peak_mib": peaks})
+                write_json_atomically(args.out / "sparse_steps.json", {"rows": rows})
+                print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
+    Console(width=140).print(_table(rows))
+
+
+def _size(text: str) -> tuple[int, int, int]:
+    d_in, d_sae, batch_size = map(int, text.split("x"))
+    return d_in, d_sae, batch_size
+
+
+def _trainer(architecture: str, size: tuple[int, int, int], k: int, method: str) -> SAETrainer:
+    d_in, d_sae, batch_size = size
+    sae_class, config_class = _CLASSES[architecture, method != "stock"]
+    options = {} if method == "stock" else {"sparse_kernels": True}
+    torch.manual_seed(0)
+    trainer = SAETrainer(
+        cfg=SAETrainerConfig(
+            total_training_samples=10**9,
+            train_batch_size_samples=batch_size,
+            lr=1e-3,
+            lr_end=1e-4,
+            lr_scheduler_name="constant",
+            lr_warm_up_steps=0,
+            lr_decay_steps=0,
+            adam_beta1=0.9,
+            adam_beta2=0.999,
+            device="cpu",
+            autocast=False,
+            # No latent is dead within so few steps: what the auxiliary loss costs is left out.
+            dead_feature_window=1000,
+            feature_sampling_window=1000,
+            n_checkpoints=0,
+            checkpoint_path=None,
+            save_final_checkpoint=False,
+            n_batches_for_norm_estimate=1,
+            logger=LoggingConfig(log_to_wandb=False),
+        ),
+        sae=sae_class(config_class(d_in=d_in, d_sae=d_sae, k=k, **options)),
+        data_provider=_batches(d_in, batch_size),
+    )
+    if method == "sparse, fused Adam":
+        use_fused_adam(trainer)
+    return trainer
+
+
+def _batches(d_in: int, batch_size: int) -> Iterator[Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    ready = torch.randn(4, batch_size, d_in, generator=generator)
+    while True:
+        yield from ready
+
+
+def _measure(
+    architecture: str, size: tuple[int, int, int], k: int, n_threads: int, n_rounds: int
+) -> dict[str, Any]:
+    torch.set_num_threads(n_threads)
+    d_in, d_sae, batch_size = size
+    trainers = {method: _trainer(architecture, size, k, method) for method in METHODS}
+    x, product = torch.randn(batch_size, d_in), torch.empty(batch_size, d_sae)
+    W_enc = trainers["stock"].sae.W_enc.detach()
+    seconds: dict[str, list[float]] = {name: [] for name in (*METHODS, "product")}
+    for turn in range(n_rounds + 1):
+        names = list(seconds)
+        for name in names[turn % 4 :] + names[: turn % 4]:
+            start = time.perf_counter()
+            if name == "product":
+                torch.mm(x, W_enc, out=product)
+            else:
+                trainers[name].step(next(trainers[name].data_provider))
+                trainers[name].n_training_steps += 1
+            seconds[name].append(time.perf_counter() - start)
+    # The first round allocates.
+    seconds = {name: values[1:] for name, values in seconds.items()}
+
+    def ratios(over: str, under: str) -> list[float]:
+        pairs = zip(seconds[over], seconds[under], strict=True)
+        return sorted(a / b for a, b in pairs)
+
+    return {
+        "architecture": architecture,
+        "d_in": d_in,
+        "d_sae": d_sae,
+        "batch_size": batch_size,
+        "k": k,
+        "threads": n_threads,
+        "rounds": n_rounds,
+        "ms": {name: 1e3 * statistics.median(values) for name, values in seconds.items()},
+        "ms_fastest": {name: 1e3 * min(values) for name, values in seconds.items()},
+        "times_stock": {name: ratios("stock", name) for name in METHODS[1:]},
+        "times_product": {name: ratios(name, "product") for name in METHODS},
+        "chosen": "sparse" if trainers["sparse"].sae.sparse_is_faster() else "dense",
+    }
+
+
+def _peak_mib(architecture: str, size: tuple[int, int, int], k: int, method: str) -> float:
+    """Return by how much three steps raise the memory of this process at their peak (Linux)."""
+    torch.set_num_threads(1)
+    trainer = _trainer(architecture, size, k, method)
+    # Linux then counts the peak anew: what imports took and gave back does not matter.
+    Path("/proc/self/clear_refs").write_text("5")
+    before = _status_mib("VmRSS")
+    for _ in range(3):
+        trainer.step(next(trainer.data_provider))
+    return _status_mib("VmHWM") - before
+
+
+def _status_mib(name: str) -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(name))
+
+
+def _peak_in_own_process(
+    architecture: str, size: tuple[int, int, int], k: int, method: str
+) -> float:
+    options = ["--architecture", architecture, "--peak-memory-of", method, "--k", str(k)]
+    size_text = "x".join(map(str, size))
+    command = [sys.executable, "-W", "ignore", "-m", "tests.benchmarks.sparse_steps"]
+    done = subprocess.run(
+        [*command, *options, "--sizes", size_text], capture_output=True, text=True, check=True
+    )
+    return float(done.stdout)
+
+
+def _table(rows: list[dict[str, Any]]) -> Table:
+    table = Table(title="One training step: medians of interleaved rounds (lowest to highest)")
+    for heading in (
+        *("d_in", "d_sae", "batch", "k", "threads", "stock ms", "sparse ms", "times as fast"),
+        *("with fused Adam", "encoder products", "with fused Adam", "peak MiB", "chosen"),
+    ):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        faster, products = row["times_stock"], row["times_product"]
+        table.add_row(
+            *(str(row[n]) for n in ("d_in", "d_sae", "batch_size", "k", "threads")),
+            *(f"{row['ms'][name]:,.0f}" for name in METHODS[:2]),
+            *(_spread(faster[name]) for name in METHODS[1:]),
+            *(f"{statistics.median(products[name]):.2f}" for name in METHODS[1:]),
+            " : ".join(f"{peak:,.0f}" for peak in row["peak_mib"].values()),
+            row["chosen"],
+        )
+    return table
+
+
+def _spread(ratios: list[float]) -> str:
+    return f"{statistics.median(ratios):.1f} ({ratios[0]:.1f}–{ratios[-1]:.1f})"
+
+
+if __name__ == "__main__":
+    main()
