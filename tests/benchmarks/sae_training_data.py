@@ -2,7 +2,8 @@
 
 Rows are grouped in *items*: a pair of FactorWorld is an item of two rows (image, caption), a row of
 the synthetic set an item of one. Both sets are scaled so that the mean squared entry is 1, as
-SAELens' defaults assume; at rows of norm 1 overcomplete and dictionary-learning explain less.
+SAELens' defaults assume; at rows of norm 1 overcomplete and dictionary-learning explain less of
+FactorWorld.
 """
 
 from collections.abc import Iterator

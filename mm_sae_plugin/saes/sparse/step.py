@@ -22,7 +22,6 @@ from mm_sae_plugin.saes.sparse.codes import SparseCodes
 from mm_sae_plugin.saes.sparse.decode import sparse_reconstruction
 from mm_sae_plugin.saes.sparse.encode import blocks_of_pre_activations, pre_activations
 
-
 # From here on sparse steps were faster at every width and batch size that was measured.
 LATENTS_PER_ACTIVE_ONE = 16
 
