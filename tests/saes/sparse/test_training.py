@@ -202,3 +202,15 @@ def test_gradients_reach_no_more_than_the_weights():
     result = step(sae, torch.randn(5, 8))
     assert not result.output.feature_acts.requires_grad
     assert all(gradient.isfinite().all() for gradient in result.gradients.values())
+
+
+def test_what_the_trainer_logs_is_what_stock_logs():
+    stock, sparse = stock_and_sparse("batchtopk", d_in=D_IN, d_sae=D_SAE, k=K)
+    data, logged = activations(4 * BATCH), []
+    for sae in (stock, sparse):
+        trainer = trainer_of(sae, data, 5)
+        output = trainer.step(next(trainer.data_provider))
+        logged.append(trainer.build_train_step_log_dict(output, trainer.n_training_samples))
+    assert logged[1].keys() == logged[0].keys()
+    for name, value in logged[0].items():
+        assert logged[1][name] == pytest.approx(value, rel=1e-4), name
