@@ -198,7 +198,7 @@ def test_two_sparse_routes_at_once_are_refused():
 
 
 def test_gradients_reach_no_more_than_the_weights():
-    sae = SparseTopKTrainingSAE(SparseTopKTrainingSAEConfig(d_in=8, d_sae=16, k=2))
+    _, sae = stock_and_sparse("topk", d_in=8, d_sae=16, k=2)
     result = step(sae, torch.randn(5, 8))
     assert not result.output.feature_acts.requires_grad
     assert all(gradient.isfinite().all() for gradient in result.gradients.values())
