@@ -81,13 +81,13 @@ def measure(job: Job) -> dict[str, Any]:
     items = torch.load(job.train_file)
     batches = Batches(items, recipe.batch_size, recipe.n_steps, recipe.seed)
     gc.collect()
-    _reset_peak()
-    before = _memory_mib("VmRSS")
+    reset_peak()
+    before = memory_mib("VmRSS")
     started, cpu_started = time.perf_counter(), time.process_time()
     sae = train(recipe, batches)
     seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
     # Read before the evaluation, which needs memory too.
-    peak = _memory_mib("VmHWM")
+    peak = memory_mib("VmHWM")
     n_rows = recipe.n_steps * recipe.batch_size
     result = {
         "seconds": seconds,
@@ -138,13 +138,15 @@ def _few_rows() -> Batches:
     return Batches(torch.randn(16, 1, 8), batch_size=8, n_steps=2, seed=0)
 
 
-def _reset_peak() -> None:
+def reset_peak() -> None:
+    """Let Linux count this process's peak of memory, ``VmHWM``, anew."""
     # Else the peak could be that of an import. Where a container forbids it, it is.
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
 
-def _memory_mib(field: str) -> float:
+def memory_mib(field: str) -> float:
+    """Return ``VmRSS`` or ``VmHWM`` of this process in MiB (Linux)."""
     # Not getrusage: its maximum is inherited from the process that started this one.
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(f"{field}:"):

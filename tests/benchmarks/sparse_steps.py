@@ -4,9 +4,11 @@ Run ``python -m tests.benchmarks.sparse_steps --out FOLDER``. What is timed is
 ``SAETrainer.step`` of the unmodified trainer, with its bookkeeping, gradient clipping and Adam, on
 random activations. In each round every method takes a step in turn, the order rotating, so that
 all of them meet the same other work on the machine; ratios are medians of the ratios within
-rounds. Beside them stands the encoder's product alone, ``x @ W_enc`` into memory that is there,
-which no exact method can do without. Peak memory, above what the process
-has before its first step, comes from a process of its own for each method.
+rounds. Beside them stands the encoder's product alone, which no exact method can do without: as
+SAELens writes it, ``x @ W_enc`` into new memory, and into memory that is there. Peak memory, above
+what the process has before its first step, comes from a process of its own for each method.
+
+With ``--dead-share 0.1`` a tenth of the latents never fires, so that the auxiliary loss takes part.
 """
 
 import argparse
@@ -22,36 +24,21 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.table import Table
-from sae_lens import (
-    BatchTopKTrainingSAE,
-    BatchTopKTrainingSAEConfig,
-    LoggingConfig,
-    TopKTrainingSAE,
-    TopKTrainingSAEConfig,
-)
+from sae_lens import LoggingConfig
 from sae_lens.config import SAETrainerConfig
 from sae_lens.training.sae_trainer import SAETrainer
 from torch import Tensor
 
 from mm_sae_plugin.files import write_json_atomically
-from mm_sae_plugin.saes import (
-    SparseBatchTopKTrainingSAE,
-    SparseBatchTopKTrainingSAEConfig,
-    SparseTopKTrainingSAE,
-    SparseTopKTrainingSAEConfig,
-)
 from mm_sae_plugin.training import use_fused_adam
+from tests.benchmarks.sae_training_worker import memory_mib, reset_peak
+from tests.saes.sparse.pairs import SPARSE, STOCK
 
 # d_in, d_sae, batch size.
 SIZES = ((128, 256, 512), (128, 2048, 2048), (512, 8192, 4096), (768, 24576, 1024))
 KS = (8, 32, 128)
 METHODS = ("stock", "sparse", "sparse, fused Adam")
-_CLASSES: dict[tuple[str, bool], tuple[Any, Any]] = {
-    ("topk", False): (TopKTrainingSAE, TopKTrainingSAEConfig),
-    ("topk", True): (SparseTopKTrainingSAE, SparseTopKTrainingSAEConfig),
-    ("batchtopk", False): (BatchTopKTrainingSAE, BatchTopKTrainingSAEConfig),
-    ("batchtopk", True): (SparseBatchTopKTrainingSAE, SparseBatchTopKTrainingSAEConfig),
-}
+PRODUCTS = ("product", "product, memory reused")
 
 
 def main() -> None:
@@ -61,6 +48,7 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", type=_size, default=list(SIZES))
     parser.add_argument("--k", nargs="+", type=int, default=list(KS))
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
+    parser.add_argument("--dead-share", type=float, default=0.0)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path, default=Path("sparse_steps"))
     parser.add_argument("--peak-memory-of", choices=METHODS, help=argparse.SUPPRESS)
@@ -75,7 +63,7 @@ def main() -> None:
         peaks = {m: _peak_in_own_process(args.architecture, size, k, m) for m in METHODS[:2]}
         for k in args.k:
             for n_threads in args.threads:
-                row = _measure(args.architecture, size, k, n_threads, args.rounds)
+                row = _measure(args.architecture, size, k, n_threads, args.rounds, args.dead_share)
                 rows.append({**row, "peak_mib": peaks})
                 write_json_atomically(args.out / "sparse_steps.json", {"rows": rows})
                 print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
@@ -87,9 +75,11 @@ def _size(text: str) -> tuple[int, int, int]:
     return d_in, d_sae, batch_size
 
 
-def _trainer(architecture: str, size: tuple[int, int, int], k: int, method: str) -> SAETrainer:
+def _trainer(
+    architecture: str, size: tuple[int, int, int], k: int, method: str, dead_share: float = 0.0
+) -> SAETrainer:
     d_in, d_sae, batch_size = size
-    sae_class, config_class = _CLASSES[architecture, method != "stock"]
+    sae_class, config_class = (STOCK if method == "stock" else SPARSE)[architecture]
     options = {} if method == "stock" else {"sparse_kernels": True}
     torch.manual_seed(0)
     trainer = SAETrainer(
@@ -105,7 +95,7 @@ def _trainer(architecture: str, size: tuple[int, int, int], k: int, method: str)
             adam_beta2=0.999,
             device="cpu",
             autocast=False,
-            # No latent is dead within so few steps: what the auxiliary loss costs is left out.
+            # No latent dies within so few steps; those of dead_share are dead from the start.
             dead_feature_window=1000,
             feature_sampling_window=1000,
             n_checkpoints=0,
@@ -117,6 +107,10 @@ def _trainer(architecture: str, size: tuple[int, int, int], k: int, method: str)
         sae=sae_class(config_class(d_in=d_in, d_sae=d_sae, k=k, **options)),
         data_provider=_batches(d_in, batch_size),
     )
+    n_dead = round(dead_share * d_sae)
+    # Ten standard deviations below where pre-activations start: these latents never fire.
+    trainer.sae.b_enc.data[:n_dead] = -1.0
+    trainer.n_forward_passes_since_fired[:n_dead] = 10**6
     if method == "sparse, fused Adam":
         use_fused_adam(trainer)
     return trainer
@@ -130,20 +124,26 @@ def _batches(d_in: int, batch_size: int) -> Iterator[Tensor]:
 
 
 def _measure(
-    architecture: str, size: tuple[int, int, int], k: int, n_threads: int, n_rounds: int
+    architecture: str,
+    size: tuple[int, int, int],
+    k: int,
+    n_threads: int,
+    n_rounds: int,
+    dead_share: float,
 ) -> dict[str, Any]:
     torch.set_num_threads(n_threads)
     d_in, d_sae, batch_size = size
-    trainers = {method: _trainer(architecture, size, k, method) for method in METHODS}
-    x, product = torch.randn(batch_size, d_in), torch.empty(batch_size, d_sae)
+    trainers = {method: _trainer(architecture, size, k, method, dead_share) for method in METHODS}
+    x, reused = torch.randn(batch_size, d_in), torch.empty(batch_size, d_sae)
     W_enc = trainers["stock"].sae.W_enc.detach()
-    seconds: dict[str, list[float]] = {name: [] for name in (*METHODS, "product")}
+    names = (*METHODS, *PRODUCTS)
+    seconds: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(n_rounds + 1):
-        names = list(seconds)
-        for name in names[turn % 4 :] + names[: turn % 4]:
+        first = turn % len(names)
+        for name in names[first:] + names[:first]:
             start = time.perf_counter()
-            if name == "product":
-                torch.mm(x, W_enc, out=product)
+            if name in PRODUCTS:
+                torch.mm(x, W_enc, out=reused if name == "product, memory reused" else None)
             else:
                 trainers[name].step(next(trainers[name].data_provider))
                 trainers[name].n_training_steps += 1
@@ -161,12 +161,15 @@ def _measure(
         "d_sae": d_sae,
         "batch_size": batch_size,
         "k": k,
+        "dead_share": dead_share,
         "threads": n_threads,
         "rounds": n_rounds,
         "ms": {name: 1e3 * statistics.median(values) for name, values in seconds.items()},
         "ms_fastest": {name: 1e3 * min(values) for name, values in seconds.items()},
         "times_stock": {name: ratios("stock", name) for name in METHODS[1:]},
-        "times_product": {name: ratios(name, "product") for name in METHODS},
+        "times_product": {
+            product: {name: ratios(name, product) for name in METHODS} for product in PRODUCTS
+        },
         "chosen": "sparse" if trainers["sparse"].sae.sparse_is_faster() else "dense",
     }
 
@@ -174,18 +177,16 @@ def _measure(
 def _peak_mib(architecture: str, size: tuple[int, int, int], k: int, method: str) -> float:
     """Return by how much three steps raise the memory of this process at their peak (Linux)."""
     torch.set_num_threads(1)
+    # What a first step loads of the libraries is no memory of a training.
+    small = _trainer(architecture, (8, 32, 8), 2, method)
+    small.step(next(small.data_provider))
     trainer = _trainer(architecture, size, k, method)
-    # Linux then counts the peak anew: what imports took and gave back does not matter.
-    Path("/proc/self/clear_refs").write_text("5")
-    before = _status_mib("VmRSS")
+    # What imports took and gave back does not matter.
+    reset_peak()
+    before = memory_mib("VmRSS")
     for _ in range(3):
         trainer.step(next(trainer.data_provider))
-    return _status_mib("VmHWM") - before
-
-
-def _status_mib(name: str) -> float:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(name))
+    return memory_mib("VmHWM") - before
 
 
 def _peak_in_own_process(
@@ -204,20 +205,24 @@ def _table(rows: list[dict[str, Any]]) -> Table:
     table = Table(title="One training step: medians of interleaved rounds (lowest to highest)")
     for heading in (
         *("d_in", "d_sae", "batch", "k", "threads", "stock ms", "sparse ms", "times as fast"),
-        *("with fused Adam", "encoder products", "with fused Adam", "peak MiB", "chosen"),
+        *("with fused Adam", "encoder products", "memory reused", "peak MiB", "chosen"),
     ):
         table.add_column(heading, justify="right")
     for row in rows:
-        faster, products = row["times_stock"], row["times_product"]
+        faster = row["times_stock"]
         table.add_row(
             *(str(row[n]) for n in ("d_in", "d_sae", "batch_size", "k", "threads")),
             *(f"{row['ms'][name]:,.0f}" for name in METHODS[:2]),
             *(_spread(faster[name]) for name in METHODS[1:]),
-            *(f"{statistics.median(products[name]):.2f}" for name in METHODS[1:]),
+            *(_products(row["times_product"][product]) for product in PRODUCTS),
             " : ".join(f"{peak:,.0f}" for peak in row["peak_mib"].values()),
             row["chosen"],
         )
     return table
+
+
+def _products(ratios: dict[str, list[float]]) -> str:
+    return " / ".join(f"{statistics.median(ratios[name]):.2f}" for name in METHODS[1:])
 
 
 def _spread(ratios: list[float]) -> str:
