@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,24 @@ METHODS = ("stock", "sparse", "sparse, fused Adam")
 PRODUCTS = ("product", "product, memory reused")
 
 
+@dataclass(frozen=True)
+class Case:
+    """What is trained."""
+
+    architecture: str
+    """topk or batchtopk."""
+    d_in: int
+    """Width of a row."""
+    d_sae: int
+    """Latents."""
+    batch_size: int
+    """Rows of a batch."""
+    k: int
+    """Active latents per row."""
+    dead_share: float
+    """Share of the latents that never fire."""
+
+
 def main() -> None:
     """Measure, print the table and write ``sparse_steps.json``."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -48,25 +67,26 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", type=_size, default=list(SIZES))
     parser.add_argument("--k", nargs="+", type=int, default=list(KS))
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
-    parser.add_argument("--dead-share", type=float, default=0.0)
+    parser.add_argument("--dead-share", type=float, default=0.0, help="of latents, from the start")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path, default=Path("sparse_steps"))
     parser.add_argument("--peak-memory-of", choices=METHODS, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    cases = [
+        Case(args.architecture, *size, k=k, dead_share=args.dead_share)
+        for size in args.sizes
+        for k in args.k
+    ]
     if args.peak_memory_of:
-        print(_peak_mib(args.architecture, args.sizes[0], args.k[0], args.peak_memory_of))
+        print(_peak_mib(cases[0], args.peak_memory_of))
         return
     rows = []
-    for size in args.sizes:
-        # k hardly moves the peak; processes take a while to start.
-        k = sorted(args.k)[len(args.k) // 2]
-        peaks = {m: _peak_in_own_process(args.architecture, size, k, m) for m in METHODS[:2]}
-        for k in args.k:
-            for n_threads in args.threads:
-                row = _measure(args.architecture, size, k, n_threads, args.rounds, args.dead_share)
-                rows.append({**row, "peak_mib": peaks})
-                write_json_atomically(args.out / "sparse_steps.json", {"rows": rows})
-                print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
+    for case in cases:
+        peaks = {method: _peak_in_own_process(case, method) for method in METHODS[:2]}
+        for n_threads in args.threads:
+            rows.append({**_measure(case, n_threads, args.rounds), "peak_mib": peaks})
+            write_json_atomically(args.out / "sparse_steps.json", {"rows": rows})
+            print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
     Console(width=140).print(_table(rows))
 
 
@@ -75,17 +95,14 @@ def _size(text: str) -> tuple[int, int, int]:
     return d_in, d_sae, batch_size
 
 
-def _trainer(
-    architecture: str, size: tuple[int, int, int], k: int, method: str, dead_share: float = 0.0
-) -> SAETrainer:
-    d_in, d_sae, batch_size = size
-    sae_class, config_class = (STOCK if method == "stock" else SPARSE)[architecture]
+def _trainer(case: Case, method: str) -> SAETrainer:
+    sae_class, config_class = (STOCK if method == "stock" else SPARSE)[case.architecture]
     options = {} if method == "stock" else {"sparse_kernels": True}
     torch.manual_seed(0)
     trainer = SAETrainer(
         cfg=SAETrainerConfig(
             total_training_samples=10**9,
-            train_batch_size_samples=batch_size,
+            train_batch_size_samples=case.batch_size,
             lr=1e-3,
             lr_end=1e-4,
             lr_scheduler_name="constant",
@@ -104,10 +121,10 @@ def _trainer(
             n_batches_for_norm_estimate=1,
             logger=LoggingConfig(log_to_wandb=False),
         ),
-        sae=sae_class(config_class(d_in=d_in, d_sae=d_sae, k=k, **options)),
-        data_provider=_batches(d_in, batch_size),
+        sae=sae_class(config_class(d_in=case.d_in, d_sae=case.d_sae, k=case.k, **options)),
+        data_provider=_batches(case.d_in, case.batch_size),
     )
-    n_dead = round(dead_share * d_sae)
+    n_dead = round(case.dead_share * case.d_sae)
     # Ten standard deviations below where pre-activations start: these latents never fire.
     trainer.sae.b_enc.data[:n_dead] = -1.0
     trainer.n_forward_passes_since_fired[:n_dead] = 10**6
@@ -123,19 +140,13 @@ def _batches(d_in: int, batch_size: int) -> Iterator[Tensor]:
         yield from ready
 
 
-def _measure(
-    architecture: str,
-    size: tuple[int, int, int],
-    k: int,
-    n_threads: int,
-    n_rounds: int,
-    dead_share: float,
-) -> dict[str, Any]:
+def _measure(case: Case, n_threads: int, n_rounds: int) -> dict[str, Any]:
     torch.set_num_threads(n_threads)
-    d_in, d_sae, batch_size = size
-    trainers = {method: _trainer(architecture, size, k, method, dead_share) for method in METHODS}
-    x, reused = torch.randn(batch_size, d_in), torch.empty(batch_size, d_sae)
-    W_enc = trainers["stock"].sae.W_enc.detach()
+    trainers = {method: _trainer(case, method) for method in METHODS}
+    x = torch.randn(case.batch_size, case.d_in)
+    reused = torch.empty(case.batch_size, case.d_sae)
+    sae: Any = trainers["sparse"].sae
+    W_enc = sae.W_enc.detach().clone()
     names = (*METHODS, *PRODUCTS)
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(n_rounds + 1):
@@ -156,12 +167,7 @@ def _measure(
         return sorted(a / b for a, b in pairs)
 
     return {
-        "architecture": architecture,
-        "d_in": d_in,
-        "d_sae": d_sae,
-        "batch_size": batch_size,
-        "k": k,
-        "dead_share": dead_share,
+        **asdict(case),
         "threads": n_threads,
         "rounds": n_rounds,
         "ms": {name: 1e3 * statistics.median(values) for name, values in seconds.items()},
@@ -170,17 +176,17 @@ def _measure(
         "times_product": {
             product: {name: ratios(name, product) for name in METHODS} for product in PRODUCTS
         },
-        "chosen": "sparse" if trainers["sparse"].sae.sparse_is_faster() else "dense",
+        "chosen": "sparse" if sae.sparse_is_faster(case.batch_size) else "dense",
     }
 
 
-def _peak_mib(architecture: str, size: tuple[int, int, int], k: int, method: str) -> float:
+def _peak_mib(case: Case, method: str) -> float:
     """Return by how much three steps raise the memory of this process at their peak (Linux)."""
     torch.set_num_threads(1)
     # What a first step loads of the libraries is no memory of a training.
-    small = _trainer(architecture, (8, 32, 8), 2, method)
+    small = _trainer(replace(case, d_in=8, d_sae=32, batch_size=8, k=2), method)
     small.step(next(small.data_provider))
-    trainer = _trainer(architecture, size, k, method)
+    trainer = _trainer(case, method)
     # What imports took and gave back does not matter.
     reset_peak()
     before = memory_mib("VmRSS")
@@ -189,20 +195,20 @@ def _peak_mib(architecture: str, size: tuple[int, int, int], k: int, method: str
     return memory_mib("VmHWM") - before
 
 
-def _peak_in_own_process(
-    architecture: str, size: tuple[int, int, int], k: int, method: str
-) -> float:
-    options = ["--architecture", architecture, "--peak-memory-of", method, "--k", str(k)]
-    size_text = "x".join(map(str, size))
-    command = [sys.executable, "-W", "ignore", "-m", "tests.benchmarks.sparse_steps"]
-    done = subprocess.run(
-        [*command, *options, "--sizes", size_text], capture_output=True, text=True, check=True
-    )
+def _peak_in_own_process(case: Case, method: str) -> float:
+    size = f"{case.d_in}x{case.d_sae}x{case.batch_size}"
+    options = ["--architecture", case.architecture, "--sizes", size, "--k", str(case.k)]
+    options += ["--dead-share", str(case.dead_share), "--peak-memory-of", method]
+    command = [sys.executable, "-W", "ignore", "-m", "tests.benchmarks.sparse_steps", *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     return float(done.stdout)
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:
-    table = Table(title="One training step: medians of interleaved rounds (lowest to highest)")
+    what = (
+        f"One {rows[0]['architecture']} training step, {rows[0]['dead_share']:.0%} of latents dead"
+    )
+    table = Table(title=f"{what}: medians of interleaved rounds (lowest to highest)")
     for heading in (
         *("d_in", "d_sae", "batch", "k", "threads", "stock ms", "sparse ms", "times as fast"),
         *("with fused Adam", "encoder products", "memory reused", "peak MiB", "chosen"),

@@ -22,8 +22,12 @@ from mm_sae_plugin.saes.sparse.codes import SparseCodes
 from mm_sae_plugin.saes.sparse.decode import sparse_reconstruction
 from mm_sae_plugin.saes.sparse.encode import blocks_of_pre_activations, pre_activations
 
-# From here on sparse steps were faster at every width and batch size that was measured.
+# From here on sparse steps were at least as fast at every size that was measured: with so many
+# latents for every active one, and so many multiplications in a product of the dense step.
 LATENTS_PER_ACTIVE_ONE = 16
+MULTIPLICATIONS = 2**24
+# Up to so many codes the trainer's bookkeeping is quicker with their zeros; 4 MB of float32.
+FEW_CODES = 2**20
 
 
 def check_sparse_config(cfg: Any) -> None:
@@ -63,9 +67,9 @@ class SparseTrainingStep(TopKTrainingSAE):
     def training_forward_pass(self, step_input: TrainStepInput) -> TrainStepOutput:
         """Return losses and codes of one step, as SAELens does.
 
-        On the CPU ``feature_acts`` is a sparse COO tensor, which SAELens' trainer understands, and
-        ``hidden_pre`` is the same tensor: the pre-activations that were not selected are not kept.
-        Neither carries gradients. On accelerators both are dense.
+        On the CPU ``hidden_pre`` is the same tensor as ``feature_acts``: the pre-activations that
+        were not selected are not kept. Of a large batch it is a sparse COO tensor, which SAELens'
+        trainer understands. Neither carries gradients. On accelerators both are dense.
         """
         if self.takes_sparse_step(step_input.sae_in):
             return self.sparse_forward_pass(step_input)
@@ -80,7 +84,9 @@ class SparseTrainingStep(TopKTrainingSAE):
         with a normalisation that SAELens' auxiliary loss refuses.
         """
         cfg: Any = self.cfg
-        is_wanted = self.sparse_is_faster() if cfg.sparse_kernels is None else cfg.sparse_kernels
+        is_wanted = cfg.sparse_kernels
+        if is_wanted is None:
+            is_wanted = self.sparse_is_faster(len(sae_in))
         has_kernels = sae_in.device.type != "cpu" or self.W_dec.dtype.itemsize >= 4
         return (
             is_wanted
@@ -94,13 +100,18 @@ class SparseTrainingStep(TopKTrainingSAE):
             and cfg.normalize_activations not in ("constant_norm_rescale", "layer_norm")
         )
 
-    def sparse_is_faster(self) -> bool:
-        """Whether a sparse step was measured to be faster: on the CPU, with few active latents.
+    def sparse_is_faster(self, n_rows: int) -> bool:
+        """Whether a sparse step on ``n_rows`` rows was measured to be faster: see README.md here.
 
-        ``python -m tests.benchmarks.sparse_steps`` measures it. Below this ratio the sums over
-        active latents cost more than dense products, whatever the width and the batch.
+        It was on the CPU, with one and two threads, unless many latents are active or the whole
+        step takes only a few milliseconds. ``python -m tests.benchmarks.sparse_steps`` measures it.
         """
-        return self.device.type == "cpu" and self.cfg.d_sae >= LATENTS_PER_ACTIVE_ONE * self.cfg.k
+        cfg = self.cfg
+        return (
+            self.device.type == "cpu"
+            and cfg.d_sae >= LATENTS_PER_ACTIVE_ONE * cfg.k
+            and n_rows * cfg.d_in * cfg.d_sae >= MULTIPLICATIONS
+        )
 
     @torch.compiler.disable(reason="the shapes depend on what is active")
     def sparse_forward_pass(self, step_input: TrainStepInput) -> TrainStepOutput:
@@ -119,7 +130,8 @@ class SparseTrainingStep(TopKTrainingSAE):
                 hidden = None
                 blocks = blocks_of_pre_activations(x, self.W_enc, self.b_enc, norms)
                 codes = self.select(blocks, len(x))
-                feature_acts = codes.to_coo()
+                has_few_codes = len(x) * codes.d_sae <= FEW_CODES
+                feature_acts = codes.to_dense() if has_few_codes else codes.to_coo()
             unscaled = replace(codes, values=codes.values / scale[codes.latents])
         weights = self.W_enc, self._b_enc_with_input_bias(), self.W_dec
         recons = sparse_reconstruction(x, unscaled, *weights, has_gradient=codes.values > 0)

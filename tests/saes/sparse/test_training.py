@@ -13,6 +13,7 @@ from sae_lens.training.sae_trainer import SAETrainer
 
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.saes import SparseTopKTrainingSAE, SparseTopKTrainingSAEConfig
+from mm_sae_plugin.saes.sparse import step as sparse_step
 from tests.saes.sparse.pairs import step, stock_and_sparse
 
 ARCHITECTURES = ("topk", "batchtopk")
@@ -25,6 +26,19 @@ def activations(n_rows, seed=0):
     directions = torch.randn(64, D_IN, generator=generator)
     weights = torch.rand(n_rows, 64, generator=generator)
     return (weights * (weights > 0.93)) @ directions
+
+
+@pytest.fixture(params=["strided", "sparse COO"])
+def layout(request, monkeypatch):
+    """Codes with their zeros, as those of small batches are, or without, as of large ones."""
+    if request.param == "sparse COO":
+        monkeypatch.setattr(sparse_step, "FEW_CODES", 0)
+    return torch.strided if request.param == "strided" else torch.sparse_coo
+
+
+def took_sparse_step(result):
+    # The dense step keeps every pre-activation, the sparse one only the codes.
+    return result.output.hidden_pre is result.output.feature_acts
 
 
 def trainer_of(sae, data, n_steps, dead_feature_window=50):
@@ -61,6 +75,7 @@ def loss_curve(sae, data, n_steps):
     return torch.tensor(losses, dtype=torch.float64), trainer
 
 
+@pytest.mark.usefixtures("layout")
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_500_steps_in_double_precision_follow_stock_step_by_step(architecture):
     data = activations(16 * BATCH).double()
@@ -139,13 +154,14 @@ def test_checkpoints_come_back_as_sparse_training_saes(tmp_path):
     assert sparse.topk_threshold > 0
 
 
-def test_zeros_among_the_codes_are_no_firings():
+def test_zeros_among_the_codes_are_no_firings(layout):
     _, sparse = stock_and_sparse("topk", d_in=D_IN, d_sae=D_SAE, k=K)
     sparse.b_enc.data.fill_(-100.0)
     trainer = trainer_of(sparse, activations(4 * BATCH), 3)
     trainer.fit()
     assert (trainer.act_freq_scores == 0).all()
     assert (trainer.n_forward_passes_since_fired == 3).all()
+    assert trainer.step(next(trainer.data_provider)).feature_acts.layout is layout
 
 
 @pytest.mark.parametrize(
@@ -169,18 +185,20 @@ def test_dense_step_where_the_sparse_one_does_not_serve(reason):
     assert not sparse.takes_sparse_step(x)
     ours, theirs = step(sparse, x), step(stock, x)
     assert torch.equal(ours.output.loss, theirs.output.loss)
-    assert not ours.output.feature_acts.is_sparse
+    assert not took_sparse_step(ours)
     assert seen == ([(10, D_SAE)] if reason == "hook" else [])
     sparse.reset_hooks()
     if reason == "hook":
         assert sparse.takes_sparse_step(x)
 
 
-@pytest.mark.parametrize(("d_sae", "k", "is_sparse"), [(160, 10, True), (159, 10, False)])
-def test_the_step_is_chosen_by_what_was_measured(d_sae, k, is_sparse):
-    sae = SparseTopKTrainingSAE(SparseTopKTrainingSAEConfig(d_in=8, d_sae=d_sae, k=k))
-    assert sae.takes_sparse_step(torch.zeros(4, 8)) is is_sparse
-    assert step(sae, torch.randn(4, 8)).output.feature_acts.is_sparse is is_sparse
+# With 512 rows of width 64, a product of 2^24 multiplications.
+@pytest.mark.parametrize(
+    ("n_rows", "k", "is_sparse"), [(512, 32, True), (512, 33, False), (511, 32, False)]
+)
+def test_the_step_is_chosen_by_what_was_measured(n_rows, k, is_sparse):
+    sae = SparseTopKTrainingSAE(SparseTopKTrainingSAEConfig(d_in=64, d_sae=512, k=k))
+    assert took_sparse_step(step(sae, torch.randn(n_rows, 64))) is is_sparse
 
 
 def test_sparse_saes_are_stock_saes_everywhere_else():
@@ -204,6 +222,7 @@ def test_gradients_reach_no_more_than_the_weights():
     assert all(gradient.isfinite().all() for gradient in result.gradients.values())
 
 
+@pytest.mark.usefixtures("layout")
 def test_what_the_trainer_logs_is_what_stock_logs():
     stock, sparse = stock_and_sparse("batchtopk", d_in=D_IN, d_sae=D_SAE, k=K)
     data, logged = activations(4 * BATCH), []
