@@ -121,6 +121,17 @@ def test_method_that_cannot_be_run_is_named_and_stops_no_other(tmp_path, monkeyp
     assert "Peer was not run: No module named 'peer'" in capsys.readouterr().out
 
 
+def test_reason_is_told_where_nothing_could_be_run(tmp_path, capsys):
+    # SAELens' own sparse activations have no backward pass on the CPU.
+    cfg = BenchmarkConfig(
+        methods=("saelens_sparse",), datasets=("synthetic",), threads=(1,), out=tmp_path, **TINY
+    )
+    found = run_benchmark(cfg, train_here)
+    assert found["runs"] == found["summary"] == []
+    print_table(found)
+    assert "SAELens topk, sparse was not run: NotImplementedError" in capsys.readouterr().out
+
+
 def test_process_that_fails_says_why(tmp_path):
     recipe = peers.Recipe(8, 16, 2, 8, 2, 1e-3, 1000, 0)
     job = Job("no such method", recipe, 1, "", "", ("row",), str(tmp_path / "result.json"))

@@ -43,7 +43,7 @@ def write_figure(results: dict[str, Any], path: Path) -> str:
     height = 1.0 + len(datasets) * (0.9 + 0.42 * len(methods)) + notes_height
     figure = Figure(figsize=(14, height))
     bottom = notes_height / height
-    figure.set_layout_engine("constrained", rect=(0, bottom, 1, 1 - bottom))
+    figure.set_layout_engine("constrained", rect=(0, bottom, 1, 1 - bottom), h_pad=0.12)
     rows = figure.subplots(len(datasets), len(_PANELS), squeeze=False, sharey=True)
     for axes, (name, facts) in zip(rows, datasets.items(), strict=True):
         recipe = results["recipes"][name]

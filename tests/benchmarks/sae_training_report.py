@@ -120,10 +120,11 @@ def print_table(results: dict[str, Any]) -> None:
         for heading in [*headings, "dead", "peak MiB", "added MiB"]:
             table.add_column(heading, justify="right")
         entries = [entry for entry in results["summary"] if entry["dataset"] == name]
-        for entry, following in zip(entries, [*entries[1:], None], strict=True):
+        for entry, following in zip(entries, [*entries, None][1:], strict=True):
             last = following is not None and following["threads"] != entry["threads"]
             table.add_row(*_cells(entry), end_section=last)
-        console.print(table)
+        if entries:
+            console.print(table)
     for method, reason in results["failed"].items():
         console.print(f"{METHODS[method].title} was not run: {reason}", markup=False)
 
