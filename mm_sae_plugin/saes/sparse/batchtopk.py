@@ -11,31 +11,12 @@ from torch import Tensor
 
 from mm_sae_plugin.saes.sparse import encode, without_sync
 from mm_sae_plugin.saes.sparse.codes import SparseCodes
-from mm_sae_plugin.saes.sparse.step import SparseTrainingStep, check_sparse_config
+from mm_sae_plugin.saes.sparse.step import SparseStepConfig, SparseTrainingStep
 
 
 @dataclass
-class SparseBatchTopKTrainingSAEConfig(BatchTopKTrainingSAEConfig):
-    """SAELens' ``BatchTopKTrainingSAEConfig``, trained sparsely.
-
-    Parameters
-    ----------
-    sparse_kernels : bool, optional
-        Whether steps are sparse. None: where that was measured to be faster, on the CPU with at
-        least 16 latents for every active one and 2^24 multiplications in ``x @ W_enc``. On other
-        devices it has not been measured.
-
-    Raises
-    ------
-    UserError
-        If SAELens' own ``use_sparse_activations`` is set.
-    """
-
-    sparse_kernels: bool | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_sparse_config(self)
+class SparseBatchTopKTrainingSAEConfig(SparseStepConfig, BatchTopKTrainingSAEConfig):
+    """SAELens' ``BatchTopKTrainingSAEConfig``, trained sparsely; adds ``sparse_kernels``."""
 
     @classmethod
     def architecture(cls) -> str:
