@@ -72,6 +72,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("sparse_steps"))
     parser.add_argument("--peak-memory-of", choices=METHODS, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if not 0 <= args.dead_share < 1:
+        parser.error(f"--dead-share must be at least 0 and below 1; got {args.dead_share}.")
+    if min(args.rounds, *args.threads, *args.k, *(n for size in args.sizes for n in size)) < 1:
+        parser.error("--rounds, --threads, --k and --sizes must be at least 1.")
+    if max(args.k) > min(d_sae for _, d_sae, _ in args.sizes):
+        parser.error(f"--k {max(args.k)} is more than the latents of the smallest size.")
     cases = [
         Case(args.architecture, *size, k=k, dead_share=args.dead_share)
         for size in args.sizes

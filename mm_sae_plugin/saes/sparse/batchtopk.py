@@ -31,12 +31,12 @@ class SparseBatchTopKTrainingSAE(SparseTrainingStep, BatchTopKTrainingSAE):
 
     def select(self, blocks: Iterable[Float[Tensor, "n_rows d_sae"]], n_rows: int) -> SparseCodes:
         """Return the ``k * n_rows`` largest pre-activations."""
-        n_kept = int(self.cfg.k * n_rows)
+        n_kept = int(self.n_active * n_rows)
         return encode.select_batchtopk(blocks, n_kept, n_rows, self.cfg.d_sae)
 
     def select_without_sync(self, hidden: Float[Tensor, "batch d_sae"]) -> SparseCodes:
         """Return the ``k * batch`` largest pre-activations."""
-        return without_sync.select_batchtopk(hidden, int(self.cfg.k * len(hidden)))
+        return without_sync.select_batchtopk(hidden, int(self.n_active * len(hidden)))
 
     @torch.no_grad()
     def after_sparse_step(self, codes: SparseCodes, output: TrainStepOutput) -> None:

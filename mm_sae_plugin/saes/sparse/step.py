@@ -12,8 +12,9 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
+from sae_lens.saes.batchtopk_sae import BatchTopK
 from sae_lens.saes.sae import TrainStepInput, TrainStepOutput
-from sae_lens.saes.topk_sae import TopKTrainingSAE
+from sae_lens.saes.topk_sae import TopK, TopKTrainingSAE
 from torch import Tensor
 
 from mm_sae_plugin.errors import UserError
@@ -26,6 +27,11 @@ from mm_sae_plugin.saes.sparse.encode import blocks_of_pre_activations, pre_acti
 # latents for every active one, and so many multiplications in a product of the dense step.
 LATENTS_PER_ACTIVE_ONE = 16
 MULTIPLICATIONS = 2**24
+# What the sparse step computes without calling; where a subclass has its own, it is dense.
+_NOT_CALLED = (
+    *("encode_with_hidden_pre", "decode", "calculate_aux_loss", "calculate_topk_aux_loss"),
+    "update_topk_threshold",
+)
 # Up to so many codes the trainer's bookkeeping is quicker with their zeros; 4 MB of float32.
 FEW_CODES = 2**20
 
@@ -44,7 +50,7 @@ class SparseStepConfig:
     Raises
     ------
     UserError
-        If SAELens' own ``use_sparse_activations`` is set.
+        If SAELens' own ``use_sparse_activations`` is set, or k is not above 0 and at most d_sae.
     """
 
     sparse_kernels: bool | None = None
@@ -57,6 +63,8 @@ class SparseStepConfig:
                 f"{cfg.architecture()} keeps its codes sparse in its own way: leave "
                 "use_sparse_activations at False."
             )
+        if not 0 < cfg.k <= cfg.d_sae:
+            raise UserError(f"k = {cfg.k} must be above 0 and at most d_sae = {cfg.d_sae}.")
 
 
 def host_runs_ahead(tensor: Tensor) -> bool:
@@ -69,6 +77,12 @@ class SparseTrainingStep(TopKTrainingSAE):
 
     Subclasses say how to select. Everything but ``training_forward_pass`` is SAELens' own.
     """
+
+    @property
+    def n_active(self) -> Any:
+        """Active latents per row, from where SAELens' step takes it: a script may change it."""
+        activation_fn: Any = self.activation_fn
+        return activation_fn.k
 
     def select(self, blocks: Iterable[Float[Tensor, "n_rows d_sae"]], n_rows: int) -> SparseCodes:
         """Return the rectified codes, given the pre-activations block by block, on the CPU."""
@@ -93,26 +107,35 @@ class SparseTrainingStep(TopKTrainingSAE):
         """Whether the step on this batch is sparse; it is SAELens' own dense step otherwise.
 
         It is dense if the config says so (or leaves it open and dense is faster), if a hook wants
-        to see or change what the sparse step never makes, if gradients with respect to the input
-        are wanted, for inputs that are not ``[batch, d_in]``, for half precision on the CPU, and
-        with a normalisation that SAELens' auxiliary loss refuses.
+        to see or change what the sparse step never makes, if the activation function or a method
+        that it does not call was replaced, if gradients with respect to the input are wanted, for
+        inputs that are not ``[batch, d_in]`` or empty, for half precision on the CPU, with a
+        normalisation that SAELens' auxiliary loss refuses, and on the CPU where the input or a
+        weight is not finite.
         """
         cfg: Any = self.cfg
+        if sae_in.ndim != 2 or sae_in.numel() == 0 or sae_in.requires_grad:
+            return False
+        if type(self.activation_fn) not in (TopK, BatchTopK) or self._has_other_methods():
+            return False
         is_wanted = cfg.sparse_kernels
         if is_wanted is None:
             is_wanted = self.sparse_is_faster(len(sae_in))
-        has_kernels = sae_in.device.type != "cpu" or self.W_dec.dtype.itemsize >= 4
-        return (
-            is_wanted
-            and has_kernels
-            and sae_in.ndim == 2
-            and not sae_in.requires_grad
-            and not any(
-                hook._forward_hooks or hook._forward_pre_hooks or hook._backward_hooks
-                for hook in self.hook_dict.values()
-            )
-            and cfg.normalize_activations not in ("constant_norm_rescale", "layer_norm")
-        )
+        if not is_wanted:
+            return False
+        if cfg.normalize_activations in ("constant_norm_rescale", "layer_norm"):
+            return False
+        if any(
+            hook._forward_hooks
+            or hook._forward_pre_hooks
+            or hook._backward_hooks
+            or hook._backward_pre_hooks
+            for hook in self.hook_dict.values()
+        ):
+            return False
+        if host_runs_ahead(sae_in):
+            return True
+        return self.W_dec.dtype.itemsize >= 4 and self._is_finite_with(sae_in)
 
     def sparse_is_faster(self, n_rows: int) -> bool:
         """Whether a sparse step on ``n_rows`` rows was measured to be faster: see README.md here.
@@ -123,9 +146,19 @@ class SparseTrainingStep(TopKTrainingSAE):
         cfg = self.cfg
         return (
             self.device.type == "cpu"
-            and cfg.d_sae >= LATENTS_PER_ACTIVE_ONE * cfg.k
+            and cfg.d_sae >= LATENTS_PER_ACTIVE_ONE * self.n_active
             and n_rows * cfg.d_in * cfg.d_sae >= MULTIPLICATIONS
         )
+
+    def _has_other_methods(self) -> bool:
+        """Whether a method that the sparse step does not call is another than SAELens'."""
+        methods = (getattr(self, name, None) for name in _NOT_CALLED)
+        return any(m is not None and not m.__module__.startswith("sae_lens.") for m in methods)
+
+    @torch.no_grad()
+    def _is_finite_with(self, sae_in: Tensor) -> bool:
+        # A search for the largest passes NaN over: training would go on where SAELens' loss is NaN.
+        return all(bool(values.sum().isfinite()) for values in (sae_in, *self.parameters()))
 
     @torch.compiler.disable(reason="the shapes depend on what is active")
     def sparse_forward_pass(self, step_input: TrainStepInput) -> TrainStepOutput:

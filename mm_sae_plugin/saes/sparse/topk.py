@@ -32,11 +32,11 @@ class SparseTopKTrainingSAE(SparseTrainingStep):
 
     def select(self, blocks: Iterable[Float[Tensor, "n_rows d_sae"]], n_rows: int) -> SparseCodes:
         """Return the k largest pre-activations of each row."""
-        return encode.select_topk(blocks, self.cfg.k, self.cfg.d_sae)
+        return encode.select_topk(blocks, self.n_active, self.cfg.d_sae)
 
     def select_without_sync(self, hidden: Float[Tensor, "batch d_sae"]) -> SparseCodes:
         """Return the k largest pre-activations of each row."""
-        return without_sync.select_topk(hidden, self.cfg.k)
+        return without_sync.select_topk(hidden, self.n_active)
 
 
 register_sae_training_class("sparse_topk", SparseTopKTrainingSAE, SparseTopKTrainingSAEConfig)

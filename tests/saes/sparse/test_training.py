@@ -14,7 +14,7 @@ from sae_lens.training.sae_trainer import SAETrainer
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.saes import SparseTopKTrainingSAE, SparseTopKTrainingSAEConfig
 from mm_sae_plugin.saes.sparse import step as sparse_step
-from tests.saes.sparse.pairs import step, stock_and_sparse
+from tests.saes.sparse.pairs import assert_same_step, step, stock_and_sparse
 
 ARCHITECTURES = ("topk", "batchtopk")
 D_IN, D_SAE, K, BATCH = 24, 128, 6, 128
@@ -165,7 +165,11 @@ def test_zeros_among_the_codes_are_no_firings(layout):
 
 
 @pytest.mark.parametrize(
-    "reason", ["config", "hook", "shape", "input gradient", "half precision", "normalisation"]
+    "reason",
+    [
+        *("config", "hook", "shape", "input gradient", "half precision", "normalisation"),
+        *("activation function", "method", "backward hook", "no rows"),
+    ],
 )
 def test_dense_step_where_the_sparse_one_does_not_serve(reason):
     options: dict[str, Any] = {"dtype": "bfloat16"} if reason == "half precision" else {}
@@ -182,14 +186,69 @@ def test_dense_step_where_the_sparse_one_does_not_serve(reason):
         x = x.view(2, 5, D_IN)
     if reason == "input gradient":
         x.requires_grad_()
+    if reason == "activation function":
+        stock.activation_fn = sparse.activation_fn = torch.nn.ReLU()
+    if reason == "method":
+        # As a script that wants no auxiliary loss would.
+        stock.calculate_aux_loss = sparse.calculate_aux_loss = lambda **_: {}
+    if reason == "backward hook":
+        for sae in (stock, sparse):
+            sae.hook_sae_acts_pre.register_full_backward_pre_hook(lambda hook, gradient: None)
+    if reason == "no rows":
+        x = x[:0]
     assert not sparse.takes_sparse_step(x)
     ours, theirs = step(sparse, x), step(stock, x)
-    assert torch.equal(ours.output.loss, theirs.output.loss)
+    torch.testing.assert_close(ours.output.loss, theirs.output.loss, rtol=0, atol=0, equal_nan=True)
     assert not took_sparse_step(ours)
     assert seen == ([(10, D_SAE)] if reason == "hook" else [])
     sparse.reset_hooks()
     if reason == "hook":
         assert sparse.takes_sparse_step(x)
+
+
+def test_methods_of_a_subclass_are_called():
+    class Penalised(SparseTopKTrainingSAE):
+        def calculate_aux_loss(self, **kwargs: Any):
+            losses: Any = super().calculate_aux_loss(**kwargs)
+            return {**losses, "l1": kwargs["feature_acts"].sum()}
+
+    config = SparseTopKTrainingSAEConfig(d_in=8, d_sae=64, k=2, sparse_kernels=True)
+    output = step(Penalised(config), torch.randn(4, 8)).output
+    assert output.losses["l1"] > 0
+    assert output.loss.item() == pytest.approx(sum(loss.item() for loss in output.losses.values()))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("where", ["x", "W_enc", "b_enc", "W_dec", "b_dec"])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_what_is_not_finite_shows_as_with_stock(architecture, where, value):
+    stock, sparse = stock_and_sparse(architecture, d_in=D_IN, d_sae=D_SAE, k=K)
+    x = torch.randn(10, D_IN)
+    # A search that passes NaN over would never meet it.
+    for tensor in (x,) if where == "x" else (getattr(stock, where), getattr(sparse, where)):
+        tensor.data.view(-1)[-1] = value
+    ours, theirs = step(sparse, x), step(stock, x)
+    for name, gradient in theirs.gradients.items():
+        torch.testing.assert_close(
+            ours.gradients[name], gradient, rtol=0, atol=0, equal_nan=True, msg=name
+        )
+    torch.testing.assert_close(ours.output.loss, theirs.output.loss, rtol=0, atol=0, equal_nan=True)
+    assert not (theirs.output.loss.isfinite() and ours.codes.isfinite().all())
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_k_can_be_changed_between_steps(architecture):
+    stock, sparse = stock_and_sparse(architecture, d_in=D_IN, d_sae=D_SAE, k=K)
+    x = torch.randn(10, D_IN)
+    for sae in (stock, sparse):
+        sae.activation_fn.k = 2
+    assert_same_step(step(sparse, x), step(stock, x))
+
+
+@pytest.mark.parametrize("k", [0, -1, 17])
+def test_k_without_meaning_is_refused(k):
+    with pytest.raises(UserError, match=f"k = {k} must be above 0 and at most d_sae = 16"):
+        SparseTopKTrainingSAEConfig(d_in=8, d_sae=16, k=k)
 
 
 # With 512 rows of width 64, a product of 2^24 multiplications.
