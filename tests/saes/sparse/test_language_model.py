@@ -105,20 +105,21 @@ def test_saelens_runner_trains_the_same_sae_as_stock(
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_saelens_runner_resumes_a_sparse_training(architecture, language_model, tokens, tmp_path):
-    whole = train(architecture, SPARSE, language_model, tokens, tmp_path, n_checkpoints=1)
-    (checkpoint,) = (tmp_path / "checkpoints").glob("*/*")
-    resumed = train(
-        architecture,
-        SPARSE,
-        language_model,
-        tokens,
-        tmp_path / "resumed",
-        resume_from_checkpoint=str(checkpoint),
-    )
-    assert type(resumed) is type(whole)
-    # SAELens' store goes on with the next rows of its data set, not with the very same shuffle.
-    for name, parameter in resumed.named_parameters():
-        assert parameter.isfinite().all()
-        difference = (parameter - dict(whole.named_parameters())[name]).norm()
-        assert difference <= 0.2 * parameter.norm()
+def test_saelens_runner_resumes_a_sparse_training_as_stock(
+    architecture, language_model, tokens, tmp_path
+):
+    resumed = []
+    for classes, folder in ((STOCK, tmp_path / "stock"), (SPARSE, tmp_path / "sparse")):
+        arguments = architecture, classes, language_model, tokens
+        whole = train(*arguments, folder, n_checkpoints=1)
+        (checkpoint,) = (folder / "checkpoints").glob("*/*")
+        resumed.append(train(*arguments, folder / "on", resume_from_checkpoint=str(checkpoint)))
+        assert type(resumed[-1]) is type(whole)
+        # SAELens' store goes on with the next rows of its data set, not with the very same shuffle.
+        for name, parameter in resumed[-1].named_parameters():
+            assert parameter.isfinite().all()
+            difference = (parameter - dict(whole.named_parameters())[name]).norm()
+            assert difference <= 0.2 * parameter.norm()
+    expected = dict(resumed[0].named_parameters())
+    for name, parameter in resumed[1].named_parameters():
+        torch.testing.assert_close(parameter, expected[name], rtol=1e-3, atol=1e-5)
