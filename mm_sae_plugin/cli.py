@@ -4,48 +4,12 @@ import errno
 import logging
 import sys
 import warnings
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import tyro
 
-from mm_sae_plugin.commands import (
-    ExtractCommand,
-    HooksCommand,
-    MdsCommand,
-    ReportCommand,
-    run_train,
-)
+from mm_sae_plugin.commands import VERBS
 from mm_sae_plugin.errors import UserError
-from mm_sae_plugin.factorworld.export import WorldConfig, export_world
-from mm_sae_plugin.quickstart import QuickstartConfig, run_quickstart
-from mm_sae_plugin.training.config import MultimodalSAERunnerConfig
-
-
-def _world(cfg: WorldConfig) -> None:
-    print(f"{cfg.pairs:,} pairs are listed in {export_world(cfg)}.")
-
-
-def _quickstart(cfg: QuickstartConfig) -> None:
-    summary = run_quickstart(cfg)
-    print(f"It took {summary['seconds']['total']:.0f} s. Open {cfg.out / 'report.html'};")
-    print(f"the figures are in {cfg.out / 'summary.json'}, the SAE is in {cfg.out / 'sae'}.")
-
-
-_CONFIGS: dict[str, type] = {
-    "quickstart": QuickstartConfig,
-    "world": WorldConfig,
-    "hooks": HooksCommand,
-    "extract": ExtractCommand,
-    "train": MultimodalSAERunnerConfig,
-    "mds": MdsCommand,
-    "report": ReportCommand,
-}
-_ACTIONS: dict[type, Callable[[Any], None]] = {
-    QuickstartConfig: _quickstart,
-    WorldConfig: _world,
-    MultimodalSAERunnerConfig: run_train,
-}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -70,14 +34,13 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _run(argv: Sequence[str] | None) -> None:
     command = tyro.extras.subcommand_cli_from_dict(
-        _CONFIGS,
+        VERBS,
         prog="mm-sae",
         description="Sparse autoencoders for models that see images and read text.",
         args=argv,
         config=(tyro.conf.OmitArgPrefixes,),
     )
-    action = _ACTIONS.get(type(command)) or type(command).run
-    action(command)
+    command.run()
 
 
 def _print_warning(message: Warning | str, category: type[Warning], *_: object) -> None:

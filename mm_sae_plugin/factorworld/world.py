@@ -6,13 +6,13 @@ import numpy as np
 from PIL import Image
 
 from mm_sae_plugin.factorworld.captions import write_caption
+from mm_sae_plugin.factorworld.drawing.render import IMAGE_SIZE, render_scene
 from mm_sae_plugin.factorworld.factors import (
     FACTORS,
     PERSON_SHARE,
     SHARED_FACTORS,
     WOMAN_GIVEN_OCCUPATION,
 )
-from mm_sae_plugin.factorworld.render import IMAGE_SIZE, render_scene
 
 # Streams of random numbers of their own, beside the one of the pair's factors.
 _DRAWING_STREAM = 1

@@ -13,11 +13,11 @@ from transformer_lens.hook_points import HookPoint
 from transformer_lens.HookedRootModule import HookedRootModule
 
 from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.hooks.routes import EarlyStop, HookTree, TowerSpec, routed
 from mm_sae_plugin.models import hook_names as names
 from mm_sae_plugin.models.config import HookedCLIPConfig
 from mm_sae_plugin.models.families import family_of
 from mm_sae_plugin.models.families.base import Family
-from mm_sae_plugin.models.routing import EarlyStop, HookTree, TowerSpec, routed
 from mm_sae_plugin.models.splicing import SAESplicing
 from mm_sae_plugin.models.weights import weights_digest
 

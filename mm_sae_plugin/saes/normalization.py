@@ -8,7 +8,7 @@ import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -17,9 +17,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.modality import MODALITIES, Modality, other_modality
 
-Modality = Literal["image", "text"]
-MODALITIES: tuple[Modality, Modality] = ("image", "text")
 NORMALIZATION_FILENAME = "normalization.safetensors"
 METHODS = ("none", "per_modality_scale", "per_modality_center", "per_modality_center_scale")
 
@@ -208,8 +207,7 @@ def fold_normalization(
     metadata.normalization = "none"
     metadata.folded_modality = modality
     metadata.hook_name = metadata[f"hook_name_{modality}"] or metadata.hook_name
-    other = "text" if modality == "image" else "image"
-    metadata[f"hook_name_{other}"] = None
+    metadata[f"hook_name_{other_modality(modality)}"] = None
     return folded
 
 

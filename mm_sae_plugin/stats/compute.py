@@ -16,7 +16,7 @@ from mm_sae_plugin.stats.interfaces import PairChunk, PairedActivations
 from mm_sae_plugin.stats.nulls import swap_mask
 
 if TYPE_CHECKING:
-    from mm_sae_plugin.saes.feature_map import FeatureMap
+    from mm_sae_plugin.features.feature_map import FeatureMap
 
 # Codes of one chunk; what is active in them is held some thirty times in float64.
 _CHUNK_ELEMENTS = 2**20

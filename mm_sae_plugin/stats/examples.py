@@ -10,7 +10,7 @@ from torch import Tensor
 from mm_sae_plugin.stats.interfaces import PairedActivations
 
 if TYPE_CHECKING:
-    from mm_sae_plugin.saes.feature_map import FeatureMap
+    from mm_sae_plugin.features.feature_map import FeatureMap
 
 
 @dataclass(frozen=True)

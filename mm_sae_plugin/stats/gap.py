@@ -14,7 +14,7 @@ from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.stats.accumulator import ModalityStatistics
 
 if TYPE_CHECKING:
-    from mm_sae_plugin.saes.feature_map import FeatureMap
+    from mm_sae_plugin.features.feature_map import FeatureMap
 
 
 @torch.no_grad()

@@ -26,7 +26,7 @@ from mm_sae_plugin.stats.intervals import score_values
 from mm_sae_plugin.stats.label_sums import LabelSums
 
 if TYPE_CHECKING:
-    from mm_sae_plugin.saes.feature_map import FeatureMap
+    from mm_sae_plugin.features.feature_map import FeatureMap
 
 
 class FactorRates(Protocol):

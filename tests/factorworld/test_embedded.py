@@ -8,7 +8,7 @@ import torch
 from mm_sae_plugin import UserError
 from mm_sae_plugin.factorworld import FACTORS, SHARED_FACTORS, embedded
 from mm_sae_plugin.factorworld.embedded import EMBEDDED_MODELS, load_embedded, read_card
-from mm_sae_plugin.factorworld.evaluate_clip import (
+from mm_sae_plugin.factorworld.recipes.evaluate_clip import (
     embed_held_out,
     modality_gap,
     retrieval_accuracy,

@@ -85,7 +85,7 @@ def test_draw_and_describe_agree_with_pair():
 
 
 def test_only_drawn_values_change_the_image():
-    from mm_sae_plugin.factorworld.render import render_scene
+    from mm_sae_plugin.factorworld.drawing.render import render_scene
 
     scene = FactorWorld(0).scene(0)
     base = _pixels(render_scene(scene.kind, scene.drawn, np.random.default_rng(0)))

@@ -5,7 +5,7 @@ from typing import Protocol
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from mm_sae_plugin.models.routing import TowerSpec
+from mm_sae_plugin.hooks.routes import TowerSpec
 
 
 class Family(Protocol):

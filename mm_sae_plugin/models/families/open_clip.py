@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from mm_sae_plugin.hooks.routes import TowerSpec
 from mm_sae_plugin.models.families import open_clip_text, open_clip_vision
-from mm_sae_plugin.models.routing import TowerSpec
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
+from mm_sae_plugin.hooks.routes import InputRoute, OutputRoute, PositionRoute, Route, TowerSpec
 from mm_sae_plugin.models import hook_names as names
 from mm_sae_plugin.models.families.open_clip_vision import resblock_routes
-from mm_sae_plugin.models.routing import InputRoute, OutputRoute, PositionRoute, Route, TowerSpec
 
 # Where a Hugging Face text tower gives a longer table of positions than captions ever use.
 _LONGEST_CAPTION = 77

@@ -4,8 +4,8 @@ from typing import Any
 
 from torch import nn
 
+from mm_sae_plugin.hooks.routes import InputRoute, MethodRoute, OutputRoute, Route, TowerSpec
 from mm_sae_plugin.models import hook_names as names
-from mm_sae_plugin.models.routing import InputRoute, MethodRoute, OutputRoute, Route, TowerSpec
 
 
 def kind_of_tower(visual: nn.Module) -> str:

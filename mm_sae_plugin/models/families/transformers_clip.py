@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from mm_sae_plugin.hooks.routes import InputRoute, OutputRoute, PositionRoute, Route, TowerSpec
 from mm_sae_plugin.models import hook_names as names
-from mm_sae_plugin.models.routing import InputRoute, OutputRoute, PositionRoute, Route, TowerSpec
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.hooks.routes import OutputRoute, PositionRoute, Route, TowerSpec
 from mm_sae_plugin.models import hook_names as names
 from mm_sae_plugin.models.families.transformers_clip import encoder_spec, square
-from mm_sae_plugin.models.routing import OutputRoute, PositionRoute, Route, TowerSpec
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,10 @@
 import numpy as np
 from PIL import Image
 
-from mm_sae_plugin.factorworld import backdrops
-from mm_sae_plugin.factorworld.marks import MARK_PLACES, mark
-from mm_sae_plugin.factorworld.people import PERSON_PIXELS, person_sprite
-from mm_sae_plugin.factorworld.things import THING_PIXELS, thing_sprite
+from mm_sae_plugin.factorworld.drawing import backdrops
+from mm_sae_plugin.factorworld.drawing.marks import MARK_PLACES, mark
+from mm_sae_plugin.factorworld.drawing.people import PERSON_PIXELS, person_sprite
+from mm_sae_plugin.factorworld.drawing.things import THING_PIXELS, thing_sprite
 
 IMAGE_SIZE = 64
 """Side of an image in pixels."""

@@ -3,12 +3,8 @@ import torch
 from sae_lens import AbsTopKSAE, AbsTopKSAEConfig, BatchTopKTrainingSAE, BatchTopKTrainingSAEConfig
 
 from mm_sae_plugin.errors import UserError
-from mm_sae_plugin.saes import (
-    FeatureMap,
-    ModalityNormalization,
-    RawDimensions,
-    SAEFeatureMap,
-)
+from mm_sae_plugin.features import FeatureMap, RawDimensions, SAEFeatureMap
+from mm_sae_plugin.saes import ModalityNormalization
 from tests.saes.tiny import tiny_sae
 
 

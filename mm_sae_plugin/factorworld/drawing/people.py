@@ -5,8 +5,8 @@ from functools import cache
 
 from PIL import Image
 
-from mm_sae_plugin.factorworld.palette import COLOURS, GOLD, INK, PAPER, SHADE, SKINS, WHITE
-from mm_sae_plugin.factorworld.pen import Pen, mix
+from mm_sae_plugin.factorworld.drawing.palette import COLOURS, GOLD, INK, PAPER, SHADE, SKINS, WHITE
+from mm_sae_plugin.factorworld.drawing.pen import Pen, mix
 
 RGB = tuple[int, int, int]
 

@@ -8,7 +8,7 @@ from mm_sae_plugin.stats.config import ModalityConfig
 
 if TYPE_CHECKING:
     from mm_sae_plugin.activations import ActivationStore
-    from mm_sae_plugin.saes import SAEFeatureMap
+    from mm_sae_plugin.features import SAEFeatureMap
     from mm_sae_plugin.stats import ModalityDominance, TruthCheck
     from mm_sae_plugin.training import PerModalityEvaluation
 
@@ -36,7 +36,8 @@ def open_sae(sae_dir: str | Path, store: "ActivationStore") -> OpenedSAE:
     UserError
         If the folder holds no SAE, or if the store is of another encoder or other hooks.
     """
-    from mm_sae_plugin.saes import SAEFeatureMap, check_encoder, load_sae
+    from mm_sae_plugin.features import SAEFeatureMap
+    from mm_sae_plugin.saes import check_encoder, load_sae
 
     sae, normalization = load_sae(sae_dir)
     check_encoder(sae, store)
@@ -77,7 +78,8 @@ def check_truth(
     The two checks, or None where the store's pairs do not come from FactorWorld.
     """
     from mm_sae_plugin.factorworld import FACTORS
-    from mm_sae_plugin.saes import SAEFeatureMap, untrained_sae
+    from mm_sae_plugin.features import SAEFeatureMap
+    from mm_sae_plugin.saes import untrained_sae
     from mm_sae_plugin.stats import ModalityDominance, compute_modality, truth_check
 
     if not all(f"drawn.{name}" in opened.acts.labels for name in FACTORS):
@@ -99,36 +101,3 @@ def evaluate_sae(opened: OpenedSAE) -> "PerModalityEvaluation":
 
     acts = opened.acts
     return evaluate_per_modality(opened.feature_map.sae, acts.image_rows(), acts.text_rows())
-
-
-def write_report(
-    opened: OpenedSAE,
-    dominance: "ModalityDominance",
-    out: str | Path,
-    truth: tuple["TruthCheck", "TruthCheck"] | None,
-    evaluation: "PerModalityEvaluation",
-    n_per_class: int = 8,
-) -> Path:
-    """Write the self-contained HTML report and return its path."""
-    from mm_sae_plugin.report.page import latents_to_show, render_report
-    from mm_sae_plugin.stats import top_examples
-
-    shown = latents_to_show(dominance, n_per_class)
-    latents = [latent for members in shown.values() for latent in members]
-    manifest = opened.acts.manifest
-    facts = {
-        "model": manifest.model_name,
-        "SAE": opened.feature_map.sae.cfg.architecture(),
-        "hooks": f"{manifest.image_hook} · {manifest.text_hook}",
-    }
-    return render_report(
-        out,
-        dominance,
-        facts=facts,
-        evaluation=evaluation,
-        store=opened.acts,
-        examples=top_examples(opened.feature_map, opened.acts, latents),
-        truth=truth[0] if truth else None,
-        untrained=truth[1] if truth else None,
-        n_per_class=n_per_class,
-    )

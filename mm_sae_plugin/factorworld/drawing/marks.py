@@ -5,9 +5,9 @@ from functools import cache
 
 from PIL import Image
 
+from mm_sae_plugin.factorworld.drawing.palette import INK, MARK_HUES, PAPER, WHITE
+from mm_sae_plugin.factorworld.drawing.pen import Pen
 from mm_sae_plugin.factorworld.factors import FACTORS
-from mm_sae_plugin.factorworld.palette import INK, MARK_HUES, PAPER, WHITE
-from mm_sae_plugin.factorworld.pen import Pen
 
 RGB = tuple[int, int, int]
 

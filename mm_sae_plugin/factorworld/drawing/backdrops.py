@@ -6,8 +6,8 @@ from functools import cache
 import numpy as np
 from PIL import Image
 
-from mm_sae_plugin.factorworld.palette import GOLD, INK, LIGHT, PAPER, SKIES, WHITE
-from mm_sae_plugin.factorworld.pen import Pen, mix
+from mm_sae_plugin.factorworld.drawing.palette import GOLD, INK, LIGHT, PAPER, SKIES, WHITE
+from mm_sae_plugin.factorworld.drawing.pen import Pen, mix
 
 RGB = tuple[int, int, int]
 

@@ -1,4 +1,4 @@
-r"""The recipe of the embedded models: ``python -m mm_sae_plugin.factorworld.train_clip``.
+r"""The recipe of the embedded models: ``python -m mm_sae_plugin.factorworld.recipes.train_clip``.
 
 Contrastive training (Radford et al. 2021, arXiv 2103.00020) in batches of hard-negative groups:
 without them the shared factors alone tell the pairs of a batch apart, and the model has no reason
@@ -10,10 +10,10 @@ The shipped models were made by these three commands and ``ship_clip``: ``factor
 second stage, ``factorworld-declip`` the third. The second lifts the one factor that the first had
 left under 95%, the shape of the objects::
 
-    python -m mm_sae_plugin.factorworld.train_clip --out runs/clip
-    python -m mm_sae_plugin.factorworld.train_clip --out runs/clip2 \
+    python -m mm_sae_plugin.factorworld.recipes.train_clip --out runs/clip
+    python -m mm_sae_plugin.factorworld.recipes.train_clip --out runs/clip2 \
         --init runs/clip/checkpoint.pt --n-steps 1200 --label-steps 400 --lr 7e-4 --seed 1
-    python -m mm_sae_plugin.factorworld.train_clip --out runs/declip \
+    python -m mm_sae_plugin.factorworld.recipes.train_clip --out runs/declip \
         --init runs/clip2/checkpoint.pt --self-supervision 0.3 --batch-size 96 \
         --n-steps 800 --label-steps 400 --lr 5e-4
 """
@@ -33,14 +33,14 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mm_sae_plugin.factorworld.architecture import build_model, build_tokenizer, model_config
-from mm_sae_plugin.factorworld.label_heads import LabelHeads, label_table
-from mm_sae_plugin.factorworld.tokenizer import WordTokenizer
-from mm_sae_plugin.factorworld.training_data import (
+from mm_sae_plugin.factorworld.recipes.label_heads import LabelHeads, label_table
+from mm_sae_plugin.factorworld.recipes.training_data import (
     batches_of_groups,
     draw_pairs,
     normalize_pixels,
 )
-from mm_sae_plugin.factorworld.views import augment_images, hide_words
+from mm_sae_plugin.factorworld.recipes.views import augment_images, hide_words
+from mm_sae_plugin.factorworld.tokenizer import WordTokenizer
 from mm_sae_plugin.factorworld.world import FactorWorld
 from mm_sae_plugin.files import atomic_path
 

@@ -5,8 +5,12 @@ from typing import Any
 import pytest
 import torch
 
-from mm_sae_plugin.factorworld.train_clip import TrainCLIPConfig, contrastive_loss, train_clip
-from mm_sae_plugin.factorworld.training_data import batches_of_groups
+from mm_sae_plugin.factorworld.recipes.train_clip import (
+    TrainCLIPConfig,
+    contrastive_loss,
+    train_clip,
+)
+from mm_sae_plugin.factorworld.recipes.training_data import batches_of_groups
 
 
 def _config(folder, **changes):
@@ -34,7 +38,7 @@ def test_resumed_training_ends_at_the_same_weights(tmp_path, self_supervision):
 
     stopped = _config(tmp_path, self_supervision=self_supervision, out=tmp_path / "stopped")
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Stop):
-        from mm_sae_plugin.factorworld import train_clip as module
+        from mm_sae_plugin.factorworld.recipes import train_clip as module
 
         rate = module._learning_rate
         patch.setattr(

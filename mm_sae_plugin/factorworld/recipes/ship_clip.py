@@ -1,6 +1,6 @@
 """From a training checkpoint to the files inside the package.
 
-``python -m mm_sae_plugin.factorworld.ship_clip --checkpoint RUN/checkpoint.pt --name factorworld``
+``python -m mm_sae_plugin.factorworld.recipes.ship_clip --checkpoint RUN/checkpoint.pt --name NAME``
 writes fp16 weights, their checksum and measured figures (JSON), and the model card (Markdown).
 """
 
@@ -14,8 +14,8 @@ import torch
 
 from mm_sae_plugin.factorworld.architecture import build_model, model_config
 from mm_sae_plugin.factorworld.embedded import EMBEDDED_MODELS, WEIGHTS_FOLDER, read_card
-from mm_sae_plugin.factorworld.evaluate_clip import evaluate_clip
 from mm_sae_plugin.factorworld.factors import FACTORS
+from mm_sae_plugin.factorworld.recipes.evaluate_clip import evaluate_clip
 from mm_sae_plugin.files import atomic_path, sha256_of_file, write_json_atomically
 
 

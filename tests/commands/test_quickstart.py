@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from mm_sae_plugin.quickstart import QuickstartConfig, run_quickstart
+from mm_sae_plugin.commands.quickstart import QuickstartConfig, run_quickstart
 
 N_PAIRS = 1_500
 

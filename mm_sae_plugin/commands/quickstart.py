@@ -36,6 +36,17 @@ class QuickstartConfig:
             )
 
 
+@dataclass(frozen=True)
+class QuickstartCommand(QuickstartConfig):
+    """Train and label an SAE on the embedded model and world, and compare with the truth."""
+
+    def run(self) -> None:
+        """Run every step and say where the results are."""
+        summary = run_quickstart(self)
+        print(f"It took {summary['seconds']['total']:.0f} s. Open {self.out / 'report.html'};")
+        print(f"the figures are in {self.out / 'summary.json'}, the SAE is in {self.out / 'sae'}.")
+
+
 def run_quickstart(cfg: QuickstartConfig, progress: bool = True) -> dict[str, Any]:
     """Run every step and return what ``summary.json`` holds.
 
@@ -53,16 +64,16 @@ def run_quickstart(cfg: QuickstartConfig, progress: bool = True) -> dict[str, An
         from mm_sae_plugin.models import load_model
         from mm_sae_plugin.pairs import load_pairs
         from mm_sae_plugin.report import terminal_table
+        from mm_sae_plugin.report.write import write_report
         from mm_sae_plugin.stats import ModalityConfig
-        from mm_sae_plugin.training import (
-            MultimodalSAERunnerConfig,
-            MultimodalSAETrainingRunner,
-        )
-        from mm_sae_plugin.workflow import (
+        from mm_sae_plugin.study import (
             check_truth,
             label_sae,
             open_sae,
-            write_report,
+        )
+        from mm_sae_plugin.training import (
+            MultimodalSAERunnerConfig,
+            MultimodalSAETrainingRunner,
         )
     with _timed(seconds, "load"):
         model = load_model(cfg.model)

@@ -1,34 +1,13 @@
-"""`FeatureMap`: the one interface that SAEs, learned heads and raw dimensions answer.
+"""An SAE's latents as features."""
 
-Every statistic asks only for it, so that each runs on all of them alike.
-"""
+from typing import Any
 
-from typing import Any, Protocol, runtime_checkable
-
-import torch
 from jaxtyping import Float
 from sae_lens import SAE
 from torch import Tensor
 
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.saes.normalization import Modality, ModalityNormalization
-
-
-@runtime_checkable
-class FeatureMap(Protocol):
-    """Non-negative codes of joint-space vectors.
-
-    ``decode`` is optional: ask with ``getattr(feature_map, "decode", None)``.
-    """
-
-    @property
-    def n_features(self) -> int:
-        """Width of the codes."""
-        ...
-
-    def encode(self, acts: Float[Tensor, "n d_in"], /) -> Float[Tensor, "n n_features"]:
-        """Return codes >= 0, one row per activation."""
-        ...
 
 
 class SAEFeatureMap:
@@ -80,30 +59,3 @@ class SAEFeatureMap:
     ) -> Float[Tensor, "n d_in"]:
         """Return reconstructions in the units of the activations."""
         return self.normalization.undo(self.sae.decode(codes), modality)
-
-
-class RawDimensions:
-    """The baseline without a dictionary: each dimension's positive and negative part.
-
-    Parameters
-    ----------
-    d_in : int
-        Width of the activations; there are ``2 * d_in`` features, positive parts first.
-    """
-
-    def __init__(self, d_in: int) -> None:
-        self.d_in = d_in
-
-    @property
-    def n_features(self) -> int:
-        """Twice the width of the activations."""
-        return 2 * self.d_in
-
-    def encode(self, acts: Float[Tensor, "n d_in"]) -> Float[Tensor, "n n_features"]:
-        """Return ``[max(x, 0), max(-x, 0)]``."""
-        assert acts.shape[-1] == self.d_in
-        return torch.cat([acts.relu(), (-acts).relu()], dim=-1)
-
-    def decode(self, codes: Float[Tensor, "n n_features"]) -> Float[Tensor, "n d_in"]:
-        """Return the activations exactly."""
-        return codes[..., : self.d_in] - codes[..., self.d_in :]

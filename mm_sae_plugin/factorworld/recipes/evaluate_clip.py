@@ -14,7 +14,7 @@ from torch import Tensor
 from mm_sae_plugin.factorworld.architecture import build_tokenizer
 from mm_sae_plugin.factorworld.captions import write_caption
 from mm_sae_plugin.factorworld.factors import FACTORS, Factor
-from mm_sae_plugin.factorworld.training_data import as_input, normalize_pixels
+from mm_sae_plugin.factorworld.recipes.training_data import as_input, normalize_pixels
 from mm_sae_plugin.factorworld.world import FactorWorld, Scene
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from functools import cache
 
 from PIL import Image
 
-from mm_sae_plugin.factorworld.palette import (
+from mm_sae_plugin.factorworld.drawing.palette import (
     COLOURS,
     GLASS,
     GOLD,
@@ -16,7 +16,7 @@ from mm_sae_plugin.factorworld.palette import (
     WHITE,
     WOOD,
 )
-from mm_sae_plugin.factorworld.pen import Pen, mix
+from mm_sae_plugin.factorworld.drawing.pen import Pen, mix
 
 RGB = tuple[int, int, int]
 

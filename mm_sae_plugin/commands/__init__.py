@@ -1,0 +1,35 @@
+"""The verbs of ``mm-sae``, one file each.
+
+A verb is a frozen dataclass whose fields are its options and whose ``run()`` does the work and
+prints the outcome. Nothing heavy is imported before a verb runs.
+"""
+
+from typing import Protocol
+
+from mm_sae_plugin.commands.extract import ExtractCommand
+from mm_sae_plugin.commands.hooks import HooksCommand
+from mm_sae_plugin.commands.mds import MdsCommand
+from mm_sae_plugin.commands.quickstart import QuickstartCommand
+from mm_sae_plugin.commands.report import ReportCommand
+from mm_sae_plugin.commands.train import TrainCommand
+from mm_sae_plugin.commands.world import WorldCommand
+
+
+class Verb(Protocol):
+    """What the command line asks of each verb."""
+
+    def run(self) -> None:
+        """Do the work and print the outcome."""
+        ...
+
+
+VERBS: dict[str, type[Verb]] = {
+    "quickstart": QuickstartCommand,
+    "world": WorldCommand,
+    "hooks": HooksCommand,
+    "extract": ExtractCommand,
+    "train": TrainCommand,
+    "mds": MdsCommand,
+    "report": ReportCommand,
+}
+"""Name on the command line to the verb, in the order of ``--help``."""

@@ -1,0 +1,49 @@
+"""``mm-sae extract``."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mm_sae_plugin.activations.config import ExtractConfig
+from mm_sae_plugin.commands.model_choice import ModelChoice
+
+
+@dataclass(frozen=True)
+class ExtractCommand:
+    """Run a model over image–caption pairs and store its activations."""
+
+    pairs: str
+    """factorworld:N, a .csv, .tsv or .parquet file, an image folder, shards-{000..003}.tar, or
+    hf:DATASET."""
+    out: Path
+    """Folder for the activation store; an interrupted extraction into it is resumed."""
+    image_column: str = "image"
+    """Column of the image paths."""
+    caption_column: str = "caption"
+    """Column of the captions."""
+    id_column: str | None = None
+    """Column that names the image; captions with the same id belong to one image."""
+    label_columns: tuple[str, ...] = ()
+    """Further columns to keep beside each pair."""
+    choice: ModelChoice = field(default_factory=ModelChoice)
+    settings: ExtractConfig = field(default_factory=ExtractConfig)
+
+    def run(self) -> None:
+        """Extract, and say what was stored and what was skipped."""
+        from mm_sae_plugin.activations import extract
+        from mm_sae_plugin.pairs import load_pairs
+
+        # The pairs are listed first: a wrong column should not wait for a model.
+        source = load_pairs(
+            self.pairs,
+            self.image_column,
+            self.caption_column,
+            self.id_column,
+            self.label_columns,
+        )
+        store = extract(self.choice.load(), source, self.out, self.settings)
+        manifest = store.manifest
+        print(f"{manifest.n_images:,} images and {manifest.n_pairs:,} pairs are in {self.out}.")
+        if manifest.skipped:
+            print(f"{len(manifest.skipped):,} were skipped; the first of them:")
+            for name, reason in manifest.skipped[:5]:
+                print(f"  {name}: {reason}")

@@ -1,0 +1,1 @@
+"""Where a hook reads and writes in any module."""

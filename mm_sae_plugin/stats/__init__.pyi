@@ -1,0 +1,11 @@
+from .accumulator import ModalityStatistics as ModalityStatistics
+from .compute import compute_modality as compute_modality
+from .config import ModalityConfig as ModalityConfig
+from .dominance import ModalityDominance as ModalityDominance
+from .examples import TopExamples as TopExamples
+from .examples import top_examples as top_examples
+from .gap import modality_gap_cosine as modality_gap_cosine
+from .nulls import SwapNull as SwapNull
+from .nulls import swap_null as swap_null
+from .truth import TruthCheck as TruthCheck
+from .truth import truth_check as truth_check
