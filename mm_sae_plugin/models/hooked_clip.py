@@ -13,11 +13,19 @@ from transformer_lens.hook_points import HookPoint
 from transformer_lens.HookedRootModule import HookedRootModule
 
 from mm_sae_plugin.errors import UserError
-from mm_sae_plugin.hooks.routes import EarlyStop, HookTree, TowerSpec, routed
+from mm_sae_plugin.hooks.routes import (
+    EarlyStop,
+    HookTree,
+    TowerSpec,
+    refuse_compiled_parts,
+    routed,
+)
 from mm_sae_plugin.models import hook_names as names
 from mm_sae_plugin.models.config import HookedCLIPConfig
 from mm_sae_plugin.models.families import family_of
 from mm_sae_plugin.models.families.base import Family
+from mm_sae_plugin.models.input_ids import tokenizer_digest, transform_digest
+from mm_sae_plugin.models.loading import ModelParts, open_clip_parts, transformers_parts
 from mm_sae_plugin.models.splicing import SAESplicing
 from mm_sae_plugin.models.weights import weights_digest
 
@@ -68,6 +76,7 @@ class HookedCLIP(SAESplicing, HookedRootModule):
         weights_id: str | None = None,
     ) -> None:
         super().__init__()
+        refuse_compiled_parts(clip)
         self.clip = clip
         self.tokenizer = tokenizer
         self.preprocess = preprocess
@@ -84,7 +93,10 @@ class HookedCLIP(SAESplicing, HookedRootModule):
         self._displaced = {}
         self._cfg = self._describe(name)
         self.setup()
-        self.train(clip.training)
+        # Our own parts follow the wrapped model; each of its parts stays in the mode it is in.
+        self.training = clip.training
+        for tower in names.TOWERS:
+            getattr(self, tower).train(clip.training)
 
     @classmethod
     def wrap(
@@ -114,9 +126,7 @@ class HookedCLIP(SAESplicing, HookedRootModule):
         dtype: torch.dtype = torch.float32,
     ) -> HookedCLIP:
         """Load an open_clip model by name, with a tag, a local file or random weights."""
-        from mm_sae_plugin.models.loading import load_open_clip
-
-        return load_open_clip(name, pretrained, device, dtype)
+        return cls.from_parts(open_clip_parts(name, pretrained)).to(device=device, dtype=dtype)
 
     @classmethod
     def from_transformers(
@@ -126,9 +136,14 @@ class HookedCLIP(SAESplicing, HookedRootModule):
         dtype: torch.dtype = torch.float32,
     ) -> HookedCLIP:
         """Load a transformers CLIP or SigLIP from the hub or from a folder."""
-        from mm_sae_plugin.models.loading import load_transformers
+        return cls.from_parts(transformers_parts(id_or_folder)).to(device=device, dtype=dtype)
 
-        return load_transformers(id_or_folder, device, dtype)
+    @classmethod
+    def from_parts(cls, parts: ModelParts) -> HookedCLIP:
+        """Wrap what a loader returned, in evaluation mode."""
+        return cls.wrap(
+            parts.clip, parts.tokenizer, parts.preprocess, parts.name, parts.weights_id
+        ).eval()
 
     @property
     def cfg(self) -> HookedCLIPConfig:
@@ -143,8 +158,37 @@ class HookedCLIP(SAESplicing, HookedRootModule):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Floating-point type of the weights."""
+        """Floating-point type that the model computes in.
+
+        Where only the products run in half precision (open_clip's ``precision="fp16"``), norms
+        and embeddings keep float32; the image tower's first product says what pixels must be.
+        """
+        for module in self.clip.modules():
+            if isinstance(module, nn.Conv2d):
+                return module.weight.dtype
         return next(self.clip.parameters()).dtype
+
+    @property
+    def transform_id(self) -> str | None:
+        """Which image transform, by what it does to a picture; None without one."""
+        return None if self.preprocess is None else transform_digest(self.preprocess)
+
+    @property
+    def tokenizer_id(self) -> str | None:
+        """Which tokenizer, by what it makes of a few captions; None without one."""
+        return None if self.tokenizer is None else tokenizer_digest(self.tokenizer)
+
+    @property
+    def legacy_weights_id(self) -> str:
+        """The id that earlier versions gave: local weights without their activation function."""
+        if not self.weights_id.startswith("sha256:"):
+            return self.weights_id
+        return weights_digest(self.clip, with_activations=False)
+
+    @property
+    def has_class_token(self) -> bool:
+        """Whether the first token of the image tower's blocks is a class token."""
+        return self._specs[names.VISION].has_class_token
 
     def forward(
         self,
@@ -247,6 +291,57 @@ class HookedCLIP(SAESplicing, HookedRootModule):
             names_filter = list(names_filter)
         self._check_names(names_filter)
         return super().get_caching_hooks(names_filter, *args, **kwargs)
+
+    def run_with_cache(self, *args: Any, names_filter: Any = None, **kwargs: Any) -> Any:
+        """As in TransformerLens, but a hook asked for by name that did not fire is an error.
+
+        Raises
+        ------
+        UserError
+            If a name is unknown, or its activation was not on the way of this forward pass.
+        """
+        result = super().run_with_cache(*args, names_filter=names_filter, **kwargs)
+        self._check_fired(names_filter, set(result[1]))
+        return result
+
+    def run_with_hooks(
+        self, *args: Any, fwd_hooks: Sequence[tuple[Any, Any]] = (), **kwargs: Any
+    ) -> Any:
+        """As in TransformerLens, but a forward hook by name that did not fire is an error.
+
+        Raises
+        ------
+        UserError
+            If a name is unknown, or its activation was not on the way of this forward pass.
+        """
+        fired: set[str] = set()
+
+        def noting(name: str, function: Callable) -> Callable:
+            def hook(activation: Tensor, hook: HookPoint) -> Any:
+                fired.add(name)
+                return function(activation, hook=hook)
+
+            return hook
+
+        watched = [
+            (name, noting(name, function) if isinstance(name, str) else function)
+            for name, function in fwd_hooks
+        ]
+        result = super().run_with_hooks(*args, fwd_hooks=watched, **kwargs)
+        self._check_fired([name for name, _ in watched if isinstance(name, str)], fired)
+        return result
+
+    def _check_fired(self, requested: Any, fired: set[str]) -> None:
+        if requested is None or callable(requested):
+            return
+        for name in [requested] if isinstance(requested, str) else requested:
+            if name in fired:
+                continue
+            raise UserError(
+                f"The hook {name!r} did not fire in this forward pass: give its "
+                "tower an input, and leave out normalize=False or stop_at_layer where they end "
+                "the pass before it."
+            )
 
     def _enable_hook(self, name: str | Callable[[str], bool], hook: Callable, dir: Any) -> None:
         self._check_names(name)
