@@ -1,103 +1,305 @@
-"""The steps of the main job that take more than one room: label an SAE, check it, report on it."""
+"""`Study`: an SAE folder, its store, its encoder and its labels, opened once."""
 
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mm_sae_plugin.stats.config import ModalityConfig
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mm_sae_plugin.activations import ActivationStore, ExtractConfig
+from mm_sae_plugin.activations.capture import HookReader
+from mm_sae_plugin.devices import checked_device
+from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.features.sae import SAEFeatureMap
+from mm_sae_plugin.modality import Modality
+from mm_sae_plugin.saes.folder import check_encoder, load_sae
+from mm_sae_plugin.stats import ModalityConfig, ModalityDominance
+from mm_sae_plugin.stats.labelling import Findings, inspect_store, label_store
 
 if TYPE_CHECKING:
-    from mm_sae_plugin.activations import ActivationStore
-    from mm_sae_plugin.features import SAEFeatureMap
-    from mm_sae_plugin.stats import ModalityDominance, TruthCheck
-    from mm_sae_plugin.training import PerModalityEvaluation
+    from PIL.Image import Image
+    from sae_lens import SAE
 
-# The untrained SAE of the truth check: any seed will do, but always the same one.
-_UNTRAINED_SEED = 1
+    from mm_sae_plugin.engines import Engine
+    from mm_sae_plugin.models import HookedCLIP
 
 
 @dataclass(frozen=True)
-class OpenedSAE:
-    """An SAE folder beside the activations that it is looked at with."""
+class ActiveLatent:
+    """A latent that fires on something."""
 
-    path: Path
-    """The SAE folder."""
-    feature_map: "SAEFeatureMap"
-    """The SAE's latents, for activations that are normalised already."""
-    acts: Any
-    """The store's activations, normalised as in training."""
+    latent: int
+    """Its index."""
+    activation: float
+    """Its code, above 0."""
+    modality_class: str
+    """`ImgD`, `TextD`, `CrossD`, `Undetermined` or `Dead`."""
+    score: float
+    """Its modality score: 0 all text, 1 all image; NaN where it never fired on the store."""
 
 
-def open_sae(sae_dir: str | Path, store: "ActivationStore") -> OpenedSAE:
-    """Load an SAE folder for use on a store.
+class Study:
+    """What belongs together, checked against each other; each part is opened when first asked for.
 
-    Raises
-    ------
-    UserError
-        If the folder holds no SAE, or if the store is of another encoder or other hooks.
+    Safe to share between threads that only read. Make one with :meth:`open`.
     """
-    from mm_sae_plugin.features import SAEFeatureMap
-    from mm_sae_plugin.saes import check_encoder, load_sae
 
-    sae, normalization = load_sae(sae_dir)
-    check_encoder(sae, store)
-    return OpenedSAE(Path(sae_dir), SAEFeatureMap(sae), normalization.view(store))
+    def __init__(
+        self,
+        path: Path,
+        feature_map: SAEFeatureMap,
+        device: str,
+        store: ActivationStore | None,
+        model: HookedCLIP | None,
+    ) -> None:
+        self.path = path
+        self.feature_map = feature_map
+        self.device = device
+        self._store = store
+        self._model = model
+        # Parts are opened once, and hooks are state of the model.
+        self._lock = threading.RLock()
 
+    @classmethod
+    def open(
+        cls,
+        sae_dir: str | Path,
+        store: ActivationStore | str | Path | None = None,
+        model: HookedCLIP | None = None,
+        device: str = "cpu",
+    ) -> Study:
+        """Open an SAE folder.
 
-def label_sae(
-    opened: OpenedSAE, cfg: ModalityConfig | None = None, n_workers: int = 1, progress: bool = True
-) -> "ModalityDominance":
-    """Score and classify every latent, and write the result into the SAE folder.
+        Parameters
+        ----------
+        sae_dir : str or Path
+            What a training wrote, or an SAE folder of SAELens' own.
+        store : ActivationStore or path, optional
+            The activations to look at it with; by default those that it was trained on, where they
+            still lie.
+        model : HookedCLIP, optional
+            The encoder; by default loaded by the name and weights that the folder gives.
+        device : str
+            Where the SAE and the encoder run.
 
-    The labels are taken twice, on the activations as they are and with each modality's mean
-    removed, so that latents of the modality gap can be told from latents of content.
-    """
-    from mm_sae_plugin.stats import ModalityDominance, compute_modality, modality_gap_cosine
+        Raises
+        ------
+        UserError
+            If the folder holds no SAE, or if store or model are of another encoder or other hooks;
+            both sides are named.
+        """
+        checked_device(device)
+        sae, normalization = load_sae(sae_dir, device)
+        opened = store if store is None or isinstance(store, ActivationStore) else None
+        if store is not None and opened is None:
+            opened = ActivationStore.open(store)  # pyright: ignore[reportArgumentType]
+        for other in (opened, model):
+            if other is not None:
+                check_encoder(sae, other)
+        return cls(Path(sae_dir), SAEFeatureMap(sae, normalization), device, opened, model)
 
-    cfg = cfg or ModalityConfig()
-    stats = compute_modality(opened.feature_map, opened.acts, n_workers, progress=progress)
-    centred = compute_modality(
-        opened.feature_map, opened.acts, n_workers, centre=stats.mean_acts, progress=progress
-    )
-    dominance = (
-        ModalityDominance.from_config(stats, cfg)
-        .with_gap(modality_gap_cosine(opened.feature_map, stats))
-        .with_centred(ModalityDominance.from_config(centred, cfg))
-    )
-    dominance.save(opened.path)
-    return dominance
+    # ------------------------------------------------------------------ what belongs together
 
+    @property
+    def sae(self) -> SAE[Any]:
+        """The SAE, in evaluation mode."""
+        return self.feature_map.sae
 
-def check_truth(
-    opened: OpenedSAE, dominance: "ModalityDominance"
-) -> tuple["TruthCheck", "TruthCheck"] | None:
-    """Compare the labels with the world's known factors, for this SAE and an untrained one.
+    @property
+    def store(self) -> ActivationStore:
+        """The activations.
 
-    Returns
-    -------
-    The two checks, or None where the store's pairs do not come from FactorWorld.
-    """
-    from mm_sae_plugin.factorworld import FACTORS
-    from mm_sae_plugin.features import SAEFeatureMap
-    from mm_sae_plugin.saes import untrained_sae
-    from mm_sae_plugin.stats import ModalityDominance, compute_modality, truth_check
+        Raises
+        ------
+        UserError
+            If none were given and those of the training are gone.
+        """
+        with self._lock:
+            if self._store is None:
+                self._store = self._find_store()
+            return self._store
 
-    if not all(f"drawn.{name}" in opened.acts.labels for name in FACTORS):
-        return None
-    score = dominance.cfg.score
-    trained = truth_check(
-        opened.feature_map, opened.acts, dominance, FACTORS, calibration_score=score
-    )
-    null = SAEFeatureMap(
-        untrained_sae(opened.feature_map.sae, _UNTRAINED_SEED, opened.acts.image_rows())
-    )
-    labelled = ModalityDominance.from_config(compute_modality(null, opened.acts), dominance.cfg)
-    return trained, truth_check(null, opened.acts, labelled, FACTORS, calibration_score=score)
+    @property
+    def model(self) -> HookedCLIP:
+        """The encoder.
 
+        Raises
+        ------
+        UserError
+            If none was given and the folder does not say enough to load it.
+        """
+        with self._lock:
+            if self._model is None:
+                self._model = self._find_model()
+            return self._model
 
-def evaluate_sae(opened: OpenedSAE) -> "PerModalityEvaluation":
-    """Return explained variance, L0 and dead latents of each modality."""
-    from mm_sae_plugin.training import evaluate_per_modality
+    @cached_property
+    def labels(self) -> ModalityDominance:
+        """Scores and classes, as saved in the folder.
 
-    acts = opened.acts
-    return evaluate_per_modality(opened.feature_map.sae, acts.image_rows(), acts.text_rows())
+        Raises
+        ------
+        UserError
+            If the SAE was never labelled, or was labelled with another store than the one given.
+        """
+        labels = ModalityDominance.load(self.path)
+        if labels.n_features != self.feature_map.n_features:
+            raise UserError(
+                f"The labels in {self.path} are of {labels.n_features} latents and its SAE has "
+                f"{self.feature_map.n_features}: run `mm-sae mds` on it again."
+            )
+        if self._store is not None:
+            self._check_labels(labels, self._store)
+        return labels
+
+    def label(
+        self,
+        cfg: ModalityConfig | None = None,
+        engine: Engine | None = None,
+        progress: bool = False,
+    ) -> Findings:
+        """Score and classify every latent, and write the labels into the folder."""
+        findings = label_store(self.feature_map, self.store, cfg, engine, progress)
+        findings.dominance.save(self.path)
+        self.__dict__["labels"] = findings.dominance
+        return findings
+
+    def inspect(self, engine: Engine | None = None, progress: bool = False) -> Findings:
+        """Look at the store again with the labels as they are."""
+        # The store first: labels of another one are then refused before the pass.
+        store = self.store
+        self._check_labels(self.labels, store)
+        return inspect_store(self.feature_map, store, self.labels, engine, progress)
+
+    # ------------------------------------------------------------------ asking it
+
+    def codes(
+        self, images: Sequence[Image] | None = None, texts: Sequence[str] | None = None
+    ) -> tuple[Float[Tensor, "n_images d_sae"] | None, Float[Tensor, "n_texts d_sae"] | None]:
+        """Encode pictures and captions into the SAE's latents.
+
+        Parameters
+        ----------
+        images : sequence of PIL images, optional
+        texts : sequence of str, optional
+
+        Returns
+        -------
+        tuple
+            Codes >= 0 of the images and of the texts on the CPU; None for what was not given.
+
+        Raises
+        ------
+        UserError
+            If neither is given.
+        """
+        if not images and not texts:
+            raise UserError("Nothing to encode: give images=[…], texts=[…] or both.")
+        metadata = self.sae.cfg.metadata
+        hooks = ExtractConfig(
+            image_hook=metadata.hook_name_image or metadata.hook_name,
+            text_hook=metadata.hook_name_text,
+        )
+        with self._lock, HookReader(self.model, hooks).attached() as reader:
+            image = self._encoded(self._pixels(images), reader.images, "image") if images else None
+            text = self._encoded(list(texts), reader.texts, "text") if texts else None
+        return image, text
+
+    def latents_of(
+        self, image: Image | None = None, text: str | None = None, top: int = 5
+    ) -> list[ActiveLatent]:
+        """Return the latents that fire on one picture or one caption, strongest first.
+
+        Raises
+        ------
+        UserError
+            If not exactly one of the two is given.
+        """
+        if (image is None) == (text is None):
+            raise UserError("Give one picture (image=…) or one caption (text=…).")
+        of_image, of_text = self.codes(
+            None if image is None else [image], None if text is None else [text]
+        )
+        codes = of_image if of_text is None else of_text
+        assert codes is not None
+        values, latents = codes[0].topk(min(top, codes.shape[1]))
+        labels = self.labels
+        return [
+            ActiveLatent(latent, value, labels.classes[latent], float(labels.scores[latent]))
+            for latent, value in zip(latents.tolist(), values.tolist(), strict=True)
+            if value > 0
+        ]
+
+    def _pixels(self, images: Sequence[Image]) -> Tensor:
+        preprocess = self.model.preprocess
+        assert preprocess is not None
+        return torch.stack([preprocess(image) for image in images])
+
+    def _encoded(self, inputs: Any, read: Any, modality: Modality) -> Tensor:
+        acts = read(inputs).to(self.device, self.sae.W_dec.dtype)
+        return self.feature_map.encode(acts, modality).detach().cpu()
+
+    # ------------------------------------------------------------------ finding the parts
+
+    def _find_store(self) -> ActivationStore:
+        metadata = self.sae.cfg.metadata
+        noted = metadata.store_path
+        # Noted relative to the SAE folder, so that both can be moved together.
+        path = None if noted is None else (self.path / noted)
+        if path is None or not path.is_dir():
+            where = f"{path} is gone" if path is not None else "its folder does not say where"
+            raise UserError(
+                f"The activation store of {self.path} was not found ({where}): give it, "
+                "store=… in Python, --acts on the command line."
+            )
+        store = ActivationStore.open(path)
+        check_encoder(self.sae, store)
+        if metadata.store_key and metadata.store_key != store.manifest.key:
+            raise UserError(
+                f"The SAE in {self.path} was trained on the store {metadata.store_key[:12]}, but "
+                f"{path} is the store {store.manifest.key[:12]} now: give one on purpose, "
+                "store=… in Python, --acts on the command line."
+            )
+        return store
+
+    def _find_model(self) -> HookedCLIP:
+        from mm_sae_plugin.models import load_model
+
+        metadata = self.sae.cfg.metadata
+        name, weights_id = metadata.model_name, str(metadata.weights_id or "")
+        if not name:
+            raise UserError(
+                f"{self.path} does not say which encoder its SAE was trained on: give model=…."
+            )
+        published = weights_id.removeprefix("open_clip:") if "open_clip:" in weights_id else ""
+        tag = published.rpartition("/")[2] or None
+        try:
+            model = load_model(name, tag, device=self.device)
+        except UserError as error:
+            raise UserError(
+                f"The encoder of {self.path}, {name} ({weights_id}), cannot be loaded by its name "
+                f"({error}): load it yourself and give model=…."
+            ) from error
+        check_encoder(self.sae, model)
+        return model
+
+    def _check_labels(self, labels: ModalityDominance, store: ActivationStore) -> None:
+        key = store.manifest.key
+        n_pairs = labels.statistics.n_pairs
+        # Labels of older versions name no store, but its size they know.
+        same = labels.store_key == key if labels.store_key else n_pairs == store.manifest.n_pairs
+        if same:
+            return
+        of = f"the store {labels.store_key[:12]}" if labels.store_key else f"{n_pairs:,} pairs"
+        raise UserError(
+            f"The labels in {self.path} were computed on {of}, but {store.path} is the store "
+            f"{key[:12]} with {store.manifest.n_pairs:,} pairs: give the store that `mm-sae mds` "
+            "used, or run `mm-sae mds` again with this one."
+        )

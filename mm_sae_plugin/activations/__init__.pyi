@@ -1,5 +1,4 @@
 from .config import ExtractConfig as ExtractConfig
 from .extract import extract as extract
-from .manifest import SideStatistics as SideStatistics
-from .manifest import StoreManifest as StoreManifest
+from .manifest import SideStatistics as SideStatistics, StoreManifest as StoreManifest
 from .store import ActivationStore as ActivationStore

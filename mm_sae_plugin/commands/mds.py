@@ -12,8 +12,8 @@ class MdsCommand:
 
     sae: Path
     """The SAE folder."""
-    acts: Path
-    """The activation store."""
+    acts: Path | None = None
+    """The activation store; by default the one that the SAE was trained on."""
     n_workers: int = 1
     """Threads; the result has the same bits for any number."""
     settings: ModalityConfig = field(default_factory=ModalityConfig)
@@ -22,17 +22,12 @@ class MdsCommand:
         """Score, save and print the table."""
         from rich import print as rich_print
 
-        from mm_sae_plugin.activations import ActivationStore
+        from mm_sae_plugin.commands.engine import one_core_each
         from mm_sae_plugin.report import terminal_table
-        from mm_sae_plugin.study import (
-            check_truth,
-            evaluate_sae,
-            label_sae,
-            open_sae,
-        )
+        from mm_sae_plugin.study import Study
 
-        opened = open_sae(self.sae, ActivationStore.open(self.acts))
-        dominance = label_sae(opened, self.settings, self.n_workers)
-        truth = check_truth(opened, dominance) or (None, None)
-        rich_print(terminal_table(dominance, evaluate_sae(opened), *truth))
+        study = Study.open(self.sae, self.acts)
+        findings = study.label(self.settings, one_core_each(self.n_workers), progress=True)
+        truth = findings.truth or (None, None)
+        rich_print(terminal_table(findings.dominance, findings.evaluation, *truth))
         print(f"Scores and classes are in {self.sae / 'modality.parquet'}.")

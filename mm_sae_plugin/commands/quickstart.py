@@ -61,16 +61,12 @@ def run_quickstart(cfg: QuickstartConfig, progress: bool = True) -> dict[str, An
     seconds: dict[str, float] = {}
     with _timed(seconds, "import"):
         from mm_sae_plugin.activations import ExtractConfig, extract
+        from mm_sae_plugin.commands.engine import one_core_each
         from mm_sae_plugin.models import load_model
         from mm_sae_plugin.pairs import load_pairs
         from mm_sae_plugin.report import terminal_table
         from mm_sae_plugin.report.write import write_report
-        from mm_sae_plugin.stats import ModalityConfig
-        from mm_sae_plugin.study import (
-            check_truth,
-            label_sae,
-            open_sae,
-        )
+        from mm_sae_plugin.study import Study
         from mm_sae_plugin.training import (
             MultimodalSAERunnerConfig,
             MultimodalSAETrainingRunner,
@@ -92,18 +88,16 @@ def run_quickstart(cfg: QuickstartConfig, progress: bool = True) -> dict[str, An
             resume=(sae_dir / "checkpoints").is_dir(),
         )
         try:
-            result = MultimodalSAETrainingRunner(training, store).run()
+            MultimodalSAETrainingRunner(training, store).run()
         except KeyboardInterrupt:
             raise KeyboardInterrupt("Interrupted; run the same command again to go on.") from None
     with _timed(seconds, "label"):
-        opened = open_sae(sae_dir, store)
-        dominance = label_sae(opened, ModalityConfig(rule="interval"), progress=progress)
-    with _timed(seconds, "truth"):
-        truth = check_truth(opened, dominance)
+        study = Study.open(sae_dir, store, model)
+        findings = study.label(engine=one_core_each(1), progress=progress)
+        dominance, evaluation, truth = findings.dominance, findings.evaluation, findings.truth
         assert truth is not None, "FactorWorld pairs carry their labels"
     with _timed(seconds, "report"):
-        write_report(opened, dominance, cfg.out / "report.html", truth, result.evaluation)
-    evaluation = result.evaluation
+        write_report(study, findings, cfg.out / "report.html")
     trained, untrained = (check.to_dict() for check in truth)
     seconds["total"] = sum(seconds.values())
     summary = {
@@ -115,9 +109,9 @@ def run_quickstart(cfg: QuickstartConfig, progress: bool = True) -> dict[str, An
         "k": cfg.k,
         "explained_variance": evaluation.explained_variance,
         "l0": evaluation.l0,
-        # Latents too rare to be labelled count as dead here, beside those that never fire.
+        # Too rare to be labelled; those that never fire are among them.
         "n_dead": dominance.class_counts["Dead"],
-        "n_dead_by_modality": evaluation.n_dead_by_modality,
+        "n_never_firing_by_modality": evaluation.n_never_firing_by_modality,
         "class_counts": dominance.class_counts,
         "truth": trained["contrasts"],
         "truth_untrained": untrained["contrasts"],

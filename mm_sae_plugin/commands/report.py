@@ -10,8 +10,8 @@ class ReportCommand:
 
     sae: Path
     """The SAE folder, labelled by `mm-sae mds`."""
-    acts: Path
-    """The activation store."""
+    acts: Path | None = None
+    """The activation store; by default the one that the SAE was trained on."""
     out: Path = Path("report.html")
     """The page to write."""
     n_per_class: int = 8
@@ -19,13 +19,11 @@ class ReportCommand:
 
     def run(self) -> None:
         """Write the page and say where it is."""
-        from mm_sae_plugin.activations import ActivationStore
+        from mm_sae_plugin.commands.engine import one_core_each
         from mm_sae_plugin.report.write import write_report
-        from mm_sae_plugin.stats import ModalityDominance
-        from mm_sae_plugin.study import check_truth, evaluate_sae, open_sae
+        from mm_sae_plugin.study import Study
 
-        opened = open_sae(self.sae, ActivationStore.open(self.acts))
-        dominance = ModalityDominance.load(self.sae)
-        truth = check_truth(opened, dominance)
-        write_report(opened, dominance, self.out, truth, evaluate_sae(opened), self.n_per_class)
+        study = Study.open(self.sae, self.acts)
+        findings = study.inspect(one_core_each(1), progress=True)
+        write_report(study, findings, self.out, self.n_per_class)
         print(f"The report is {self.out}.")

@@ -22,6 +22,6 @@ class TrainCommand(MultimodalSAERunnerConfig):
             print(
                 f"{side}: explained variance {evaluation.explained_variance[side]:.3f}, "
                 f"L0 {evaluation.l0[side]:.1f}, "
-                f"{evaluation.n_dead_by_modality[side]} latents never fire"
+                f"{evaluation.n_never_firing_by_modality[side]} latents never fire"
             )
         print(f"The SAE is in {result.path}.")

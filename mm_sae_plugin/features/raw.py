@@ -4,9 +4,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mm_sae_plugin.modality import Modality
+
 
 class RawDimensions:
-    """The baseline without a dictionary: each dimension's positive and negative part.
+    """Each dimension's positive and negative part; both modalities alike.
 
     Parameters
     ----------
@@ -22,11 +24,21 @@ class RawDimensions:
         """Twice the width of the activations."""
         return 2 * self.d_in
 
-    def encode(self, acts: Float[Tensor, "n d_in"]) -> Float[Tensor, "n n_features"]:
+    @property
+    def directions(self) -> Float[Tensor, "n_features d_in"]:
+        """The axes, then the same reversed; float32 on the CPU."""
+        axes = torch.eye(self.d_in)
+        return torch.cat([axes, -axes])
+
+    def encode(
+        self, acts: Float[Tensor, "*batch d_in"], modality: Modality
+    ) -> Float[Tensor, "*batch n_features"]:
         """Return ``[max(x, 0), max(-x, 0)]``."""
         assert acts.shape[-1] == self.d_in
         return torch.cat([acts.relu(), (-acts).relu()], dim=-1)
 
-    def decode(self, codes: Float[Tensor, "n n_features"]) -> Float[Tensor, "n d_in"]:
+    def decode(
+        self, codes: Float[Tensor, "*batch n_features"], modality: Modality
+    ) -> Float[Tensor, "*batch d_in"]:
         """Return the activations exactly."""
         return codes[..., : self.d_in] - codes[..., self.d_in :]

@@ -1,31 +1,38 @@
 """An SAE's latents as features."""
 
+import threading
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from sae_lens import SAE
 from torch import Tensor
 
 from mm_sae_plugin.errors import UserError
-from mm_sae_plugin.saes.normalization import Modality, ModalityNormalization
+from mm_sae_plugin.features.dense import dense_codes
+from mm_sae_plugin.modality import Modality
+from mm_sae_plugin.saes.normalization import ModalityNormalization
+
+# SAELens' layer norm keeps mean and spread of the last rows on the SAE, for the decoder to undo.
+_LAYER_NORM_STATE = threading.Lock()
 
 
 class SAEFeatureMap:
-    """An SAE's latents as features.
+    """An SAE's latents as features of raw activations.
 
     Parameters
     ----------
     sae : SAE
         A SAELens SAE whose codes are non-negative.
     normalization : ModalityNormalization, optional
-        What the SAE folder of :func:`~mm_sae_plugin.saes.load_sae` holds. When it changes
-        anything, :meth:`encode` and :meth:`decode` must be told the modality; or give them
-        activations that are normalised already (``normalization.view(store)``) and leave this out.
+        What the SAE was trained behind: ``load_sae`` gives it, and so does a training's result.
+        May be left out for an SAE that needs none.
 
     Raises
     ------
     UserError
-        If the architecture has signed codes, which have no modality dominance.
+        If the architecture has signed codes, which have no modality dominance, or if the SAE was
+        trained behind a normalisation and none is given.
     """
 
     def __init__(self, sae: SAE[Any], normalization: ModalityNormalization | None = None) -> None:
@@ -35,6 +42,13 @@ class SAEFeatureMap:
                 f"Codes of a {architecture!r} SAE are signed or depend on their neighbours, so "
                 "they cannot be compared between modalities: use topk, batchtopk, jumprelu, …"
             )
+        trained_behind = sae.cfg.metadata.normalization or "none"
+        if normalization is None and trained_behind != "none":
+            raise UserError(
+                f"This SAE was trained behind {trained_behind!r} normalisation, and without it "
+                "its codes mean nothing: give SAEFeatureMap(sae, normalization) what load_sae or "
+                "the training's result holds beside the SAE."
+            )
         self.sae = sae
         self.normalization = normalization or ModalityNormalization.identity(sae.cfg.d_in)
 
@@ -43,19 +57,57 @@ class SAEFeatureMap:
         """Latents of the SAE."""
         return self.sae.cfg.d_sae
 
+    @property
+    def directions(self) -> Float[Tensor, "d_sae d_in"]:
+        """The decoder's vectors. A scale for each modality would not turn them."""
+        return self.sae.W_dec.detach()
+
     def encode(
-        self, acts: Float[Tensor, "n d_in"], modality: Modality | None = None
-    ) -> Float[Tensor, "n d_sae"]:
+        self, acts: Float[Tensor, "*batch d_in"], modality: Modality
+    ) -> Float[Tensor, "*batch d_sae"]:
         """Return the latents' activations, >= 0, in the SAE's dtype and on its device.
 
         Gradients flow; wrap in ``torch.no_grad()`` where they are not wanted.
+
+        Raises
+        ------
+        UserError
+            If the SAE was folded for the other modality.
         """
-        # SAEs in training mode may hand over sparse tensors, which few statistics understand.
-        codes = self.sae.encode(self.normalization.apply(acts.to(self.sae.device), modality))
-        return codes.to_dense() if codes.is_sparse else codes
+        self._check_folded(modality)
+        return dense_codes(self.sae.encode(self._normalized(acts, modality)))
 
     def decode(
-        self, codes: Float[Tensor, "n d_sae"], modality: Modality | None = None
-    ) -> Float[Tensor, "n d_in"]:
+        self, codes: Float[Tensor, "*batch d_sae"], modality: Modality
+    ) -> Float[Tensor, "*batch d_in"]:
         """Return reconstructions in the units of the activations."""
+        self._check_folded(modality)
         return self.normalization.undo(self.sae.decode(codes), modality)
+
+    @torch.no_grad()
+    def reconstruct(
+        self, acts: Float[Tensor, "n d_in"], modality: Modality
+    ) -> tuple[Float[Tensor, "n d_in"], Float[Tensor, "n d_sae"], Float[Tensor, "n d_in"]]:
+        """Return what the SAE is given, its codes, and its reconstruction of what it is given.
+
+        All three are in the units the SAE was trained in, where its explained variance is measured.
+        """
+        self._check_folded(modality)
+        given = self._normalized(acts, modality)
+        if self.sae.cfg.normalize_activations != "layer_norm":
+            codes = dense_codes(self.sae.encode(given))
+            return given, codes, self.sae.decode(codes)
+        with _LAYER_NORM_STATE:
+            codes = dense_codes(self.sae.encode(given))
+            return given, codes, self.sae.decode(codes)
+
+    def _normalized(self, acts: Tensor, modality: Modality) -> Tensor:
+        return self.normalization.apply(acts.to(self.sae.device), modality)
+
+    def _check_folded(self, modality: Modality) -> None:
+        folded = self.sae.cfg.metadata.folded_modality
+        if folded and folded != modality:
+            raise UserError(
+                f"This SAE was folded for {folded} activations, so it cannot encode {modality} "
+                "ones: fold the SAE it was made from for the other modality."
+            )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Union
 
 if TYPE_CHECKING:
-    from mm_sae_plugin.training.evaluation import PerModalityEvaluation
+    from mm_sae_plugin.stats.reconstruction import PerModalityEvaluation
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,15 @@ class EvaluationFigures:
         if isinstance(evaluation, EvaluationFigures):
             return evaluation
         content = evaluation if isinstance(evaluation, Mapping) else evaluation.to_dict()
-        dead = content.get("n_dead", {})
+        dead = content.get("n_never_firing", content.get("n_dead", {}))
         by_side = dict(dead) if isinstance(dead, Mapping) else {"both": int(dead)}
         return cls(
             explained_variance=dict(content["explained_variance"]),
             l0=dict(content["l0"]),
-            n_dead=by_side | dict(content.get("n_dead_by_modality", {})),
+            n_dead=by_side
+            | dict(
+                content.get("n_never_firing_by_modality", content.get("n_dead_by_modality", {}))
+            ),
         )
 
 

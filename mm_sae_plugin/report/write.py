@@ -1,38 +1,33 @@
-"""From an opened SAE to its page."""
+"""From a study to its page."""
 
 from pathlib import Path
+from typing import cast
 
 from mm_sae_plugin.report.page import latents_to_show, render_report
-from mm_sae_plugin.stats import ModalityDominance, TruthCheck, top_examples
-from mm_sae_plugin.study import OpenedSAE
-from mm_sae_plugin.training import PerModalityEvaluation
+from mm_sae_plugin.stats.interfaces import PairedActivations
+from mm_sae_plugin.stats.labelling import Findings
+from mm_sae_plugin.study import Study
 
 
-def write_report(
-    opened: OpenedSAE,
-    dominance: ModalityDominance,
-    out: str | Path,
-    truth: tuple[TruthCheck, TruthCheck] | None,
-    evaluation: PerModalityEvaluation,
-    n_per_class: int = 8,
-) -> Path:
+def write_report(study: Study, findings: Findings, out: str | Path, n_per_class: int = 8) -> Path:
     """Write the self-contained HTML report and return its path."""
-    shown = latents_to_show(dominance, n_per_class)
+    shown = latents_to_show(findings.dominance, n_per_class)
     latents = [latent for members in shown.values() for latent in members]
-    manifest = opened.acts.manifest
+    manifest = study.store.manifest
     facts = {
         "model": manifest.model_name,
-        "SAE": opened.feature_map.sae.cfg.architecture(),
+        "SAE": study.sae.cfg.architecture(),
         "hooks": f"{manifest.image_hook} · {manifest.text_hook}",
     }
+    trained, untrained = findings.truth or (None, None)
     return render_report(
         out,
-        dominance,
+        findings.dominance,
         facts=facts,
-        evaluation=evaluation,
-        store=opened.acts,
-        examples=top_examples(opened.feature_map, opened.acts, latents),
-        truth=truth[0] if truth else None,
-        untrained=truth[1] if truth else None,
+        evaluation=findings.evaluation,
+        store=cast(PairedActivations, study.store),
+        examples=findings.examples.examples(latents),
+        truth=trained,
+        untrained=untrained,
         n_per_class=n_per_class,
     )

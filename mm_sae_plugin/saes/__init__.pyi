@@ -1,25 +1,15 @@
 from .architectures import training_sae_config as training_sae_config
-from .folder import check_encoder as check_encoder
-from .folder import load_sae as load_sae
+from .folder import check_encoder as check_encoder, load_sae as load_sae
 from .normalization import (
     ModalityNormalization as ModalityNormalization,
-)
-from .normalization import (
-    NormalizedActivations as NormalizedActivations,
-)
-from .normalization import (
     fold_normalization as fold_normalization,
 )
 from .sparse.batchtopk import (
     SparseBatchTopKTrainingSAE as SparseBatchTopKTrainingSAE,
-)
-from .sparse.batchtopk import (
     SparseBatchTopKTrainingSAEConfig as SparseBatchTopKTrainingSAEConfig,
 )
 from .sparse.topk import (
     SparseTopKTrainingSAE as SparseTopKTrainingSAE,
-)
-from .sparse.topk import (
     SparseTopKTrainingSAEConfig as SparseTopKTrainingSAEConfig,
 )
 from .untrained import untrained_sae as untrained_sae

@@ -5,7 +5,6 @@ dictionary would spend itself on the difference. A scale and a mean for each mod
 """
 
 import copy
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,27 +81,19 @@ class ModalityNormalization:
         """Whether it changes nothing."""
         return self.method == "none"
 
-    def apply(
-        self, acts: Float[Tensor, "n d_in"], modality: Modality | None
-    ) -> Float[Tensor, "n d_in"]:
+    def apply(self, acts: Float[Tensor, "n d_in"], modality: Modality) -> Float[Tensor, "n d_in"]:
         """Normalise activations of one modality; dtype and device are kept."""
         if self.is_identity:
             return acts
-        mean, scale = self._of(modality, acts)
+        mean, scale = self.of(modality, acts)
         return (acts - mean) * scale
 
-    def undo(
-        self, acts: Float[Tensor, "n d_in"], modality: Modality | None
-    ) -> Float[Tensor, "n d_in"]:
+    def undo(self, acts: Float[Tensor, "n d_in"], modality: Modality) -> Float[Tensor, "n d_in"]:
         """Bring reconstructions back to the units of the activations."""
         if self.is_identity:
             return acts
-        mean, scale = self._of(modality, acts)
+        mean, scale = self.of(modality, acts)
         return acts / scale + mean
-
-    def view(self, store: Any) -> Any:
-        """Return the store with its rows normalised, or the store itself when that is the same."""
-        return store if self.is_identity else NormalizedActivations(store, self)
 
     def save(self, folder: str | Path) -> None:
         """Write ``normalization.safetensors``, unless there is nothing to write."""
@@ -133,45 +124,10 @@ class ModalityNormalization:
         tensors = load_file(path)
         return cls(method, tensors["mean"], tensors["scale"])
 
-    def _of(self, modality: Modality | None, like: Tensor) -> tuple[Tensor, Tensor]:
-        if modality not in MODALITIES:
-            raise UserError(
-                f"This SAE was trained with {self.method!r} normalisation, so image and text "
-                'activations are normalised differently: say modality="image" or "text".'
-            )
+    def of(self, modality: Modality, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Return one modality's mean and scale, ``[d_in]`` and a scalar, as ``like`` is."""
         row = MODALITIES.index(modality)
         return self.mean[row].to(like), self.scale[row].to(like)
-
-
-class NormalizedActivations:
-    """A store seen through a normalisation; all else is the store's own."""
-
-    def __init__(self, store: Any, normalization: ModalityNormalization) -> None:
-        self._store = store
-        self._normalization = normalization
-
-    def __getattr__(self, name: str) -> Any:
-        # Unpickling asks for names before there is a store to ask.
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return getattr(self._store, name)
-
-    def image_rows(self) -> Float[Tensor, "n_images d_in"]:
-        """One normalised row per distinct image."""
-        return self._normalization.apply(self._store.image_rows(), "image")
-
-    def text_rows(self) -> Float[Tensor, "n_pairs d_in"]:
-        """One normalised row per caption."""
-        return self._normalization.apply(self._store.text_rows(), "text")
-
-    def iter_pairs(self, chunk: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Normalised pairs in manifest order, ``chunk`` at a time."""
-        for acts_image, acts_text, rows in self._store.iter_pairs(chunk):
-            yield (
-                self._normalization.apply(acts_image, "image"),
-                self._normalization.apply(acts_text, "text"),
-                rows,
-            )
 
 
 @torch.no_grad()
@@ -200,7 +156,7 @@ def fold_normalization(
     folded = copy.deepcopy(sae)
     metadata = folded.cfg.metadata
     if not normalization.is_identity:
-        mean, scale = normalization._of(modality, sae.W_dec)
+        mean, scale = normalization.of(modality, sae.W_dec)
         eye = torch.eye(sae.cfg.d_in, dtype=torch.float64)
         factor = float(scale)
         folded.fold_activation_whitening(mean.double(), eye * factor, eye / factor)

@@ -6,15 +6,15 @@ the parts.
 """
 
 from dataclasses import dataclass
-from typing import Self
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.features.dense import dense_codes
 from mm_sae_plugin.stats.clusters import ImageIds, cluster_runs
-from mm_sae_plugin.stats.config import SCORES, ScoreName
+from mm_sae_plugin.stats.interfaces import CodedPairs
 from mm_sae_plugin.stats.moments import (
     CHANNELS,
     N_SECOND,
@@ -23,6 +23,7 @@ from mm_sae_plugin.stats.moments import (
     second_moments,
     sum_by_latent,
 )
+from mm_sae_plugin.stats.scores import SCORES, ScoreName
 
 _ROW = {name: row for row, name in enumerate(CHANNELS)}
 
@@ -60,7 +61,7 @@ class ModalityStatistics:
         )
         """Sums over pairs of the channels named in `moments.CHANNELS`."""
         self.acts_sums: Float[Tensor, "2 d_in"] | None = None
-        """Sums over pairs of the activations that were encoded, image then text, if given."""
+        """Sums over pairs of the raw activations, image then text, if given."""
         self._closed: Float[Tensor, "second n_features"] = torch.zeros(
             N_SECOND, n_features, dtype=torch.float64
         )
@@ -69,6 +70,21 @@ class ModalityStatistics:
         self._ids: list[Int[Tensor, "clusters"]] = []
 
     # ------------------------------------------------------------------ taking sums
+
+    def empty(self) -> "ModalityStatistics":
+        """Statistics of as many latents, over no pairs."""
+        return ModalityStatistics(self.n_features)
+
+    def update_pairs(self, pairs: CodedPairs) -> None:
+        """Add a batch of a pass; see :meth:`update`."""
+        rows = pairs.rows
+        self.update(
+            pairs.codes_image,
+            pairs.codes_text,
+            rows.image_index,
+            rows.acts_image,
+            rows.acts_text,
+        )
 
     @torch.no_grad()
     def update(
@@ -95,7 +111,7 @@ class ModalityStatistics:
         UserError
             If the shapes disagree, or a code is negative or not finite.
         """
-        codes_image, codes_text = _dense(codes_image), _dense(codes_text)
+        codes_image, codes_text = _at_hand(codes_image), _at_hand(codes_text)
         self._check(codes_image, codes_text, image_id)
         if len(codes_image) == 0:
             return
@@ -120,7 +136,7 @@ class ModalityStatistics:
             )
         self.merge(part)
 
-    def merge(self, other: "ModalityStatistics") -> Self:
+    def merge(self, other: "ModalityStatistics") -> "ModalityStatistics":
         """Add statistics of the pairs that follow these in manifest order; return `self`.
 
         Raises
@@ -276,8 +292,7 @@ def _closing(cluster: _OpenCluster) -> Float[Tensor, "second n_features"]:
     return second_moments(cluster.sums, torch.tensor(cluster.n_rows, dtype=torch.float64))
 
 
-def _dense(codes: Tensor) -> Tensor:
-    codes = codes.detach()
-    codes = codes if codes.layout == torch.strided else codes.to_dense()
+def _at_hand(codes: Tensor) -> Tensor:
+    codes = dense_codes(codes.detach())
     # Apple's GPUs know no float64.
     return codes.cpu() if codes.device.type == "mps" else codes

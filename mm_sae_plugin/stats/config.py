@@ -4,12 +4,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.stats.scores import SCORES, ScoreName
 
-ScoreName = Literal["mean_of_ratios", "ratio_of_means", "frequency", "energy"]
 RuleName = Literal["paper", "interval"]
-
-SCORES: tuple[ScoreName, ...] = ("mean_of_ratios", "ratio_of_means", "frequency", "energy")
-"""The four ways to say how image-dominant a latent is, the paper's first."""
 
 CLASSES = ("ImgD", "CrossD", "TextD", "Undetermined", "Dead")
 """Every modality class, from image to text, then the two that are no answer."""
@@ -22,9 +19,10 @@ class ModalityConfig:
     score: ScoreName = "mean_of_ratios"
     """Which score is classified: `mean_of_ratios` is the paper's; `ratio_of_means` and `frequency`
     can be calibrated against known rates; `energy` is the same on squared activations."""
-    rule: RuleName = "paper"
-    """`paper`: mean ± tau standard deviations over the alive latents. `interval`: the whole
-    confidence interval must lie on one side of fixed cut-offs, otherwise `Undetermined`."""
+    rule: RuleName = "interval"
+    """`interval`: the whole confidence interval must lie on one side of fixed cut-offs, otherwise
+    `Undetermined`. `paper`: mean ± tau standard deviations over the alive latents; on skewed scores
+    its borders leave [0, 1]."""
     tau: float = 1.0
     """Width of the paper rule's middle band, in standard deviations of the alive scores."""
     cutoffs: tuple[float, float] = (0.35, 0.65)

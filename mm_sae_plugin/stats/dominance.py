@@ -10,13 +10,19 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mm_sae_plugin.stats.accumulator import ModalityStatistics
-from mm_sae_plugin.stats.config import CLASSES, ModalityConfig, RuleName, ScoreName
+from mm_sae_plugin.stats.config import CLASSES, ModalityConfig
 from mm_sae_plugin.stats.intervals import firing_rates, score_intervals, score_values
 from mm_sae_plugin.stats.moments import second_row
 from mm_sae_plugin.stats.rules import label
+from mm_sae_plugin.stats.storage import read_labels, write_labels
+from mm_sae_plugin.stats.table import statistics_columns
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_LETTERS = {name: "-" if name == "Dead" else name[0] for name in CLASSES}
+# In front of the names of the sums, beside which other tensors are saved.
+_SUMS = "statistics."
 
 
 @dataclass(frozen=True)
@@ -45,27 +51,19 @@ class ModalityDominance:
     """Cosine of each latent's decoder direction with mean_I − mean_T, where it is known."""
     centred_classes: list[str] | None = None
     """Classes when each modality's mean is removed before encoding, where it was computed."""
+    store_key: str | None = None
+    """Key of the store that the pairs came from, where it is known."""
 
     @classmethod
-    def from_statistics(
-        cls,
-        stats: ModalityStatistics,
-        score: ScoreName = "mean_of_ratios",
-        rule: RuleName = "paper",
-        tau: float = 1.0,
-        cutoffs: tuple[float, float] = (0.35, 0.65),
-        confidence: float = 0.95,
-        min_activations: int = 10,
-    ) -> "ModalityDominance":
-        """Score and classify; the parameters are those of `ModalityConfig`.
+    def from_statistics(cls, stats: ModalityStatistics, **settings: Any) -> "ModalityDominance":
+        """Score and classify; `settings` are the fields of `ModalityConfig`.
 
         Raises
         ------
         UserError
-            If a parameter has no meaning, or captions of one image were not contiguous.
+            If a setting has no meaning, or captions of one image were not contiguous.
         """
-        cfg = ModalityConfig(score, rule, tau, cutoffs, confidence, min_activations)
-        return cls.from_config(stats, cfg)
+        return cls.from_config(stats, ModalityConfig(**settings))
 
     @classmethod
     def from_config(cls, stats: ModalityStatistics, cfg: ModalityConfig) -> "ModalityDominance":
@@ -133,14 +131,34 @@ class ModalityDominance:
         """Copy that also carries the classes computed from centred activations."""
         return replace(self, centred_classes=list(centred.classes))
 
-    def table(self) -> "pd.DataFrame":
-        """One row per latent: all four scores with intervals, rates, classes, nulls."""
-        from mm_sae_plugin.stats.storage import to_table
+    def from_store(self, store_key: str | None) -> "ModalityDominance":
+        """Copy that also names the store that the pairs came from."""
+        return replace(self, store_key=store_key)
 
-        return to_table(self)
+    def table(self) -> "pd.DataFrame":
+        """One row per latent: every score with its interval, rates, classes, nulls."""
+        import pandas as pd
+
+        columns: dict[str, object] = {
+            "latent": range(self.n_features),
+            "class": self.classes,
+            "mds": self.scores.numpy(),
+            "mds_low": self.intervals[:, 0].numpy(),
+            "mds_high": self.intervals[:, 1].numpy(),
+            "n_active_images": self.n_active.numpy(),
+            **statistics_columns(self.statistics, self.cfg),
+        }
+        if self.gap_cosine is not None:
+            columns["gap_cosine"] = self.gap_cosine.to(torch.float64).numpy()
+        if self.centred_classes is not None:
+            columns["class_centred"] = self.centred_classes
+        return pd.DataFrame(columns)
 
     def metadata(self) -> dict[str, Any]:
-        """The compact record that goes into `cfg.metadata.modality` of an SAE folder."""
+        """The compact record that goes into `cfg.metadata.modality` of an SAE folder.
+
+        It holds one letter a latent and no number: SAELens prints the whole configuration.
+        """
         return {
             **asdict(self.cfg),
             "cutoffs": list(self.cfg.cutoffs),
@@ -148,10 +166,10 @@ class ModalityDominance:
             "high": _rounded(self.high),
             "n_pairs": self.statistics.n_pairs,
             "n_images": self.statistics.n_images,
+            "store_key": self.store_key,
             "class_counts": self.class_counts,
-            "legend": {name[0]: name for name in CLASSES if name != "Dead"} | {"-": "Dead"},
-            "classes": "".join("-" if name == "Dead" else name[0] for name in self.classes),
-            "scores": [_rounded(score) for score in self.scores.tolist()],
+            "legend": {letter: name for name, letter in _LETTERS.items()},
+            "classes": "".join(_LETTERS[name] for name in self.classes),
         }
 
     def save(self, sae_dir: str | Path) -> None:
@@ -164,9 +182,16 @@ class ModalityDominance:
         UserError
             If the folder holds no `cfg.json`, or an SAE of another size.
         """
-        from mm_sae_plugin.stats.storage import save_dominance
-
-        save_dominance(self, Path(sae_dir))
+        tensors = {
+            f"{_SUMS}{name}": tensor for name, tensor in self.statistics.state_dict().items()
+        }
+        tensors["scores"], tensors["intervals"] = self.scores, self.intervals
+        tensors["classes"] = _class_numbers(self.classes)
+        if self.gap_cosine is not None:
+            tensors["gap_cosine"] = self.gap_cosine
+        if self.centred_classes is not None:
+            tensors["centred_classes"] = _class_numbers(self.centred_classes)
+        write_labels(Path(sae_dir), self.n_features, tensors, self.table(), self.metadata())
 
     @classmethod
     def load(cls, sae_dir: str | Path) -> "ModalityDominance":
@@ -177,9 +202,24 @@ class ModalityDominance:
         UserError
             If the folder holds no modality statistics.
         """
-        from mm_sae_plugin.stats.storage import load_dominance
+        tensors, record = read_labels(Path(sae_dir))
+        names = ("score", "rule", "tau", "confidence", "min_activations")
+        low, high = record["cutoffs"]
+        cfg = ModalityConfig(**{name: record[name] for name in names}, cutoffs=(low, high))
+        sums = {n.removeprefix(_SUMS): t for n, t in tensors.items() if n.startswith(_SUMS)}
+        dominance = cls.from_config(ModalityStatistics.from_state_dict(sums), cfg)
+        centred = tensors.get("centred_classes")
+        return replace(
+            dominance,
+            gap_cosine=tensors.get("gap_cosine"),
+            centred_classes=None if centred is None else [CLASSES[i] for i in centred.tolist()],
+            # Labels of older versions do not say.
+            store_key=record.get("store_key"),
+        )
 
-        return load_dominance(Path(sae_dir))
+
+def _class_numbers(classes: list[str]) -> Tensor:
+    return torch.tensor([CLASSES.index(name) for name in classes], dtype=torch.uint8)
 
 
 def _rounded(value: float) -> float | None:

@@ -1,16 +1,17 @@
-"""The pairs on which chosen latents are strongest, on each side."""
+"""The pairs on which each latent is strongest, on each side."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from mm_sae_plugin.stats.interfaces import PairedActivations
-
-if TYPE_CHECKING:
-    from mm_sae_plugin.features.feature_map import FeatureMap
+from mm_sae_plugin.engines import Engine
+from mm_sae_plugin.features.dense import dense_codes
+from mm_sae_plugin.features.feature_map import FeatureMap
+from mm_sae_plugin.stats.interfaces import CodedPairs, PairedActivations
+from mm_sae_plugin.stats.passes import Reading, run_pass
 
 
 @dataclass(frozen=True)
@@ -29,49 +30,148 @@ class TopExamples:
     """Their codes."""
 
 
+class TopRows:
+    """The rows with the largest codes of every latent; of equals, those that come first.
+
+    Parameters
+    ----------
+    n_top : int
+        Rows to keep for each latent, at least 1.
+    """
+
+    def __init__(self, n_top: int) -> None:
+        self.n_top = n_top
+        # Only what fires is kept, as (latent, row, value), sorted by latent, then from the top.
+        self._latent = torch.zeros(0, dtype=torch.int64)
+        self._row = torch.zeros(0, dtype=torch.int64)
+        self._value = torch.zeros(0)
+
+    @torch.no_grad()
+    def update(self, codes: Float[Tensor, "batch n_features"], rows: Int[Tensor, "batch"]) -> None:
+        """Add codes, >= 0, of the rows whose numbers are given."""
+        position, latent = (codes > 0).nonzero(as_tuple=True)
+        value = codes[position, latent].to("cpu", torch.float32)
+        self._keep(latent.cpu(), rows[position.cpu()], value)
+
+    def merge(self, other: "TopRows") -> "TopRows":
+        """Add what another has seen of later rows; return `self`."""
+        self._keep(other._latent, other._row, other._value)
+        return self
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Everything kept, as three tensors of equal length."""
+        return {"latent": self._latent, "row": self._row, "value": self._value}
+
+    def of(self, latents: Sequence[int]) -> tuple[Int[Tensor, "n n_top"], Float[Tensor, "n n_top"]]:
+        """Rows and codes of some latents, best first; row 0 and value 0 where fewer fire."""
+        rows = torch.zeros(len(latents), self.n_top, dtype=torch.int64)
+        values = torch.zeros(len(latents), self.n_top)
+        for number, latent in enumerate(latents):
+            mine = self._latent == latent
+            n = int(mine.sum())
+            rows[number, :n], values[number, :n] = self._row[mine], self._value[mine]
+        return rows, values
+
+    def _keep(self, latent: Tensor, row: Tensor, value: Tensor) -> None:
+        latent = torch.cat([self._latent, latent])
+        row, value = torch.cat([self._row, row]), torch.cat([self._value, value])
+        # Two stable sorts: by value, then by latent. Equals stay in the order they came in.
+        order = value.argsort(descending=True, stable=True)
+        order = order[latent[order].argsort(stable=True)]
+        latent, row, value = latent[order], row[order], value[order]
+        _, lengths = latent.unique_consecutive(return_counts=True)
+        starts = (lengths.cumsum(0) - lengths).repeat_interleave(lengths)
+        kept = torch.arange(len(latent)) - starts < self.n_top
+        self._latent, self._row, self._value = latent[kept], row[kept], value[kept]
+
+
+class ExampleRows:
+    """The best distinct images and the best distinct captions of every latent.
+
+    Parameters
+    ----------
+    n_top : int
+        Examples per latent and side.
+    first_of_caption : Bool[Tensor, "n_pairs"]
+        Which pairs compete with their caption; see :func:`first_of_caption`.
+    """
+
+    def __init__(self, n_top: int, first_of_caption: Bool[Tensor, "n_pairs"]) -> None:
+        self.image, self.text = TopRows(n_top), TopRows(n_top)
+        self._first_of_caption = first_of_caption
+
+    @classmethod
+    def of(cls, store: PairedActivations, n_top: int = 6) -> "ExampleRows":
+        """An empty accumulator for a store."""
+        return cls(n_top, first_of_caption(store.captions))
+
+    def empty(self) -> "ExampleRows":
+        """An accumulator for the same store that has seen nothing."""
+        return ExampleRows(self.image.n_top, self._first_of_caption)
+
+    def update_pairs(self, pairs: CodedPairs) -> None:
+        """Add a batch of a pass."""
+        rows = pairs.rows
+        new = rows.first_of_image
+        self.image.update(dense_codes(pairs.codes_image)[new], rows.image_index[new])
+        new = self._first_of_caption[rows.pair_index]
+        self.text.update(dense_codes(pairs.codes_text)[new], rows.pair_index[new])
+
+    def merge(self, other: "ExampleRows") -> "ExampleRows":
+        """Add what another has seen of later pairs; return `self`."""
+        self.image.merge(other.image)
+        self.text.merge(other.text)
+        return self
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Everything kept."""
+        sides = {"image": self.image, "text": self.text}
+        return {
+            f"{side}.{name}": tensor
+            for side, top in sides.items()
+            for name, tensor in top.state_dict().items()
+        }
+
+    def examples(self, latents: Sequence[int]) -> TopExamples:
+        """The examples of some latents."""
+        return TopExamples(list(latents), *self.image.of(latents), *self.text.of(latents))
+
+
+def first_of_caption(captions: Sequence[str]) -> Bool[Tensor, "n_pairs"]:
+    """Mark the first pair of each caption.
+
+    Captions repeat (a template world says the same thing twice); each is shown once.
+    """
+    seen: set[str] = set()
+    marks = []
+    for caption in captions:
+        marks.append(caption not in seen)
+        seen.add(caption)
+    return torch.tensor(marks, dtype=torch.bool)
+
+
 def top_examples(
-    feature_map: "FeatureMap", store: PairedActivations, latents: list[int], n_top: int = 6
+    feature_map: FeatureMap,
+    store: PairedActivations,
+    latents: Sequence[int],
+    n_top: int = 6,
+    engine: Engine | None = None,
 ) -> TopExamples:
     """Find the images and the captions that drive each latent most.
 
     Parameters
     ----------
-    latents : list of int
+    feature_map, store
+        What is encoded.
+    latents : sequence of int
         Which latents; may be empty.
     n_top : int
         Examples per latent and side; identical captions are shown once.
+    engine : Engine, optional
+        Where the pass runs.
     """
-    image_rows, image_values = _top(feature_map, store.image_rows(), latents, n_top)
-    # Captions repeat (a template world says the same thing twice): only the first of each competes.
-    firsts = {caption: row for row, caption in reversed(list(enumerate(store.captions)))}
-    rows = torch.tensor(sorted(firsts.values()), dtype=torch.int64)
-    text_rows, text_values = _top(feature_map, store.text_rows()[rows], latents, n_top)
-    return TopExamples(
-        latents=list(latents),
-        image_rows=image_rows,
-        image_values=image_values,
-        text_rows=rows[text_rows],
-        text_values=text_values,
-    )
-
-
-@torch.no_grad()
-def _top(
-    feature_map: "FeatureMap", acts: Float[Tensor, "rows d_in"], latents: list[int], n_top: int
-) -> tuple[Int[Tensor, "n_latents n_top"], Float[Tensor, "n_latents n_top"]]:
-    picked = torch.tensor(latents, dtype=torch.int64)
-    n_top = min(n_top, len(acts))
-    best_values = torch.zeros(len(latents), 0)
-    best_rows = torch.zeros(len(latents), 0, dtype=torch.int64)
-    start = 0
-    for part in acts.split(2048):
-        codes_ln = feature_map.encode(part)
-        codes_ln = codes_ln if codes_ln.layout == torch.strided else codes_ln.to_dense()
-        codes = codes_ln.cpu().float()[:, picked].T
-        numbers = torch.arange(start, start + len(part)).expand(len(latents), -1)
-        start += len(part)
-        all_values = torch.cat([best_values, codes], dim=1)
-        all_rows = torch.cat([best_rows, numbers], dim=1)
-        best_values, where = all_values.topk(min(n_top, all_values.shape[1]), dim=1)
-        best_rows = all_rows.gather(1, where)
-    return best_rows, best_values
+    reading = Reading(feature_map, {"examples": ExampleRows.of(store, n_top)})
+    (taken,) = run_pass(store, [reading], engine)
+    examples = taken["examples"]
+    assert isinstance(examples, ExampleRows)
+    return examples.examples(latents)

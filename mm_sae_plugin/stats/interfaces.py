@@ -1,9 +1,13 @@
-"""What the statistics ask of a store: `activations.ActivationStore` answers it, as may anything."""
+"""What a pass over a store brings together: the store, what is read of it, what sums it up.
+
+`activations.ActivationStore` answers `PairedActivations`, as may anything else.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, Self
 
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -50,4 +54,69 @@ class PairedActivations(Protocol):
 
     def open_image(self, row: int, /) -> "Image | None":
         """The image itself, or None when its source is gone."""
+        ...
+
+
+@dataclass(frozen=True)
+class PairRows:
+    """Consecutive pairs of a store, one row per caption."""
+
+    acts_image: Float[Tensor, "batch d_image"]
+    """Image activations, repeated for every caption."""
+    acts_text: Float[Tensor, "batch d_text"]
+    """Text activations."""
+    pair_index: Int[Tensor, "batch"]
+    """Which pair of the store each row is."""
+    image_index: Int[Tensor, "batch"]
+    """Which image of the store."""
+    first_of_image: Bool[Tensor, "batch"]
+    """Whether the image has not come before: true exactly once for each image."""
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """One modality of a batch, there and back, in the units that the feature map works in."""
+
+    given: Float[Tensor, "batch d_in"]
+    """What the feature map was given."""
+    codes: Float[Tensor, "batch n_features"]
+    """Its codes."""
+    returned: Float[Tensor, "batch d_in"]
+    """What they decode to."""
+
+
+@dataclass(frozen=True)
+class CodedPairs:
+    """Pairs as a feature map sees them."""
+
+    rows: PairRows
+    """The pairs."""
+    codes_image: Float[Tensor, "batch n_features"]
+    """Codes of the images, >= 0."""
+    codes_text: Float[Tensor, "batch n_features"]
+    """Codes of the captions, >= 0."""
+    reconstructed: tuple[Reconstruction, Reconstruction] | None = None
+    """Image and text, if an accumulator asked for them."""
+
+
+class Accumulator(Protocol):
+    """Sums over pairs. Parts merged in manifest order give the same bits, whoever took them.
+
+    One that needs reconstructions says so with a class attribute ``needs_reconstruction = True``.
+    """
+
+    def empty(self) -> Self:
+        """Return an accumulator of the same kind that has seen nothing."""
+        ...
+
+    def update_pairs(self, pairs: CodedPairs, /) -> None:
+        """Add a batch."""
+        ...
+
+    def merge(self, other: Self, /) -> Self:
+        """Add what another has seen of the pairs that follow these; return `self`."""
+        ...
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return everything seen as plain CPU tensors."""
         ...

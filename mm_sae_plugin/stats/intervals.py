@@ -13,8 +13,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mm_sae_plugin.stats.accumulator import ModalityStatistics
-from mm_sae_plugin.stats.config import ScoreName
 from mm_sae_plugin.stats.moments import SIDES, second_row
+from mm_sae_plugin.stats.scores import SCORES, ScoreName
 
 
 def score_values(stats: ModalityStatistics, score: ScoreName) -> Float[Tensor, "n_features"]:
@@ -45,7 +45,7 @@ def score_intervals(
     value, variance = score_values(stats, score), score_variance(stats, score)
     # Kish: as many images, equally weighty, as would tell as much.
     kish = _ratio((image + text) ** 2, ii + 2 * it + tt)
-    if score in ("mean_of_ratios", "frequency"):
+    if SCORES[score].bounded:
         return wilson(value, variance, kish, confidence)
     # Activations have no upper bound: the rarer, more skewed side limits how well the variance
     # itself is known (Satterthwaite's degrees of freedom of a sum of two).

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from mm_sae_plugin.stats.config import SCORES, ScoreName
+from mm_sae_plugin.stats.scores import SCORES, ScoreName
 
 CHANNELS = (
     "fires_image",
@@ -25,7 +25,7 @@ CHANNELS = (
 )
 """Per pair: three firings (0 or 1), a_I / (a_I + a_T) where either fires, then activations."""
 
-_SIDE_ROWS = {"ratio_of_means": (4, 5), "frequency": (0, 1), "energy": (6, 7)}
+_ROW = {name: row for row, name in enumerate(CHANNELS)}
 
 # Three products for each score, three cross products with the number of captions, and three
 # counts of images (active on the image side, on the text side, on either side).
@@ -46,7 +46,7 @@ def second_row(kind: str, which: str) -> int:
         return 3 * len(SCORES) + SIDES.index(which)
     if kind == "active_images":
         return 3 * len(SCORES) + 3 + SIDES.index(which)
-    return 3 * SCORES.index(kind) + ("image²", "image·text", "text²").index(which)  # type: ignore[arg-type]
+    return 3 * list(SCORES).index(kind) + ("image²", "image·text", "text²").index(which)
 
 
 @dataclass(frozen=True)
@@ -108,11 +108,7 @@ def score_sides(
     sums: Float[Tensor, "channels *rest"], score: ScoreName
 ) -> tuple[Float[Tensor, "*rest"], Float[Tensor, "*rest"]]:
     """Image part and text part of a score: the score is image / (image + text)."""
-    if score == "mean_of_ratios":
-        ratio, either = sums[3], sums[0] + sums[1] - sums[2]
-        return ratio, either - ratio
-    image, text = _SIDE_ROWS[score]
-    return sums[image], sums[text]
+    return SCORES[score].sides(lambda channel: sums[_ROW[channel]])
 
 
 def second_moments(
@@ -131,7 +127,8 @@ def second_moments(
     for score in SCORES:
         image, text = score_sides(sums, score)
         products += [image * image, image * text, text * text]
-    fires = (sums[0], sums[1], sums[0] + sums[1] - sums[2])
+    image, text, both = (sums[_ROW[name]] for name in ("fires_image", "fires_text", "fires_both"))
+    fires = (image, text, image + text - both)
     products += [fired * n_rows for fired in fires]
     products += [(fired > 0).to(torch.float64) for fired in fires]
     return torch.stack(products)

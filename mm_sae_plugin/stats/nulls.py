@@ -14,8 +14,8 @@ from torch import Tensor
 
 from mm_sae_plugin.stats.accumulator import ModalityStatistics
 from mm_sae_plugin.stats.clusters import ImageIds, cluster_runs
-from mm_sae_plugin.stats.config import ScoreName
 from mm_sae_plugin.stats.moments import second_row
+from mm_sae_plugin.stats.scores import ScoreName
 
 
 @dataclass(frozen=True)

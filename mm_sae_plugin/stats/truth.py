@@ -7,26 +7,27 @@ general: pairs in which both sides are active count 1/2 there, which pulls a gra
 (rates 1 and 0.4 give 0.8 instead of 0.71). So calibration is always that of a named score.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mm_sae_plugin.engines import Engine
 from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.features.dense import dense_codes
+from mm_sae_plugin.features.feature_map import FeatureMap
 from mm_sae_plugin.stats.auroc import Auroc, auroc
 from mm_sae_plugin.stats.calibration import Calibration, calibrate
-from mm_sae_plugin.stats.config import SCORES, ScoreName
 from mm_sae_plugin.stats.dominance import ModalityDominance
-from mm_sae_plugin.stats.interfaces import PairedActivations
+from mm_sae_plugin.stats.interfaces import CodedPairs, PairedActivations
 from mm_sae_plugin.stats.intervals import score_values
-from mm_sae_plugin.stats.label_sums import LabelSums
-
-if TYPE_CHECKING:
-    from mm_sae_plugin.features.feature_map import FeatureMap
+from mm_sae_plugin.stats.label_sums import LabelSums, LabelTable
+from mm_sae_plugin.stats.passes import Reading, run_pass
+from mm_sae_plugin.stats.scores import SCORES, ScoreName
 
 
 class FactorRates(Protocol):
@@ -104,23 +105,107 @@ class TruthCheck:
         }
 
 
+class TruthSums:
+    """An accumulator of all that a truth check asks of a feature map.
+
+    Parameters
+    ----------
+    drawn, said : LabelTable
+        What each pair's image shows and what its caption says, by factor.
+    n_features : int
+        Number of latents.
+    """
+
+    def __init__(self, drawn: LabelTable, said: LabelTable, n_features: int) -> None:
+        self.image, self.text = LabelSums(drawn, n_features), LabelSums(said, n_features)
+        self.n_features = n_features
+
+    @classmethod
+    def of(cls, store: PairedActivations, factors: Iterable[str], n_features: int) -> "TruthSums":
+        """An empty accumulator for a store.
+
+        Raises
+        ------
+        UserError
+            If the store's labels are not those of known factors.
+        """
+        names = list(factors)
+        wanted = [f"{kind}.{name}" for kind in ("drawn", "said") for name in names]
+        missing = [label for label in wanted if label not in store.labels]
+        if missing:
+            raise UserError(
+                f"The store has no label {missing[0]!r}, so there is no truth to check against; "
+                "labels of known factors come with `factorworld:N` pairs."
+            )
+        drawn, said = (
+            LabelTable({name: store.labels[f"{kind}.{name}"] for name in names})
+            for kind in ("drawn", "said")
+        )
+        return cls(drawn, said, n_features)
+
+    def empty(self) -> "TruthSums":
+        """An accumulator for the same store that has seen nothing."""
+        return TruthSums(self.image.table, self.text.table, self.n_features)
+
+    def update_pairs(self, pairs: CodedPairs) -> None:
+        """Add a batch of a pass."""
+        self.image.update(dense_codes(pairs.codes_image), pairs.rows.pair_index)
+        self.text.update(dense_codes(pairs.codes_text), pairs.rows.pair_index)
+
+    def merge(self, other: "TruthSums") -> "TruthSums":
+        """Add the sums of other pairs; return `self`."""
+        self.image.merge(other.image)
+        self.text.merge(other.text)
+        return self
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The sums of both sides."""
+        sides = {"image": self.image, "text": self.text}
+        return {
+            f"{side}.{name}": tensor
+            for side, sums in sides.items()
+            for name, tensor in sums.state_dict().items()
+        }
+
+
 def truth_check(
-    feature_map: "FeatureMap",
+    feature_map: FeatureMap,
     store: PairedActivations,
     dominance: ModalityDominance,
     factors: Mapping[str, FactorRates | tuple[float, float]],
     min_eta2: float = 0.2,
     calibration_score: ScoreName = "ratio_of_means",
     tolerance: float = 0.07,
-    chunk: int = 2048,
+    engine: Engine | None = None,
+) -> TruthCheck:
+    """Take a pass over a store and check its latents; see :func:`check_sums`.
+
+    Raises
+    ------
+    UserError
+        If the store's labels are not those of known factors.
+    """
+    sums = TruthSums.of(store, factors, feature_map.n_features)
+    (taken,) = run_pass(store, [Reading(feature_map, {"truth": sums})], engine)
+    filled = taken["truth"]
+    assert isinstance(filled, TruthSums)
+    return check_sums(filled, dominance, factors, min_eta2, calibration_score, tolerance)
+
+
+def check_sums(
+    sums: TruthSums,
+    dominance: ModalityDominance,
+    factors: Mapping[str, FactorRates | tuple[float, float]],
+    min_eta2: float = 0.2,
+    calibration_score: ScoreName = "ratio_of_means",
+    tolerance: float = 0.07,
 ) -> TruthCheck:
     """Compare every alive latent's score with the rates of the factor that it follows.
 
     Parameters
     ----------
-    feature_map, store
-        What `dominance` was computed from. The store's labels must hold `drawn.<factor>` and
-        `said.<factor>` for every factor: the value, or empty where it is absent.
+    sums : TruthSums
+        Of the pass that `dominance` was computed from, or one just like it.
     dominance : ModalityDominance
         Scores and classes; its score ranks the contrasts.
     factors : mapping of name to `Factor` or (drawn, said)
@@ -132,16 +217,9 @@ def truth_check(
         The score whose calibration is reported first.
     tolerance : float
         Largest distance of a factor's median score from its true dominance.
-    chunk : int
-        Pairs encoded at a time.
-
-    Raises
-    ------
-    UserError
-        If the store has no such labels.
     """
     rates = {name: _rates(factor) for name, factor in factors.items()}
-    image_sums, text_sums = _label_sums(feature_map, store, list(rates), chunk)
+    image_sums, text_sums = sums.image, sums.text
     image_total, text_total = dominance.statistics.sides("ratio_of_means")
     eta2_image = torch.stack([image_sums.correlation_ratio(name) for name in rates])
     eta2_text = torch.stack([text_sums.correlation_ratio(name) for name in rates])
@@ -183,26 +261,6 @@ def truth_check(
     )
 
 
-@torch.no_grad()
-def _label_sums(
-    feature_map: "FeatureMap", store: PairedActivations, names: list[str], chunk: int
-) -> tuple[LabelSums, LabelSums]:
-    wanted = [f"{kind}.{name}" for kind in ("drawn", "said") for name in names]
-    missing = [label for label in wanted if label not in store.labels]
-    if missing:
-        raise UserError(
-            f"The store has no label {missing[0]!r}, so there is no truth to check against; "
-            "labels of known factors come with `factorworld:N` pairs."
-        )
-    n_features = feature_map.n_features
-    image = LabelSums({name: store.labels[f"drawn.{name}"] for name in names}, n_features)
-    text = LabelSums({name: store.labels[f"said.{name}"] for name in names}, n_features)
-    for acts_image, acts_text, _ in store.iter_pairs(chunk):
-        image.update(_dense(feature_map.encode(acts_image)))
-        text.update(_dense(feature_map.encode(acts_text)))
-    return image, text
-
-
 def _contrasts(
     following: list[LatentTruth], scores: Float[Tensor, "n_features"], confidence: float
 ) -> dict[str, Auroc]:
@@ -227,7 +285,3 @@ def _modality(drawn: float, said: float) -> str:
     if drawn == said:
         return "CrossD"
     return "ImgD" if drawn > said else "TextD"
-
-
-def _dense(codes: Tensor) -> Tensor:
-    return codes if codes.layout == torch.strided else codes.to_dense()

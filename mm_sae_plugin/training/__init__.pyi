@@ -1,14 +1,7 @@
 from .config import MultimodalSAERunnerConfig as MultimodalSAERunnerConfig
-from .evaluation import (
-    PerModalityEvaluation as PerModalityEvaluation,
-)
-from .evaluation import (
-    evaluate_per_modality as evaluate_per_modality,
-)
+from .evaluation import evaluate_per_modality as evaluate_per_modality
 from .fused_adam import use_fused_adam as use_fused_adam
 from .runner import (
     MultimodalSAETrainingRunner as MultimodalSAETrainingRunner,
-)
-from .runner import (
     TrainingResult as TrainingResult,
 )

@@ -20,14 +20,11 @@ from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.saes.architectures import training_sae_config
 from mm_sae_plugin.saes.normalization import ModalityNormalization
 from mm_sae_plugin.saes.sparse.step import SparseTrainingStep
+from mm_sae_plugin.stats.reconstruction import PerModalityEvaluation
 from mm_sae_plugin.training import checkpoints, logs
 from mm_sae_plugin.training.config import MultimodalSAERunnerConfig
 from mm_sae_plugin.training.data import TrainingData
-from mm_sae_plugin.training.evaluation import (
-    PerModalityEvaluation,
-    PerModalityEvaluator,
-    evaluate_per_modality,
-)
+from mm_sae_plugin.training.evaluation import PerModalityEvaluator, evaluate_per_modality
 from mm_sae_plugin.training.fused_adam import use_fused_adam
 from mm_sae_plugin.training.interruption import StoppableBatches, run_interruptibly
 from mm_sae_plugin.training.saving import finished_sae, save_evaluation, save_sae

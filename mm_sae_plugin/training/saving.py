@@ -17,8 +17,8 @@ from safetensors.torch import save_file
 
 from mm_sae_plugin.files import write_json_atomically
 from mm_sae_plugin.saes.normalization import NORMALIZATION_FILENAME, ModalityNormalization
+from mm_sae_plugin.stats.reconstruction import PerModalityEvaluation
 from mm_sae_plugin.training.checkpoints import full_disk_is_told
-from mm_sae_plugin.training.evaluation import PerModalityEvaluation
 
 EVALUATION_FILENAME = "evaluation.json"
 # What is derived from an SAE and would be wrong beside another one.

@@ -29,7 +29,7 @@ def test_summary_has_the_promised_keys(run):
     for contrast in summary["truth"].values():
         assert {"value", "low", "high", "n_positive", "n_negative"} <= set(contrast)
     assert summary["calibration"]["n_graded"] == 12
-    assert {"extract", "train", "label", "truth", "report", "total"} <= set(summary["seconds"])
+    assert {"extract", "train", "label", "report", "total"} <= set(summary["seconds"])
 
 
 def test_labels_agree_with_the_truth_even_in_small(run):

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mm_sae_plugin.errors import UserError
-from mm_sae_plugin.models import HookedCLIP
-from mm_sae_plugin.models import hook_names as names
+from mm_sae_plugin.models import HookedCLIP, hook_names as names
 from tests.models.tiny import CTX, JOINT_ONLY_VISION, Tiny
 
 N = 3

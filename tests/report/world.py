@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 
 from mm_sae_plugin.factorworld import FACTORS, FactorWorld
+from mm_sae_plugin.modality import Modality
 from mm_sae_plugin.stats import (
     ModalityDominance,
     TruthCheck,
@@ -34,10 +35,14 @@ class NoisyMap:
         self.weights = torch.cat([torch.eye(d_in), extra, torch.zeros(2, d_in)])
         self.n_features = n_features
 
-    def encode(self, x: torch.Tensor) -> torch.Tensor:
+    def encode(self, x: torch.Tensor, modality: Modality) -> torch.Tensor:
         return torch.relu(x @ self.weights.T - 0.75)
 
-    def decode(self, codes: torch.Tensor) -> torch.Tensor:
+    @property
+    def directions(self) -> torch.Tensor:
+        return self.weights
+
+    def decode(self, codes: torch.Tensor, modality: Modality) -> torch.Tensor:
         return codes @ self.weights
 
 

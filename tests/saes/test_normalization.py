@@ -1,10 +1,8 @@
-import pickle
-
 import pytest
 import torch
 
 from mm_sae_plugin.errors import UserError
-from mm_sae_plugin.saes import ModalityNormalization, NormalizedActivations, fold_normalization
+from mm_sae_plugin.saes import ModalityNormalization, fold_normalization
 from mm_sae_plugin.saes.normalization import METHODS, MODALITIES
 from tests.saes.tiny import tiny_sae
 
@@ -53,24 +51,6 @@ def test_constant_activations_are_left_at_their_scale():
 def test_unknown_method_is_refused():
     with pytest.raises(UserError, match="Unknown normalisation 'zscore'"):
         ModalityNormalization.measure("zscore", IMAGES, TEXTS)
-
-
-def test_a_store_is_seen_normalised():
-    normalization = ModalityNormalization.measure("per_modality_scale", IMAGES, TEXTS)
-    view = normalization.view(Store())
-    assert isinstance(view, NormalizedActivations)
-    assert view.captions == ("a", "b")
-    assert torch.equal(view.image_rows(), normalization.apply(IMAGES, "image"))
-    images, texts, rows = zip(*view.iter_pairs(150), strict=True)
-    assert torch.equal(torch.cat(images), view.image_rows())
-    assert torch.equal(torch.cat(texts), view.text_rows()[: len(IMAGES)])
-    assert torch.equal(torch.cat(rows), torch.arange(len(IMAGES)))
-    assert pickle.loads(pickle.dumps(view)).captions == ("a", "b")
-
-
-def test_nothing_to_normalise_gives_the_store_itself():
-    store = Store()
-    assert ModalityNormalization.identity(8).view(store) is store
 
 
 @pytest.mark.parametrize("architecture", ["topk", "jumprelu"])

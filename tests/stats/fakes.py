@@ -7,6 +7,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from mm_sae_plugin.modality import Modality
+
 
 @dataclass
 class FakeStore:
@@ -48,10 +50,14 @@ class FakeFeatureMap:
         self.bias = bias
         self.n_features = n_features
 
-    def encode(self, x: Tensor) -> Tensor:
+    @property
+    def directions(self) -> Tensor:
+        return self.w_dec
+
+    def encode(self, x: Tensor, modality: Modality) -> Tensor:
         return torch.relu(x @ self.w_dec.T / x.shape[1] ** 0.5 + self.bias)
 
-    def decode(self, codes: Tensor) -> Tensor:
+    def decode(self, codes: Tensor, modality: Modality) -> Tensor:
         return codes @ self.w_dec + self.b_dec
 
 
@@ -61,7 +67,7 @@ class IdentityMap:
     def __init__(self, n_features: int) -> None:
         self.n_features = n_features
 
-    def encode(self, x: Tensor) -> Tensor:
+    def encode(self, x: Tensor, modality: Modality) -> Tensor:
         return torch.relu(x)
 
 

@@ -63,7 +63,7 @@ def test_an_empty_store_is_refused(feature_map):
 
 def test_signed_codes_are_refused(store):
     class Signed(IdentityMap):
-        def encode(self, x):
+        def encode(self, x, modality):
             return x
 
     with pytest.raises(UserError, match="non-negative"):

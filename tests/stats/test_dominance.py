@@ -50,7 +50,7 @@ def test_paper_rule_cuts_at_mean_plus_minus_tau_std_of_the_alive(stats):
 
 def test_dead_is_about_images_and_can_be_set(stats):
     assert ModalityDominance.from_statistics(stats).n_active[3] < 10
-    dominance = ModalityDominance.from_statistics(stats, min_activations=1)
+    dominance = ModalityDominance.from_statistics(stats, rule="paper", min_activations=1)
     assert dominance.classes[3] == "ImgD"
     assert dominance.classes[4] == "Dead", "a latent that never fires is not text-dominant"
     assert torch.isnan(dominance.scores[4])
@@ -110,6 +110,7 @@ def test_saved_dominance_comes_back(stats, sae_dir):
     )
     dominance = dominance.with_gap(torch.linspace(-1, 1, N_LATENTS, dtype=torch.float64))
     dominance = dominance.with_centred(ModalityDominance.from_statistics(stats))
+    dominance = dominance.from_store("0123abcd")
     dominance.save(sae_dir)
     loaded = ModalityDominance.load(sae_dir)
     assert loaded.cfg == dominance.cfg
@@ -119,8 +120,9 @@ def test_saved_dominance_comes_back(stats, sae_dir):
     assert loaded.gap_cosine is not None and dominance.gap_cosine is not None
     assert torch.equal(loaded.gap_cosine, dominance.gap_cosine)
     assert loaded.statistics.n_images == stats.n_images
+    assert loaded.store_key == "0123abcd"
     # Saving again replaces, and leaves nothing temporary behind.
-    ModalityDominance.from_statistics(stats).save(sae_dir)
+    ModalityDominance.from_statistics(stats, rule="paper").save(sae_dir)
     assert ModalityDominance.load(sae_dir).cfg.rule == "paper"
     assert not list(sae_dir.glob("*.partial"))
 
@@ -138,7 +140,22 @@ def test_sae_folder_stays_loadable_without_the_plugin(stats, sae_dir):
     assert shown.stdout.startswith("some-clip interval I")
     record = json.loads((sae_dir / "cfg.json").read_text())["metadata"]["modality"]
     assert [record["legend"][c] for c in record["classes"]][3:5] == ["Dead", "Dead"]
-    assert record["scores"][4] is None
+    # One letter a latent and no number: SAELens prints the whole configuration.
+    assert "scores" not in record
+
+
+def test_labels_of_the_first_version_still_open(stats, sae_dir):
+    dominance = ModalityDominance.from_statistics(stats, score="frequency")
+    dominance.save(sae_dir)
+    cfg = json.loads((sae_dir / "cfg.json").read_text())
+    record = cfg["metadata"]["modality"]
+    # It kept the scores in the record, and did not name the store.
+    del record["store_key"]
+    record["scores"] = [None if s != s else round(s, 4) for s in dominance.scores.tolist()]
+    (sae_dir / "cfg.json").write_text(json.dumps(cfg))
+    loaded = ModalityDominance.load(sae_dir)
+    assert (loaded.cfg, loaded.classes) == (dominance.cfg, dominance.classes)
+    assert loaded.store_key is None
 
 
 def test_table_has_a_row_for_every_latent(stats, sae_dir):

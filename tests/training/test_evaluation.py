@@ -30,8 +30,8 @@ def test_figures_are_those_of_the_definition(sae):
     assert result.explained_variance["text"] == pytest.approx(1.0)
     # Zero-filled TopK slots are no firings.
     assert result.l0 == {"image": 0.5, "text": 1.5}
-    assert result.n_dead_by_modality == {"image": 5, "text": 4}
-    assert result.n_dead == 3
+    assert result.n_never_firing_by_modality == {"image": 5, "text": 4}
+    assert result.n_never_firing == 3
     assert result.n_rows == {"image": 100, "text": 60}
 
 
@@ -40,17 +40,17 @@ def test_chunks_do_not_matter(sae, monkeypatch):
     whole = evaluate_per_modality(sae, images, texts)
     monkeypatch.setattr(evaluation, "_CHUNK_ELEMENTS", 6 * 10)
     parts = evaluate_per_modality(sae, images, texts)
-    assert parts.n_dead == whole.n_dead and parts.l0 == pytest.approx(whole.l0)
+    assert parts.n_never_firing == whole.n_never_firing and parts.l0 == pytest.approx(whole.l0)
     assert parts.explained_variance == pytest.approx(whole.explained_variance, rel=1e-9)
 
 
 def test_one_side_alone(sae):
     result = evaluate_per_modality(sae, None, torch.randn(20, 4))
     assert set(result.l0) == {"text"}
-    assert result.n_dead == result.n_dead_by_modality["text"]
+    assert result.n_never_firing == result.n_never_firing_by_modality["text"]
     assert set(result.metrics()) == {
-        "sparsity/dead_on_every_modality",
-        "sparsity/text/dead_features",
+        "sparsity/never_firing",
+        "sparsity/text/never_firing",
         "metrics/text/explained_variance",
         "metrics/text/l0",
     }

@@ -34,7 +34,7 @@ def test_topk_explains_both_modalities_sparsely_without_dead_latents(make_runner
     evaluation = make_runner(d_sae=64, k=8, lr=4e-3, training_steps=500).run().evaluation
     assert min(evaluation.explained_variance.values()) >= 0.85
     assert max(evaluation.l0.values()) <= 8
-    assert evaluation.n_dead <= 4
+    assert evaluation.n_never_firing <= 4
 
 
 def test_folder_loads_where_the_package_is_never_imported(make_runner, pairs, tmp_path):

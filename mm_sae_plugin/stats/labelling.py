@@ -1,0 +1,159 @@
+"""All that is said of an SAE on a store, from one pass over the store."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+import torch
+
+from mm_sae_plugin.engines import Engine
+from mm_sae_plugin.factorworld import FACTORS
+from mm_sae_plugin.features.centred import centred
+from mm_sae_plugin.features.sae import SAEFeatureMap
+from mm_sae_plugin.saes.untrained import untrained_sae
+from mm_sae_plugin.stats.accumulator import ModalityStatistics
+from mm_sae_plugin.stats.config import ModalityConfig
+from mm_sae_plugin.stats.dominance import ModalityDominance
+from mm_sae_plugin.stats.examples import ExampleRows
+from mm_sae_plugin.stats.gap import modality_gap_cosine
+from mm_sae_plugin.stats.interfaces import Accumulator, PairedActivations
+from mm_sae_plugin.stats.passes import Reading, pair_parts, run_pass
+from mm_sae_plugin.stats.reconstruction import EvaluationSums, PerModalityEvaluation
+from mm_sae_plugin.stats.truth import TruthCheck, TruthSums, check_sums
+
+if TYPE_CHECKING:
+    from mm_sae_plugin.activations import ActivationStore
+
+# The untrained SAE of the truth check: any seed will do, but always the same one.
+_UNTRAINED_SEED = 1
+# Rows that give an untrained SAE with thresholds the sparsity of the trained one.
+_N_THRESHOLD_ROWS = 4096
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What one pass over a store says about an SAE."""
+
+    dominance: ModalityDominance
+    """Every latent's score, interval and class."""
+    evaluation: PerModalityEvaluation
+    """Explained variance, L0 and latents that never fire, for each modality."""
+    examples: ExampleRows
+    """The best images and captions of every latent."""
+    truth: tuple[TruthCheck, TruthCheck] | None
+    """The labels of this SAE and of an untrained one against the known factors; None where the
+    store's pairs do not come from FactorWorld."""
+
+
+def label_store(
+    feature_map: SAEFeatureMap,
+    store: "ActivationStore",
+    cfg: ModalityConfig | None = None,
+    engine: Engine | None = None,
+    progress: bool = False,
+) -> Findings:
+    """Score and classify every latent of an SAE, and look at it from every side.
+
+    The labels are taken twice, on the activations as they are and with each modality's mean
+    removed, so that latents of the modality gap can be told from latents of content.
+
+    Parameters
+    ----------
+    feature_map : SAEFeatureMap
+        The SAE.
+    store : ActivationStore
+        Raw activations of the encoder and hooks that it was trained on.
+    cfg : ModalityConfig, optional
+        Score and rule.
+    engine : Engine, optional
+        Where the pass runs; one thread by default.
+    progress : bool
+        Show a progress bar.
+    """
+    means = torch.stack([store.means["image"], store.means["text"]])
+    by_mean = Reading(
+        centred(feature_map, means), {"modality": ModalityStatistics(feature_map.n_features)}
+    )
+    main, *null, moved = run_pass(
+        cast(PairedActivations, store),
+        [*_readings(feature_map, store), by_mean],
+        engine,
+        progress=progress,
+    )
+    cfg = cfg or ModalityConfig()
+    stats = _modality(main)
+    dominance = (
+        ModalityDominance.from_config(stats, cfg)
+        .with_gap(modality_gap_cosine(feature_map, stats))
+        .with_centred(ModalityDominance.from_config(_modality(moved), cfg))
+        .from_store(store.manifest.key)
+    )
+    return _findings(dominance, main, null)
+
+
+def inspect_store(
+    feature_map: SAEFeatureMap,
+    store: "ActivationStore",
+    dominance: ModalityDominance,
+    engine: Engine | None = None,
+    progress: bool = False,
+) -> Findings:
+    """Look at an SAE that is labelled already; the arguments are those of :func:`label_store`."""
+    main, *null = run_pass(
+        cast(PairedActivations, store), _readings(feature_map, store), engine, progress=progress
+    )
+    return _findings(dominance, main, null)
+
+
+def _readings(feature_map: SAEFeatureMap, store: "ActivationStore") -> list[Reading]:
+    """The SAE, and an untrained one where the truth is known."""
+    n_features = feature_map.n_features
+    accumulators: dict[str, Accumulator] = {
+        "modality": ModalityStatistics(n_features),
+        "evaluation": EvaluationSums(),
+        "examples": ExampleRows.of(cast(PairedActivations, store)),
+    }
+    if not all(f"drawn.{name}" in store.labels for name in FACTORS):
+        return [Reading(feature_map, accumulators)]
+    truth = TruthSums.of(cast(PairedActivations, store), FACTORS, n_features)
+    untrained: dict[str, Accumulator] = {
+        "modality": ModalityStatistics(n_features),
+        "truth": truth,
+    }
+    return [
+        Reading(feature_map, accumulators | {"truth": truth}),
+        Reading(_untrained(feature_map, store), untrained),
+    ]
+
+
+def _untrained(feature_map: SAEFeatureMap, store: "ActivationStore") -> SAEFeatureMap:
+    rows = next(pair_parts(cast(PairedActivations, store), _N_THRESHOLD_ROWS))
+    acts = feature_map.normalization.apply(rows.acts_image[rows.first_of_image], "image")
+    sae = untrained_sae(feature_map.sae, _UNTRAINED_SEED, acts)
+    return SAEFeatureMap(sae, feature_map.normalization)
+
+
+def _findings(
+    dominance: ModalityDominance,
+    main: Mapping[str, Accumulator],
+    null: list[dict[str, Accumulator]],
+) -> Findings:
+    truth = None
+    if null:
+        by_chance = ModalityDominance.from_config(_modality(null[0]), dominance.cfg)
+        truth = (_check(main, dominance), _check(null[0], by_chance))
+    return Findings(
+        dominance,
+        cast(EvaluationSums, main["evaluation"]).evaluation(),
+        cast(ExampleRows, main["examples"]),
+        truth,
+    )
+
+
+def _check(taken: Mapping[str, Accumulator], dominance: ModalityDominance) -> TruthCheck:
+    sums = cast(TruthSums, taken["truth"])
+    return check_sums(sums, dominance, FACTORS, calibration_score=dominance.cfg.score)
+
+
+def _modality(taken: Mapping[str, Accumulator]) -> ModalityStatistics:
+    return cast(ModalityStatistics, taken["modality"])

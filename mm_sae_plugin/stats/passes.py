@@ -1,0 +1,172 @@
+"""One pass over a store: every feature map encodes it once, and any number of sums are taken.
+
+The pass is cut into parts of consecutive pairs. An engine runs the same task on each, and the
+parts' sums are merged in manifest order.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mm_sae_plugin.engines import Engine, ThreadEngine
+from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.features.dense import dense_codes
+from mm_sae_plugin.features.feature_map import FeatureMap
+from mm_sae_plugin.modality import Modality
+from mm_sae_plugin.stats.interfaces import (
+    Accumulator,
+    CodedPairs,
+    PairedActivations,
+    PairRows,
+    Reconstruction,
+)
+from mm_sae_plugin.stats.nulls import swap_mask
+
+# Codes of one part; what is active in them is held some thirty times in float64.
+_PART_ELEMENTS = 2**20
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One feature map's view of the store, and what is summed of it."""
+
+    feature_map: FeatureMap
+    """Encodes both modalities."""
+    accumulators: Mapping[str, Accumulator]
+    """Empty accumulators by a name of the caller's choice."""
+    swap_seed: int | None = None
+    """Exchange image and text codes of each image by a fair coin: the swap null."""
+
+
+@dataclass(frozen=True)
+class PassTask:
+    """What is done with each part; pickles."""
+
+    readings: tuple[Reading, ...] = field(default=())
+    """In the order of the results."""
+
+    @torch.no_grad()
+    def __call__(self, rows: PairRows) -> list[dict[str, Accumulator]]:
+        """Return fresh accumulators that have seen the part, for each reading."""
+        results = []
+        for reading in self.readings:
+            pairs = _coded(reading, rows)
+            taken = {name: seed.empty() for name, seed in reading.accumulators.items()}
+            for accumulator in taken.values():
+                accumulator.update_pairs(pairs)
+            results.append(taken)
+        return results
+
+
+def run_pass(
+    store: PairedActivations,
+    readings: Sequence[Reading],
+    engine: Engine | None = None,
+    part_size: int | None = None,
+    progress: bool = False,
+) -> list[dict[str, Accumulator]]:
+    """Read a store once.
+
+    Parameters
+    ----------
+    store : PairedActivations
+        Paired activations, raw.
+    readings : sequence of Reading
+        At least one.
+    engine : Engine, optional
+        Where the parts are computed; one thread by default.
+    part_size : int, optional
+        Pairs per part; by default as many as keep memory low. It fixes the order of additions.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    list of dict
+        The accumulators of each reading, filled.
+
+    Raises
+    ------
+    UserError
+        If the store holds no pairs.
+    """
+    from tqdm import tqdm
+
+    assert readings
+    widest = max(reading.feature_map.n_features for reading in readings)
+    size = part_size or min(max(_PART_ELEMENTS // widest, 256), 8192)
+    totals = [
+        {name: seed.empty() for name, seed in reading.accumulators.items()} for reading in readings
+    ]
+    n_pairs = len(store.image_index)
+    if n_pairs == 0:
+        raise UserError("The store holds no image–caption pairs, so there is nothing to score.")
+    task = PassTask(tuple(readings))
+    with tqdm(total=n_pairs, desc="modality", unit="pair", disable=not progress) as bar:
+        parts = (engine or ThreadEngine()).map(task, pair_parts(store, size))
+        for number, results in enumerate(parts):
+            for total, part in zip(totals, results, strict=True):
+                for name, accumulator in part.items():
+                    total[name].merge(accumulator)
+            bar.update(min(size, n_pairs - number * size))
+    return totals
+
+
+def pair_parts(store: PairedActivations, size: int) -> Iterator[PairRows]:
+    """Yield the pairs of a store, `size` at a time, with the captions of each image together."""
+    image_index = torch.as_tensor(store.image_index)
+    order = torch.argsort(image_index, stable=True)
+    n_runs = len(torch.unique_consecutive(image_index))
+    together = n_runs == len(torch.unique(image_index))
+    if together:
+        order = torch.arange(len(image_index))
+    first = torch.ones(len(order), dtype=torch.bool)
+    first[1:] = image_index[order].diff() != 0
+    chunks = store.iter_pairs(size) if together else _gathered(store, order, size)
+    for (acts_image, acts_text, _), index, is_first in zip(
+        chunks, order.split(size), first.split(size), strict=True
+    ):
+        yield PairRows(acts_image, acts_text, index, image_index[index], is_first)
+
+
+def _gathered(
+    store: PairedActivations, order: Tensor, size: int
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    # A table may list an image's captions far apart: bring them together, in order of first use.
+    images, texts = store.image_rows(), store.text_rows()
+    image_index = torch.as_tensor(store.image_index)
+    for index in order.split(size):
+        yield images[image_index[index]], texts[index], image_index[index]
+
+
+def _coded(reading: Reading, rows: PairRows) -> CodedPairs:
+    wanted = any(getattr(a, "needs_reconstruction", False) for a in reading.accumulators.values())
+    reconstructed = None
+    if wanted:
+        image = _reconstructed(reading.feature_map, rows.acts_image, "image")
+        text = _reconstructed(reading.feature_map, rows.acts_text, "text")
+        reconstructed, codes_image, codes_text = (image, text), image.codes, text.codes
+    else:
+        codes_image = dense_codes(reading.feature_map.encode(rows.acts_image, "image"))
+        codes_text = dense_codes(reading.feature_map.encode(rows.acts_text, "text"))
+    if reading.swap_seed is not None:
+        swapped = swap_mask(rows.image_index, reading.swap_seed)[:, None].to(codes_image.device)
+        codes_image, codes_text = (
+            torch.where(swapped, codes_text, codes_image),
+            torch.where(swapped, codes_image, codes_text),
+        )
+    return CodedPairs(rows, codes_image, codes_text, reconstructed)
+
+
+def _reconstructed(
+    feature_map: FeatureMap, acts: Float[Tensor, "batch d_in"], modality: Modality
+) -> Reconstruction:
+    # An SAE is judged in the units that it was trained in; others work in those of the store.
+    reconstruct = getattr(feature_map, "reconstruct", None)
+    if reconstruct is not None:
+        return Reconstruction(*reconstruct(acts, modality))
+    codes = dense_codes(feature_map.encode(acts, modality))
+    return Reconstruction(acts, codes, feature_map.decode(codes, modality))  # pyright: ignore[reportAttributeAccessIssue]
