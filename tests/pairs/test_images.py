@@ -78,7 +78,7 @@ def test_missing_and_foreign_files_have_reasons(tmp_path):
     (tmp_path / "page.png").write_text("<html>404</html>")
     with pytest.raises(BadImage, match="not an image"):
         decode_image(tmp_path / "page.png")
-    with pytest.raises(BadImage, match="cannot be decoded"):
+    with pytest.raises(BadImage, match="a folder, not a regular file"):
         decode_image(tmp_path)
 
 
