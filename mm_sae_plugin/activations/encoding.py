@@ -114,8 +114,11 @@ class BatchEncoder:
     ) -> EncodedBatch:
         captions, batch_size = self.plan.captions, self.cfg.batch_size
         listed = [(image, pair) for image in images for pair in self.plan.pairs_of(image)]
-        silent = [image for image, pair in listed if not captions[pair].strip()]
-        skipped = skipped + [self._skip(image, "the caption is empty") for image in silent]
+        silent = [(image, pair) for image, pair in listed if not captions[pair].strip()]
+        skipped = skipped + [
+            self._skip(image, self.plan.faults.get(pair, "the caption is empty"))
+            for image, pair in silent
+        ]
         pairs = [(image, pair) for image, pair in listed if captions[pair].strip()]
         # Both towers are under way before the first result is fetched from the device.
         parts = [pairs[i : i + batch_size] for i in range(0, len(pairs), batch_size)]

@@ -68,6 +68,9 @@ def extract(
     if isinstance(state, ActivationStore):
         return state
     plan = ExtractionPlan.of(source, progress)
+    if cfg.strict and plan.skipped:
+        name, reason = plan.skipped[0]
+        raise UserError(f"{name}: {reason}; mend or remove it, or leave strict out to skip it.")
     if cfg.text_hook and not any(caption.strip() for caption in plan.captions):
         raise UserError(
             f"{source.spec} has no captions: give some, or leave the text tower out with "

@@ -131,7 +131,8 @@ class StoreManifest:
     shards: list[ShardInfo]
     """In manifest order."""
     skipped: list[tuple[str, str]]
-    """Image id and reason of every image or caption that could not be used."""
+    """Name and reason of all that could not be used: first what the source itself could not make
+    a pair of, then images and captions by the image's id."""
     format_version: int = FORMAT_VERSION
     """Version of the layout of the folder."""
 

@@ -133,7 +133,10 @@ def close_store(
             name: sha256_of_file(folder / name) for name in (IMAGES_TABLE, PAIRS_TABLE, STATISTICS)
         },
         shards=progress.shards,
-        skipped=[(image_id, reason) for _, image_id, reason in progress.skipped],
+        skipped=[
+            *plan.skipped,
+            *((image_id, reason) for _, image_id, reason in progress.skipped),
+        ],
     )
     manifest.save(folder)
     return manifest
