@@ -187,7 +187,7 @@ def _refuse_other(out: Path, there: Identity, now: Identity) -> None:
     without_rules = replace(now, reading=None, fingerprint=there.fingerprint)
     if now.reading is not None and there.key == without_rules.key:
         raise UserError(
-            f"{out} was begun by an earlier version of mm_sae_plugin, which laid transparent "
+            f"{out} was made by an earlier version of mm_sae_plugin, which laid transparent "
             "pictures on black, did not turn photographs upright and read some captions "
             "otherwise: a store in it can be used as it is, but this extraction needs another "
             "folder."
