@@ -3,12 +3,14 @@
 import base64
 import io
 import re
+from typing import cast
 
 from PIL import Image
 
 from mm_sae_plugin.activations import ActivationStore, ExtractConfig, extract
 from mm_sae_plugin.pairs import load_pairs
 from mm_sae_plugin.report.thumbnails import Thumbnails
+from mm_sae_plugin.stats.interfaces import PairedActivations
 from tests.activations.tiny import tiny_clip
 
 
@@ -24,7 +26,8 @@ def test_thumbnails_have_the_background_and_the_orientation_of_the_extraction(tm
     cfg = ExtractConfig(num_workers=0)
     extract(tiny_clip(), source, tmp_path / "s", cfg, progress=False)
 
-    html = Thumbnails(ActivationStore.open(tmp_path / "s")).html(0)
+    store = cast(PairedActivations, ActivationStore.open(tmp_path / "s"))
+    html = Thumbnails(store).html(0)
     (data,) = re.findall(r"base64,([^\"]+)", html)
     shown = Image.open(io.BytesIO(base64.b64decode(data)))
     assert shown.size == (20, 40)
