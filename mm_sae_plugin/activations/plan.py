@@ -29,6 +29,10 @@ class ExtractionPlan:
     """All captions, image by image."""
     labels: dict[str, list[str]] = field(default_factory=dict)
     """Labels by name, one value per caption."""
+    faults: dict[int, str] = field(default_factory=dict)
+    """Why the source could not give a caption, by position, where it says so."""
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+    """Name and reason of what the source holds and no record uses."""
 
     @property
     def n_images(self) -> int:
@@ -52,12 +56,15 @@ class ExtractionPlan:
         ids: list[str] = []
         owners: list[int] = []
         captions: list[str] = []
+        reasons: dict[int, str] = {}
         labels = _LabelColumns()
         bar = tqdm(source.records, desc="list", unit="pair", delay=1, disable=not progress)
         for record in bar:
             image = position.setdefault(record.image_key, len(position))
             if image == len(ids):
                 ids.append(record.image_id)
+            if record.fault:
+                reasons[len(captions)] = record.fault
             captions.append(record.caption)
             owners.append(image)
             labels.append(record.labels or {})
@@ -73,6 +80,9 @@ class ExtractionPlan:
             first_pair=first_pair,
             captions=[captions[i] for i in order],
             labels={name: [vs[i] for i in order] for name, vs in labels.columns.items()},
+            faults={new: reasons[old] for new, old in enumerate(order) if old in reasons},
+            # A source of one's own need not list anything.
+            skipped=list(getattr(source, "skipped", ())),
         )
 
     def image_table(self, images: Sequence[int]) -> "pa.Table":
