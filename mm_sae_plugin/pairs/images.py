@@ -99,8 +99,12 @@ class ImageReader:
 
     @property
     def rules(self) -> str:
-        """What decides the pixels, for the identity of what is computed from them."""
-        return f"rgb2 on #{bytes(self.rgb).hex()}"
+        """What decides which pictures there are and their pixels.
+
+        It belongs to the identity of what is computed from them: under a higher limit, pictures
+        that were skipped are read.
+        """
+        return f"rgb2, at most {self.max_pixels} pixels, on #{bytes(self.rgb).hex()}"
 
     def read(self, file: str | Path | bytes | IO[bytes]) -> Picture:
         """Decode an image to 8-bit RGB, the first frame of an animation.

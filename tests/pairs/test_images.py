@@ -262,3 +262,9 @@ def test_one_changed_patch_changes_the_digest(tmp_path, kind):
     (tmp_path / "copy").write_bytes(files[0])
     assert image_digest(tmp_path / "copy") == image_digest(files[0])
     assert 0 < image_digest(files[0]) < 2**63
+
+
+def test_rules_name_all_that_decides_which_pictures_there_are():
+    readers = (ImageReader(), ImageReader("black"), ImageReader(max_pixels=99))
+    assert len({reader.rules for reader in readers}) == 3
+    assert ImageReader("#ffffff").rules == ImageReader("white").rules
