@@ -241,9 +241,8 @@ def test_ids_and_labels_in_bytes_are_text_or_listed(tmp_path):
         "id": [b"caf\xc3\xa9", b"caf\xe9"],
     }
     pq.write_table(pa.table(columns), tmp_path / "pairs.parquet")
-    for name in ("id_column", "label_columns"):
-        wanted = "id" if name == "id_column" else ["id"]
-        source = load_pairs(tmp_path / "pairs.parquet", **{name: wanted})
+    path = tmp_path / "pairs.parquet"
+    for source in (load_pairs(path, id_column="id"), load_pairs(path, label_columns=["id"])):
         (record,) = source.records
         assert "café" in (record.image_id, *(record.labels or {}).values())
         assert "no valid Unicode" in source.skipped[0][1]
