@@ -113,7 +113,12 @@ def captions_of(cell: Any, encoding: str | None = None) -> list[Caption]:
 
 
 def text_of(cell: Any) -> str:
-    """Return the text of a cell that is an id, a path or a label; empty for a missing one."""
+    """Return the text of a cell that is an id, a path or a label; empty for a missing one.
+
+    Bytes that are not UTF-8 become halves of surrogate pairs, which ``is_unicode`` tells.
+    """
+    if isinstance(cell, bytes):
+        return cell.decode("utf-8", "surrogateescape")
     return "" if is_missing(cell) else str(cell)
 
 

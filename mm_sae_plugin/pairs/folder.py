@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from mm_sae_plugin.errors import UserError
@@ -9,7 +10,13 @@ from mm_sae_plugin.pairs.captions import BadText, Caption, read_text
 from mm_sae_plugin.pairs.images import IMAGE_SUFFIXES, BadImage, check_regular
 from mm_sae_plugin.pairs.kinds import SourceKind
 from mm_sae_plugin.pairs.openers import FileOpener
-from mm_sae_plugin.pairs.records import ListedPairs, PairList, ReadOptions, fingerprint_of
+from mm_sae_plugin.pairs.records import (
+    ListedPairs,
+    PairList,
+    ReadOptions,
+    Skipped,
+    fingerprint_of,
+)
 from mm_sae_plugin.pairs.table import load_table
 
 CAPTION_TABLES = (
@@ -29,8 +36,8 @@ _TABLE_FORMATS = (".csv", ".tsv", ".jsonl", ".parquet")
 def load_folder(folder: str | Path, options: ReadOptions) -> ListedPairs:
     """Open a folder of images; see :func:`mm_sae_plugin.load_pairs`.
 
-    A table named as in ``CAPTION_TABLES`` lists the pairs; images that it does not name are not
-    looked for. Without one, every image below the folder is taken, in order of path; the lines of
+    A table named as in ``CAPTION_TABLES`` lists the pairs; images that it does not name are listed
+    as skipped. Without one, every image below the folder is taken, in order of path; the lines of
     ``NAME.txt`` beside ``NAME.png`` are its captions, and an image without that file has an empty
     one. The name of a subfolder becomes the label ``folder``. Every other file that is not hidden
     is listed as skipped.
@@ -39,14 +46,18 @@ def load_folder(folder: str | Path, options: ReadOptions) -> ListedPairs:
     tables = [name for name in CAPTION_TABLES if (folder / name).is_file()]
     if tables:
         others = [(name, f"{tables[0]} lists the pairs of this folder") for name in tables[1:]]
-        return load_table(folder / tables[0], options, str(folder), others)
+        source = load_table(folder / tables[0], options, str(folder), others)
+        return replace(source, skipped=[*source.skipped, *_not_named(folder, tables[0], source)])
 
     remedy = f"put a table such as {CAPTION_TABLES[0]} into it, or leave the option out"
     options.columns.refuse_named(folder, remedy)
     pairs = PairList()
     beside: set[str] = set()
     others = []
-    for name in sorted(_files(folder, pairs)):
+    files = sorted(_files(folder, pairs))
+    # Where both are there, ``.txt`` comes after ``.TXT`` and wins.
+    texts = {_stem(name): name for name in files if name.lower().endswith(".txt")}
+    for name in files:
         path = folder / name
         if path.suffix.lower() not in IMAGE_SUFFIXES:
             others.append(name)
@@ -58,8 +69,12 @@ def load_folder(folder: str | Path, options: ReadOptions) -> ListedPairs:
             continue
         parent = Path(name).parent.as_posix()
         labels = None if parent == "." else {"folder": parent}
-        beside.add(_text_beside(name))
-        pairs.add(name, name, _captions(path, options.encoding), labels)
+        text = texts.get(_stem(name))
+        captions = [Caption("")]
+        if text is not None:
+            beside.add(text)
+            captions = _captions(folder / text, options.encoding)
+        pairs.add(name, name, captions, labels)
     if not pairs.records and not pairs.skipped:
         raise UserError(
             f"{folder} holds neither images nor one of {', '.join(CAPTION_TABLES)}: "
@@ -89,18 +104,28 @@ def _files(folder: Path, pairs: PairList) -> Iterator[str]:
                 pairs.skip((where / name).as_posix(), reason)
 
 
-def _text_beside(image: str) -> str:
-    return Path(image).with_suffix(".txt").as_posix()
+def _not_named(folder: Path, table: str, source: ListedPairs) -> list[Skipped]:
+    """List the images of a folder that no pair of its table shows."""
+    named = {os.path.normpath(folder / str(record.image_key)) for record in source.records}
+    # A link to a folder may hold what the table names: only what is looked at here is listed.
+    unnamed = PairList()
+    for name in sorted(_files(folder, PairList())):
+        is_image = Path(name).suffix.lower() in IMAGE_SUFFIXES
+        if is_image and os.path.normpath(folder / name) not in named:
+            unnamed.skip(name, f"no pair of {table} shows it")
+    return unnamed.skipped
 
 
-def _captions(image: Path, encoding: str | None) -> list[Caption]:
-    beside = image.with_suffix(".txt")
-    if not beside.is_file():
-        return [Caption("")]
+def _stem(name: str) -> str:
+    return Path(name).with_suffix("").as_posix()
+
+
+def _captions(text: Path, encoding: str | None) -> list[Caption]:
     try:
-        lines = read_text(beside, encoding).splitlines()
-    except BadText as error:
-        return [Caption("", f"its caption {beside.name} cannot be read: {error}")]
+        check_regular(text)
+        lines = read_text(text, encoding).splitlines()
+    except (BadImage, BadText) as error:
+        return [Caption("", f"its caption {text.name} cannot be read: {error}")]
     return [Caption(line.strip()) for line in lines if line.strip()] or [Caption("")]
 
 

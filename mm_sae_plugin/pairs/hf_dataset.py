@@ -68,6 +68,9 @@ def load_hf(spec: str, options: ReadOptions) -> ListedPairs:
             pairs.skip(f"row {row}", f"the column {columns.id!r} is empty")
             continue
         key = first_row.setdefault(image_id, row)
+        if key != row and not _shows(opener, row):
+            pairs.skip(f"row {row}", f"it holds no image, and row {key} has its id")
+            continue
         if key != row:
             _check_same_image(spec, opener, image_id, key, row)
         named = {name: values[row] for name, values in labels.items()} or None
@@ -90,6 +93,14 @@ def open_hf(spec: str, image_column: str, reader: ImageReader) -> DatasetOpener:
     if image_column not in dataset.column_names:
         raise UserError(f"{spec} has no column {image_column!r} any more.")
     return _opener(dataset.with_format(None), image_column, folder, reader)
+
+
+def _shows(opener: DatasetOpener, row: int) -> bool:
+    try:
+        opener.locate(row)
+    except BadImage:
+        return False
+    return True
 
 
 def _check_same_image(

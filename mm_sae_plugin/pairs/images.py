@@ -30,8 +30,10 @@ IMAGE_SUFFIXES = frozenset(
 
 _PILLOW_LIMIT = threading.Lock()
 _END = 16 * 1024
-# Without compression, pixels can change and leave both the size and the end of a file alone.
-_UNCOMPRESSED = (b"BM", b"P5", b"P6", b"II*\0", b"MM\0*")
+_BLOCK = 1024 * 1024
+# PNG, JPEG and WebP. Elsewhere, without compression or with further frames behind the first,
+# pixels can change and leave both the size and the end of a file alone.
+_TOLD_BY_THEIR_ENDS = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF")
 _NOT_REGULAR = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a pipe"),
@@ -99,8 +101,12 @@ class ImageReader:
 
     @property
     def rules(self) -> str:
-        """What decides the pixels, for the identity of what is computed from them."""
-        return f"rgb2 on #{bytes(self.rgb).hex()}"
+        """What decides which pictures there are and their pixels.
+
+        It belongs to the identity of what is computed from them: under a higher limit, pictures
+        that were skipped are read.
+        """
+        return f"rgb2, at most {self.max_pixels} pixels, on #{bytes(self.rgb).hex()}"
 
     def read(self, file: str | Path | bytes | IO[bytes]) -> Picture:
         """Decode an image to 8-bit RGB, the first frame of an animation.
@@ -192,10 +198,9 @@ def check_regular(path: str | Path) -> None:
 def image_digest(file: Path | bytes) -> int:
     """Return a cheap 63-bit hash of an image file, by which a changed picture is noticed.
 
-    It covers the size, the first and the last 16 KiB. The last bytes of a compressed picture
-    depend on all before them (a PNG ends in checksums; in JPEG, WebP and GIF a change moves every
-    later bit), so that a picture is noticed to have changed without reading all of it. Files
-    without compression are read whole. Neither name nor date counts: a copy is the same picture.
+    Of PNG, JPEG and WebP it covers the size, the first and the last 16 KiB, which depend on all
+    between them: a PNG ends in checksums, and in the others a change moves every later bit. Files
+    of other formats are read whole. Neither name nor date counts: a copy is the same picture.
 
     Raises
     ------
@@ -214,12 +219,11 @@ def image_digest(file: Path | bytes) -> int:
 
 def _digest(stream: IO[bytes], size: int) -> int:
     start = stream.read(_END)
-    if start.startswith(_UNCOMPRESSED):
-        rest = stream.read()
-    else:
+    if start.startswith(_TOLD_BY_THEIR_ENDS):
         stream.seek(max(size - _END, len(start)))
-        rest = stream.read()
-    parts = blake2b(size.to_bytes(8, "little") + start + rest, digest_size=8)
+    parts = blake2b(size.to_bytes(8, "little") + start, digest_size=8)
+    while block := stream.read(_BLOCK):
+        parts.update(block)
     # One bit less, so that it fits a signed number; never 0, which stands for unknown.
     return int.from_bytes(parts.digest(), "little") >> 1 or 1
 

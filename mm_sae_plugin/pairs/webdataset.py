@@ -177,6 +177,8 @@ class _Reading:
             why = fault or f"its .json file has no {columns.id!r}"
             pairs.skip(f"{self.shard_name}/{image.name}", why)
             return set(content)
+        if not columns.caption:
+            self._list_further_texts(pairs)
         captions = self._captions(content, fault)
         if fault and columns.labels:
             captions = [Caption("", fault)]
@@ -185,6 +187,12 @@ class _Reading:
         pairs.add(place, image_id, captions, labels)
         endings = [suffix[1:] for suffix in members]
         return {*content, *endings, *(ending.rpartition(".")[0] for ending in endings)} - {""}
+
+    def _list_further_texts(self, pairs: PairList) -> None:
+        members, texts = self.sample.members, self.sample.texts
+        for text in texts[1:]:
+            reason = f"its sample has several captions, of which {members[texts[0]].name} is used"
+            pairs.skip(f"{self.shard_name}/{members[text].name}", reason)
 
     def _captions(self, content: dict[str, Any], fault: str | None) -> list[Caption]:
         named = self.options.columns.caption
@@ -220,7 +228,9 @@ class _Reading:
             content = json.loads(decode_text(self._bytes(member), self.options.encoding))
         except (BadText, ValueError) as error:
             return {}, f"{member.name} is not JSON: {error}"
-        return (content, None) if isinstance(content, dict) else ({}, None)
+        if not isinstance(content, dict):
+            return {}, f"{member.name} is no JSON object with names and values"
+        return content, None
 
     def _bytes(self, member: TarMember) -> bytes:
         return read_member(self.shard, member.offset, member.size)

@@ -263,3 +263,61 @@ def test_a_source_of_which_nothing_is_left_says_why(tmp_path):
     _tar(tmp_path / "s.tar", [("alone.txt", b"a")])
     with pytest.raises(UserError, match=r"holds no image–caption pairs; s\.tar/alone\.txt: "):
         load_pairs(tmp_path / "s.tar")
+
+
+def test_images_that_the_table_of_a_folder_does_not_name_are_listed(tmp_path):
+    (tmp_path / "sub").mkdir()
+    for name in ("0.png", "sub/1.png", "sub/2.PNG", "3.png"):
+        (tmp_path / name).write_bytes(_png())
+    rows = ["image,caption", "./0.png,a", f"{tmp_path}/sub/1.png,b", "0.png,c"]
+    (tmp_path / "captions.csv").write_text("\n".join(rows))
+    source = load_pairs(tmp_path)
+    assert [record.caption for record in source.records] == ["a", "b", "c"]
+    reason = "no pair of captions.csv shows it"
+    assert source.skipped == [("3.png", reason), ("sub/2.PNG", reason)]
+    assert source.open_image(source.records[1].image_key).size == (4, 4)
+
+
+def test_captions_beside_images_whatever_their_case(tmp_path):
+    for name in ("IMG_1.JPG", "both.png"):
+        (tmp_path / name).write_bytes(_png())
+    (tmp_path / "IMG_1.TXT").write_text("of a camera")
+    for name in ("both.TXT", "both.txt"):
+        (tmp_path / name).write_text(name)
+    source = load_pairs(tmp_path)
+    assert _by_id(source) == {"IMG_1.JPG": "of a camera", "both.png": "both.txt"}
+    assert [name for name, _ in source.skipped] == ["both.TXT"]
+
+
+def test_a_caption_beside_an_image_that_is_no_file_is_listed_and_never_waited_for(tmp_path):
+    for name in ("0.png", "1.png"):
+        (tmp_path / name).write_bytes(_png())
+    os.mkfifo(tmp_path / "0.txt")
+    (tmp_path / "1.txt").symlink_to(tmp_path / "nowhere")
+    faults = [record.fault or "" for record in load_pairs(tmp_path).records]
+    assert "0.txt cannot be read: a pipe" in faults[0]
+    assert "1.txt cannot be read: a link to nothing" in faults[1]
+
+
+def test_rows_of_a_data_set_without_an_image_do_not_name_another(tmp_path):
+    image = {"bytes": _png(), "path": None}
+    rows = _rows() | {"image": [image, None, None, None], "id": ["x", "x", "y", "y"]}
+    source = load_pairs(_dataset(tmp_path / "ds", rows), id_column="id")
+    # The first row of "y" is listed when its picture is opened, as one of any file is.
+    assert [(r.image_key, r.image_id) for r in source.records] == [(0, "x"), (2, "y")]
+    assert source.skipped == [
+        ("row 1", "it holds no image, and row 0 has its id"),
+        ("row 3", "it holds no image, and row 2 has its id"),
+    ]
+
+
+def test_further_captions_and_descriptions_of_another_shape_are_listed(tmp_path):
+    files = [("0.png", _png()), ("0.txt", b"a"), ("0.caption", b"b"), ("1.png", _png())]
+    source = load_pairs(_tar(tmp_path / "s.tar", [*files, ("1.json", b'["a"]')]))
+    assert _by_id(source) == {"s.tar/0": "a", "s.tar/1": ""}
+    assert source.records[1].fault == "1.json is no JSON object with names and values"
+    assert source.skipped == [
+        ("s.tar/0.caption", "its sample has several captions, of which 0.txt is used")
+    ]
+    named = load_pairs(tmp_path / "s.tar", caption_column="caption")
+    assert _by_id(named)["s.tar/0"] == "b" and not named.skipped

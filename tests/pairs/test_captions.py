@@ -232,3 +232,17 @@ def test_a_column_where_there_are_none_is_refused(tmp_path):
         load_pairs(tmp_path, caption_column="alt")
     # What would be looked for anyway is no demand.
     assert len(load_pairs(tmp_path, "image", "caption", None, ()).records) == 1
+
+
+def test_ids_and_labels_in_bytes_are_text_or_listed(tmp_path):
+    columns = {
+        "image": ["0.png", "1.png"],
+        "caption": ["a", "b"],
+        "id": [b"caf\xc3\xa9", b"caf\xe9"],
+    }
+    pq.write_table(pa.table(columns), tmp_path / "pairs.parquet")
+    path = tmp_path / "pairs.parquet"
+    for source in (load_pairs(path, id_column="id"), load_pairs(path, label_columns=["id"])):
+        (record,) = source.records
+        assert "café" in (record.image_id, *(record.labels or {}).values())
+        assert "no valid Unicode" in source.skipped[0][1]

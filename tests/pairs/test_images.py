@@ -262,3 +262,16 @@ def test_one_changed_patch_changes_the_digest(tmp_path, kind):
     (tmp_path / "copy").write_bytes(files[0])
     assert image_digest(tmp_path / "copy") == image_digest(files[0])
     assert 0 < image_digest(files[0]) < 2**63
+
+
+def test_rules_name_all_that_decides_which_pictures_there_are():
+    readers = (ImageReader(), ImageReader("black"), ImageReader(max_pixels=99))
+    assert len({reader.rules for reader in readers}) == 3
+    assert ImageReader("#ffffff").rules == ImageReader("white").rules
+
+
+def test_one_changed_byte_in_the_middle_of_any_other_format_changes_the_digest():
+    for start in (b"P3 300 300 255\n", b"P5 300 300 255\n", b"II+\0", b"BM", b"GIF89a", b"unknown"):
+        first, other = bytearray(start.ljust(90_000, b"1")), bytearray(start.ljust(90_000, b"1"))
+        other[45_000] = ord("2")
+        assert image_digest(bytes(first)) != image_digest(bytes(other))
