@@ -2,3 +2,4 @@ from .config import ExtractConfig as ExtractConfig
 from .extract import extract as extract
 from .manifest import SideStatistics as SideStatistics, StoreManifest as StoreManifest
 from .store import ActivationStore as ActivationStore
+from .partitions import PairBatch as PairBatch, Partition as Partition

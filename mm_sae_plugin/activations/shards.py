@@ -68,11 +68,28 @@ def read_shard(folder: Path, shard: ShardInfo, names: tuple[str, ...]) -> list[T
     UserError
         If the file is gone or cannot be read.
     """
+    return read_shard_rows(folder, shard, names)
+
+
+def read_shard_rows(
+    folder: Path,
+    shard: ShardInfo,
+    names: tuple[str, ...],
+    start: int = 0,
+    stop: int | None = None,
+) -> list[Tensor]:
+    """Return the rows ``start`` to ``stop`` of named tensors of a shard; no others are read.
+
+    Raises
+    ------
+    UserError
+        If the file is gone or cannot be read.
+    """
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(folder / shard.file, framework="pt") as file:
-            return [file.get_tensor(name) for name in names]
+            return [file.get_slice(name)[start:stop] for name in names]
     except (SafetensorError, OSError) as error:
         raise UserError(f"{folder / shard.file} cannot be read ({error}): {_REMEDY}") from error
 

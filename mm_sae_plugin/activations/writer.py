@@ -1,9 +1,7 @@
 """Collecting encoded batches into shards, and closing a store."""
 
-import io
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
@@ -18,14 +16,10 @@ from mm_sae_plugin.activations.manifest import (
     StoreManifest,
 )
 from mm_sae_plugin.activations.plan import ExtractionPlan
-from mm_sae_plugin.activations.shards import read_shard, write_bytes, write_tensors
+from mm_sae_plugin.activations.shards import read_shard, write_tensors
+from mm_sae_plugin.activations.tables import IMAGES_TABLE, PAIRS_TABLE, write_table
 from mm_sae_plugin.files import sha256_of_file
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-IMAGES_TABLE = "images.parquet"
-PAIRS_TABLE = "pairs.parquet"
 STATISTICS = "statistics.safetensors"
 _SIDES = ("image", "text")
 
@@ -109,8 +103,8 @@ def close_store(
         pairs += pair_part.tolist()
     row_of = {image: row for row, image in enumerate(images)}
     owners = [row_of[image] for image in plan.owners_of(pairs)]
-    write_bytes(folder / IMAGES_TABLE, _parquet(plan.image_table(images)))
-    write_bytes(folder / PAIRS_TABLE, _parquet(plan.pair_table(pairs, owners)))
+    write_table(folder / IMAGES_TABLE, plan.image_table(images))
+    write_table(folder / PAIRS_TABLE, plan.pair_table(pairs, owners))
 
     sides = _SIDES if progress.identity.text_hook else _SIDES[:1]
     sums = {side: _total(folder, progress.shards, side) for side in sides}
@@ -179,11 +173,3 @@ def _statistics(
         rms_norm=(square_sum / n_rows) ** 0.5,
         norm_of_mean=float((row_sum / n_rows).norm()),
     )
-
-
-def _parquet(table: "pa.Table") -> bytes:
-    import pyarrow.parquet as pq
-
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
-    return buffer.getvalue()
