@@ -1,11 +1,11 @@
 """One batch of images with their captions: encode, and set aside what cannot be used."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mm_sae_plugin.activations.capture import HookReader
@@ -39,6 +39,8 @@ class EncodedBatch:
     """Their rows; None without a text tower."""
     skipped: list[tuple[int, str, str]]
     """Position, id and reason of what is not kept."""
+    facts: Int[Tensor, "images 2"] | None = None
+    """What is known of the files of the images that are kept."""
 
 
 class Refused(Exception):
@@ -85,8 +87,14 @@ class BatchEncoder:
         images = [start + i for i in decoded.good]
         acts_image = reader.images(decoded.pixels)
         if self.cfg.text_hook is None:
-            return self._images_alone(start, stop, images, acts_image, skipped)
-        return self._with_captions(reader, start, stop, images, acts_image, skipped)
+            batch = self._images_alone(start, stop, images, acts_image, skipped)
+        else:
+            batch = self._with_captions(reader, start, stop, images, acts_image, skipped)
+        if decoded.facts is None:
+            return batch
+        kept = set(batch.image_positions)
+        rows = torch.tensor([image in kept for image in images])
+        return replace(batch, facts=decoded.facts[rows])
 
     def _images_alone(
         self,

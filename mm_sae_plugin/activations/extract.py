@@ -1,5 +1,6 @@
 """From pairs and a model to a store of activations."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -7,6 +8,7 @@ from mm_sae_plugin.activations.capture import HookReader, check_hooks, prepare_m
 from mm_sae_plugin.activations.config import ExtractConfig
 from mm_sae_plugin.activations.decoding import decoded_batches, default_num_workers
 from mm_sae_plugin.activations.encoding import BatchEncoder, Refused
+from mm_sae_plugin.activations.facts import refuse_changed_pictures
 from mm_sae_plugin.activations.manifest import (
     MANIFEST,
     PROGRESS,
@@ -19,7 +21,7 @@ from mm_sae_plugin.activations.shards import check_shard
 from mm_sae_plugin.activations.store import ActivationStore
 from mm_sae_plugin.activations.writer import ShardWriter, close_store, new_progress
 from mm_sae_plugin.errors import UserError
-from mm_sae_plugin.pairs import ImageOpener, PairSource
+from mm_sae_plugin.pairs import ImageOpener, PairSource, PictureOpener
 
 if TYPE_CHECKING:
     from mm_sae_plugin.models import HookedCLIP
@@ -65,7 +67,12 @@ def extract(
         raise UserError(f"{model.cfg.model_name} has no preprocess: wrap it with one.")
     identity = _identity(model, source, cfg)
     state = _find_progress(out, identity)
+    # The opener travels to the workers; a source of one's own may be its own.
+    opener = getattr(source, "opener", source)
     if isinstance(state, ActivationStore):
+        if isinstance(opener, PictureOpener):
+            plan = ExtractionPlan.of(source, progress)
+            refuse_changed_pictures(out, state.manifest.shards, plan, opener)
         return state
     plan = ExtractionPlan.of(source, progress)
     if cfg.strict and plan.skipped:
@@ -76,12 +83,12 @@ def extract(
             f"{source.spec} has no captions: give some, or leave the text tower out with "
             "text_hook=None."
         )
+    if state is not None and isinstance(opener, PictureOpener):
+        refuse_changed_pictures(out, state.shards, plan, opener)
     state = state or new_progress(out, identity)
 
     writer = ShardWriter(out, state, cfg.shard_size)
     encoder = BatchEncoder(prepare_model(model, cfg), plan, cfg, n_tokens)
-    # The opener travels to the workers; a source of one's own may be its own.
-    opener = getattr(source, "opener", source)
     try:
         _encode_all(encoder, writer, state.n_done, opener, progress)
         writer.flush()
@@ -103,7 +110,7 @@ def extract(
             f"None of the {plan.n_images:,} images of {source.spec} could be used; the first, "
             f"{image_id}: {reason}."
         )
-    close_store(out, state, plan, n_tokens, getattr(source, "image_column", "image"))
+    close_store(out, state, plan, n_tokens, source)
     return ActivationStore.open(out, verify=False)
 
 
@@ -148,6 +155,7 @@ def _identity(model: "HookedCLIP", source: PairSource, cfg: ExtractConfig) -> Id
         model_dtype=dtype,
         source=source.spec,
         fingerprint=source.fingerprint,
+        reading=getattr(source, "reading", None),
     )
 
 
@@ -176,6 +184,14 @@ def _find_progress(out: Path, identity: Identity) -> ActivationStore | Progress 
 
 
 def _refuse_other(out: Path, there: Identity, now: Identity) -> None:
+    without_rules = replace(now, reading=None, fingerprint=there.fingerprint)
+    if now.reading is not None and there.key == without_rules.key:
+        raise UserError(
+            f"{out} was begun by an earlier version of mm_sae_plugin, which laid transparent "
+            "pictures on black, did not turn photographs upright and read some captions "
+            "otherwise: a store in it can be used as it is, but this extraction needs another "
+            "folder."
+        )
     if there.key != now.key:
         raise UserError(
             f"{out} holds other activations ({there.differences(now)}): give another folder, or "

@@ -8,6 +8,7 @@ from typing import Any
 
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.files import write_json_atomically
+from mm_sae_plugin.pairs import ImageReader
 
 MANIFEST = "manifest.json"
 """Written last: a folder that has it is complete."""
@@ -38,12 +39,25 @@ class Identity:
     """The spec of the pairs."""
     fingerprint: str
     """Hash of what the source held."""
+    reading: str | None = None
+    """Rules by which the source's files became captions and pictures; None for a source without
+    files, and for what earlier versions made."""
 
     @property
     def key(self) -> str:
         """The address, 64 hexadecimal digits; where things lie and what they are called is out."""
         content = {k: v for k, v in asdict(self).items() if k not in ("model_name", "source")}
+        # Stores of earlier versions, and of sources without files, keep their address.
+        if self.reading is None:
+            del content["reading"]
         return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def key_with(self, pictures: str | None) -> str:
+        """Return the address of a store that is complete.
+
+        Which pictures were used, and what was in their files, is only known at the end.
+        """
+        return sha256(f"{self.key}:{pictures}".encode()).hexdigest() if pictures else self.key
 
     def differences(self, other: "Identity") -> str:
         """Say in words where two identities differ."""
@@ -84,6 +98,18 @@ class SideStatistics:
     """Root of the mean squared length."""
     norm_of_mean: float
     """Length of the mean row: near `rms_norm` when rows hardly differ from each other."""
+
+
+@dataclass(frozen=True)
+class PictureFacts:
+    """What is known of the files of the pictures that a store used."""
+
+    digest: str
+    """Hash over the pictures' own cheap hashes, in their order."""
+    n_with_alpha: int
+    """Pictures of which some was transparent and lies on the background."""
+    n_one_colour: int
+    """Pictures that have one colour all over, on which nothing can be seen."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +161,14 @@ class StoreManifest:
     a pair of, then images and captions by the image's id."""
     format_version: int = FORMAT_VERSION
     """Version of the layout of the folder."""
+    reading: str | None = None
+    """Rules by which the source's files became captions and pictures."""
+    reader: ImageReader | None = None
+    """How the source's image files became pictures; None where there are none, and in what
+    earlier versions made."""
+    pictures: PictureFacts | None = None
+    """What is known of the pictures' files; None where there are none, and in what earlier
+    versions made."""
 
     @property
     def identity(self) -> Identity:
@@ -158,11 +192,14 @@ class StoreManifest:
         content = _read_json(folder / MANIFEST)
         try:
             text = content["text_statistics"]
+            reader, pictures = content.get("reader"), content.get("pictures")
             return cls(
                 **{
                     **content,
                     "image_statistics": SideStatistics(**content["image_statistics"]),
                     "text_statistics": SideStatistics(**text) if text else None,
+                    "reader": ImageReader(**reader) if reader else None,
+                    "pictures": PictureFacts(**pictures) if pictures else None,
                     "shards": [ShardInfo(**shard) for shard in content["shards"]],
                     "skipped": [(image_id, reason) for image_id, reason in content["skipped"]],
                 }

@@ -94,4 +94,21 @@ def read_shard_rows(
         raise UserError(f"{folder / shard.file} cannot be read ({error}): {_REMEDY}") from error
 
 
+def read_if_there(folder: Path, shard: ShardInfo, name: str) -> Tensor | None:
+    """Return a named tensor of a shard, or None if it has none of that name.
+
+    Raises
+    ------
+    UserError
+        If the file is gone or cannot be read.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(folder / shard.file, framework="pt") as file:
+            return file.get_tensor(name) if name in file.keys() else None  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{folder / shard.file} cannot be read ({error}): {_REMEDY}") from error
+
+
 _REMEDY = "copy the store again, or run its extraction again, which replaces what is damaged."

@@ -15,7 +15,7 @@ from mm_sae_plugin.activations.shards import check_file, check_shard, read_shard
 from mm_sae_plugin.activations.tables import IMAGES_TABLE, PAIRS_TABLE, read_table
 from mm_sae_plugin.activations.writer import STATISTICS
 from mm_sae_plugin.errors import UserError
-from mm_sae_plugin.pairs import ImageKey, ImageOpener, open_images
+from mm_sae_plugin.pairs import ImageKey, ImageOpener, ImageReader, open_images
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -175,7 +175,7 @@ class ActivationStore:
         return {name.removeprefix("mean_"): mean for name, mean in means.items()}
 
     def open_image(self, row: int) -> "Image | None":
-        """Return a distinct image in RGB, or None when the source or the image is gone."""
+        """Return a distinct image as the model saw it, or None when it or the source is gone."""
         if self._opener is None:
             return None
         # Reports show what is there; whatever is wrong with one picture must not end them.
@@ -187,7 +187,13 @@ class ActivationStore:
     @cached_property
     def _opener(self) -> ImageOpener | None:
         try:
-            return open_images(self.manifest.source, self.manifest.image_column)
+            reader = self.manifest.reader or ImageReader()
+            return open_images(
+                self.manifest.source,
+                self.manifest.image_column,
+                max_pixels=reader.max_pixels,
+                background=reader.background,
+            )
         except UserError:
             return None
 

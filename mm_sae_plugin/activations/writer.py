@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mm_sae_plugin.activations.encoding import EncodedBatch
+from mm_sae_plugin.activations.facts import FACTS, picture_facts
 from mm_sae_plugin.activations.manifest import (
     Identity,
     Progress,
@@ -19,6 +20,7 @@ from mm_sae_plugin.activations.plan import ExtractionPlan
 from mm_sae_plugin.activations.shards import read_shard, write_tensors
 from mm_sae_plugin.activations.tables import IMAGES_TABLE, PAIRS_TABLE, write_table
 from mm_sae_plugin.files import sha256_of_file
+from mm_sae_plugin.pairs import PairSource
 
 STATISTICS = "statistics.safetensors"
 _SIDES = ("image", "text")
@@ -74,6 +76,9 @@ class ShardWriter:
         text_rows = [batch.text_rows for batch in batches if batch.text_rows is not None]
         if text_rows:
             tensors |= _with_sums("text", torch.cat(text_rows))
+        facts = [batch.facts for batch in batches if batch.facts is not None]
+        if facts:
+            tensors[FACTS] = torch.cat(facts)
         path = self._folder / name
         write_tensors(path, tensors)
         return ShardInfo(
@@ -92,7 +97,7 @@ def close_store(
     progress: Progress,
     plan: ExtractionPlan,
     n_tokens: int,
-    image_column: str,
+    source: PairSource,
 ) -> StoreManifest:
     """Write the tables, the statistics and at last the manifest of a finished extraction."""
     images: list[int] = []
@@ -112,10 +117,12 @@ def close_store(
     write_tensors(folder / STATISTICS, means)
     statistics = {side: _statistics(*total) for side, total in sums.items()}
     widths = {side: len(total[0]) for side, total in sums.items()}
+    facts = picture_facts(folder, progress.shards)
     manifest = StoreManifest(
-        key=progress.identity.key,
+        key=progress.identity.key_with(None if facts is None else facts.digest),
         **asdict(progress.identity),
-        image_column=image_column,
+        # A source of one's own need have neither columns nor files.
+        image_column=getattr(source, "image_column", "image"),
         n_images=len(images),
         n_pairs=len(pairs),
         n_tokens=n_tokens,
@@ -131,6 +138,8 @@ def close_store(
             *plan.skipped,
             *((image_id, reason) for _, image_id, reason in progress.skipped),
         ],
+        pictures=facts,
+        reader=getattr(source, "reader", None),
     )
     manifest.save(folder)
     return manifest

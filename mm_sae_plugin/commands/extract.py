@@ -54,6 +54,14 @@ class ExtractCommand:
         store = extract(self.choice.load(), source, self.out, self.settings)
         manifest = store.manifest
         print(f"{manifest.n_images:,} images and {manifest.n_pairs:,} pairs are in {self.out}.")
+        pictures = manifest.pictures
+        if pictures and pictures.n_with_alpha:
+            ground = f"laid on {self.background} (--background)"
+            print(f"Pictures with transparent parts, {ground}: {pictures.n_with_alpha:,}.")
+        if pictures and pictures.n_one_colour:
+            print(
+                f"Pictures of one single colour, on which nothing shows: {pictures.n_one_colour:,}."
+            )
         if manifest.skipped:
             print(f"{len(manifest.skipped):,} were skipped; the first of them:")
             for name, reason in manifest.skipped[:5]:

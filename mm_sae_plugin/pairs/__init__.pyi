@@ -1,15 +1,18 @@
 from .columns import Columns as Columns
-from .images import DEFAULT_BACKGROUND as DEFAULT_BACKGROUND
-from .images import DEFAULT_MAX_PIXELS as DEFAULT_MAX_PIXELS
-from .images import BadImage as BadImage
-from .images import ImageReader as ImageReader
-from .images import Picture as Picture
-from .images import decode_image as decode_image
-from .loading import load_pairs as load_pairs
-from .loading import open_images as open_images
+from .images import (
+    DEFAULT_BACKGROUND as DEFAULT_BACKGROUND,
+    DEFAULT_MAX_PIXELS as DEFAULT_MAX_PIXELS,
+    BadImage as BadImage,
+    ImageReader as ImageReader,
+    Picture as Picture,
+    decode_image as decode_image,
+)
+from .loading import load_pairs as load_pairs, open_images as open_images
 from .openers import PictureOpener as PictureOpener
-from .records import ImageKey as ImageKey
-from .records import ImageOpener as ImageOpener
-from .records import ListedPairs as ListedPairs
-from .records import PairRecord as PairRecord
-from .records import PairSource as PairSource
+from .records import (
+    ImageKey as ImageKey,
+    ImageOpener as ImageOpener,
+    ListedPairs as ListedPairs,
+    PairRecord as PairRecord,
+    PairSource as PairSource,
+)

@@ -44,7 +44,6 @@ def load_folder(folder: str | Path, options: ReadOptions) -> ListedPairs:
     remedy = f"put a table such as {CAPTION_TABLES[0]} into it, or leave the option out"
     options.columns.refuse_named(folder, remedy)
     pairs = PairList()
-    sizes = []
     beside: set[str] = set()
     others = []
     for name in sorted(_files(folder, pairs)):
@@ -59,7 +58,6 @@ def load_folder(folder: str | Path, options: ReadOptions) -> ListedPairs:
             continue
         parent = Path(name).parent.as_posix()
         labels = None if parent == "." else {"folder": parent}
-        sizes.append(str(path.stat().st_size))
         beside.add(_text_beside(name))
         pairs.add(name, name, _captions(path, options.encoding), labels)
     if not pairs.records and not pairs.skipped:
@@ -72,7 +70,7 @@ def load_folder(folder: str | Path, options: ReadOptions) -> ListedPairs:
             pairs.skip(name, _why_no_image(name))
     return ListedPairs(
         spec=str(folder),
-        fingerprint=fingerprint_of(["folder", *sizes, *pairs.parts]),
+        fingerprint=fingerprint_of(["folder", *pairs.parts]),
         records=pairs.records,
         opener=FileOpener(folder, options.reader),
         skipped=pairs.skipped,

@@ -55,6 +55,8 @@ class Picture:
     """Some of it was transparent, so that the background shows through."""
     one_colour: bool = False
     """All of its pixels have one colour: nothing can be seen on it."""
+    digest: int = 0
+    """Cheap hash of its file, see :func:`image_digest`; 0 where nobody asked for it."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """What opens pictures that lie in files, for worker processes."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,11 +29,12 @@ class PictureOpener(ABC):
 
     def open_picture(self, image_key: ImageKey) -> Picture:
         """Return the picture with what should be known of it, or raise ``BadImage``."""
-        return self.reader.read(self.locate(image_key))
+        file = self.locate(image_key)
+        return replace(self.reader.read(file), digest=image_digest(file))
 
     def open_image(self, image_key: ImageKey) -> "Image":
         """Return the picture in RGB, or raise ``BadImage``."""
-        return self.open_picture(image_key).image
+        return self.reader.read(self.locate(image_key)).image
 
     def digest(self, image_key: ImageKey) -> int:
         """Return a cheap hash of the picture's file, or raise ``BadImage``."""
