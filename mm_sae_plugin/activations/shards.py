@@ -46,12 +46,16 @@ def check_file(path: Path, checksum: str, n_bytes: int | None = None) -> None:
     UserError
         Naming the file, if it is missing, cut short or damaged.
     """
-    if not path.is_file():
-        raise UserError(f"{path} is missing: {_REMEDY}")
-    size = path.stat().st_size
-    if n_bytes is not None and size != n_bytes:
-        raise UserError(f"{path} has {size:,} bytes rather than {n_bytes:,}: {_REMEDY}")
-    if sha256_of_file(path) != checksum:
+    try:
+        if not path.is_file():
+            raise UserError(f"{path} is missing: {_REMEDY}")
+        size = path.stat().st_size
+        if n_bytes is not None and size != n_bytes:
+            raise UserError(f"{path} has {size:,} bytes rather than {n_bytes:,}: {_REMEDY}")
+        found = sha256_of_file(path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}): {_REMEDY}") from error
+    if found != checksum:
         raise UserError(f"{path} is damaged, its checksum is not the one written: {_REMEDY}")
 
 

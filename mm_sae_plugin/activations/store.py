@@ -55,12 +55,16 @@ class ActivationStore:
         from tqdm import tqdm
 
         path = Path(path)
-        if not (path / MANIFEST).is_file():
-            if (path / PROGRESS).is_file():
-                raise UserError(
-                    f"The extraction into {path} was not finished: run the same extraction again "
-                    "and it goes on."
-                )
+        try:
+            is_complete, is_begun = (path / MANIFEST).is_file(), (path / PROGRESS).is_file()
+        except OSError as error:
+            raise UserError(f"{path} cannot be read ({error.strerror}).") from error
+        if not is_complete and is_begun:
+            raise UserError(
+                f"The extraction into {path} was not finished: run the same extraction again "
+                "and it goes on."
+            )
+        if not is_complete:
             raise UserError(f"{path} is no activation store: make one with mm-sae extract.")
         manifest = StoreManifest.load(path)
         if manifest.n_images == 0:

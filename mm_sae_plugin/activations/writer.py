@@ -9,8 +9,8 @@ from torch import Tensor
 
 from mm_sae_plugin.activations.encoding import EncodedBatch
 from mm_sae_plugin.activations.facts import FACTS, picture_facts
+from mm_sae_plugin.activations.identity import Identity
 from mm_sae_plugin.activations.manifest import (
-    Identity,
     Progress,
     ShardInfo,
     SideStatistics,
@@ -89,6 +89,7 @@ class ShardWriter:
             stop=batches[-1].stop,
             n_images=len(images),
             n_pairs=len(pairs),
+            n_captions_cut=_sum_of_known([batch.n_captions_cut for batch in batches]),
         )
 
 
@@ -98,6 +99,7 @@ def close_store(
     plan: ExtractionPlan,
     n_tokens: int,
     source: PairSource,
+    context_length: int | None,
 ) -> StoreManifest:
     """Write the tables, the statistics and at last the manifest of a finished extraction."""
     images: list[int] = []
@@ -118,6 +120,7 @@ def close_store(
     statistics = {side: _statistics(*total) for side, total in sums.items()}
     widths = {side: len(total[0]) for side, total in sums.items()}
     facts = picture_facts(folder, progress.shards)
+    n_cut = _sum_of_known([shard.n_captions_cut for shard in progress.shards])
     manifest = StoreManifest(
         key=progress.identity.key_with(None if facts is None else facts.digest),
         **asdict(progress.identity),
@@ -136,12 +139,15 @@ def close_store(
         shards=progress.shards,
         skipped=[
             *plan.skipped,
-            *((image_id, reason) for _, image_id, reason in progress.skipped),
+            *((skip.image_id, skip.reason) for skip in progress.skipped),
         ],
         pictures=facts,
         reader=getattr(source, "reader", None),
+        n_captions_cut=n_cut,
+        context_length=None if n_cut is None else context_length,
     )
     manifest.save(folder)
+    _remove_others(folder, progress.shards)
     return manifest
 
 
@@ -150,6 +156,19 @@ def new_progress(folder: Path, identity: Identity) -> Progress:
     progress = Progress(identity)
     progress.save(folder)
     return progress
+
+
+def _remove_others(folder: Path, shards: list[ShardInfo]) -> None:
+    # An extraction that began anew with larger shards leaves some of the earlier ones behind.
+    listed = {shard.file for shard in shards}
+    for path in folder.glob("shard-*.safetensors"):
+        if path.name not in listed:
+            path.unlink()
+
+
+def _sum_of_known(counts: list[int | None]) -> int | None:
+    known = [count for count in counts if count is not None]
+    return sum(known) if len(known) == len(counts) else None
 
 
 def _with_sums(side: str, rows: Float[Tensor, "rows d"]) -> dict[str, Tensor]:
