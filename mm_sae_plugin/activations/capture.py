@@ -137,8 +137,8 @@ def _rows_per_image(model: "HookedCLIP", cfg: ExtractConfig) -> int:
         raise _did_not_fire(model, cfg.image_hook)
     n_tokens = int(shape[1])
     if cfg.token_mode == "cls":
-        # A tower that pools by attention has its patches only, a square grid of them.
-        if round(n_tokens**0.5) ** 2 == n_tokens:
+        # A tower that pools by attention, or by a mean, may have its patches only.
+        if not model.has_class_token:
             raise UserError(
                 f"{model.cfg.model_name} has no class token at {cfg.image_hook!r}: "
                 "say token_mode='all'."

@@ -71,9 +71,9 @@ def extract(
     out = Path(out)
     n_tokens = check_hooks(model, cfg)
     _check_inputs(model, cfg)
-    legacy = getattr(model, "legacy_weights_id", None)
+    identity = _identity(model, source, cfg)
     with plain_write_errors(out):
-        found = find_earlier(out, Wanted(_identity(model, source, cfg), legacy))
+        found = find_earlier(out, Wanted(identity, lambda: model.legacy_weights_id))
     # The opener travels to the workers; a source of one's own may be its own.
     opener = getattr(source, "opener", source)
     if found.store and not found.store.manifest.skipped and not isinstance(opener, PictureOpener):
@@ -88,7 +88,7 @@ def extract(
         _check_skipped(plan, source, out, cfg, manifest.n_pairs, manifest.skipped)
         return _told(found.store)
     encoder = BatchEncoder(prepare_model(model, cfg), plan, cfg, n_tokens)
-    state = found.progress or new_progress(out, _identity(model, source, cfg))
+    state = found.progress or new_progress(out, identity)
     _encode_or_keep(encoder, state, out, opener, progress)
 
     skipped = [(skip.image_id, skip.reason) for skip in state.skipped]
@@ -254,6 +254,6 @@ def _identity(model: "HookedCLIP", source: PairSource, cfg: ExtractConfig) -> Id
         source=source.spec,
         fingerprint=source.fingerprint,
         reading=getattr(source, "reading", None),
-        transform_id=getattr(model, "transform_id", None),
-        tokenizer_id=getattr(model, "tokenizer_id", None) if cfg.text_hook else None,
+        transform_id=model.transform_id,
+        tokenizer_id=model.tokenizer_id if cfg.text_hook else None,
     )

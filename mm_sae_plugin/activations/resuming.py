@@ -1,6 +1,7 @@
 """What a folder holds already, and what of it can be kept."""
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.pairs import ImageOpener
 
 _EARLIER_READING = (
-    "was begun by an earlier version of mm_sae_plugin, which laid transparent pictures on black, "
+    "was made by an earlier version of mm_sae_plugin, which laid transparent pictures on black, "
     "did not turn photographs upright and read some captions otherwise: a store in it can be used "
     "as it is, but this extraction needs another folder."
 )
@@ -26,8 +27,8 @@ class Wanted:
 
     identity: Identity
     """What decides its content."""
-    legacy_weights_id: str | None = None
-    """What earlier versions called the same weights."""
+    legacy_weights_id: Callable[[], str]
+    """Tells what earlier versions called the same weights; it reads them all."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,8 @@ def _progress_of(store: ActivationStore) -> Progress | None:
 
 def _refuse_other(out: Path, there: Identity, wanted: Wanted) -> None:
     now = wanted.identity
-    conflicts = there.conflicts(now, wanted.legacy_weights_id)
+    legacy = None if there.weights_id == now.weights_id else wanted.legacy_weights_id()
+    conflicts = there.conflicts(now, legacy)
     if there.reading is None and now.reading and not conflicts.keys() - {"reading", "fingerprint"}:
         raise UserError(f"{out} {_EARLIER_READING}")
     if conflicts:

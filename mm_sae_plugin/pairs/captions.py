@@ -126,7 +126,13 @@ def is_missing(cell: Any) -> bool:
 
 def is_unicode(text: str) -> bool:
     """Whether text can be written to a file: half of a surrogate pair cannot."""
-    return text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text)
+    if text.isascii():
+        return True
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def printable(text: str) -> str:

@@ -39,7 +39,7 @@ def _hf(template, mode="", **special) -> HFTokenizer:
     tokenizer.context_length = CONTEXT
     tokenizer.tokenizer_mode = mode
     tokenizer.strip_sep_token = False
-    tokenizer.clean_fn = str.strip
+    tokenizer.clean_fn = lambda x: x.strip()
     return tokenizer
 
 

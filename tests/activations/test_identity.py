@@ -8,7 +8,9 @@ import pytest
 from mm_sae_plugin.activations import ActivationStore, ExtractConfig, extract
 from mm_sae_plugin.activations.identity import Identity
 from mm_sae_plugin.errors import UserError
-from tests.activations.pictures import noise_pairs
+from mm_sae_plugin.models import HookedCLIP
+from tests.activations.pictures import noise_pairs, preprocess, tokenize
+from tests.activations.tiny import tiny_clip
 
 CFG = ExtractConfig(batch_size=8, shard_size=16, num_workers=0)
 ONE = Identity(
@@ -118,3 +120,72 @@ def test_a_store_of_the_first_version_opens_and_is_gone_on_with(model, tmp_path)
     resumed = extract(model, noise_pairs(40), tmp_path / "s", CFG)
     assert resumed.image_rows().tolist() == store.image_rows().tolist()
     assert resumed.manifest.n_captions_cut is None and resumed.manifest.format_version == 2
+
+
+def _wrapped(clip, **parts):
+    parts = {"tokenizer": tokenize, "preprocess": preprocess, "name": "tiny", **parts}
+    return HookedCLIP.wrap(clip, **parts)
+
+
+def _darker(image):
+    return preprocess(image) * 0.5
+
+
+def _mirrored(image):
+    return preprocess(image).flip(-1)
+
+
+def _shouting(captions):
+    return tokenize([caption.upper() for caption in captions])
+
+
+@pytest.mark.parametrize("finished", [True, False])
+@pytest.mark.parametrize(
+    ("part", "other"),
+    [
+        ("preprocess", _darker),
+        ("preprocess", _mirrored),
+        ("tokenizer", _shouting),
+    ],
+)
+def test_another_transform_or_tokenizer_is_another_store(model, tmp_path, finished, part, other):
+    extract(model, noise_pairs(40), tmp_path / "s", CFG, progress=False)
+    if not finished:
+        (tmp_path / "s" / "manifest.json").unlink()
+        (tmp_path / "s" / "shard-00001.safetensors").unlink()
+    changed = _wrapped(model.clip, weights_id=model.weights_id, **{part: other})
+    before = {path: path.read_bytes() for path in (tmp_path / "s").iterdir()}
+    field = "transform_id" if part == "preprocess" else "tokenizer_id"
+    with pytest.raises(UserError, match=f"holds other activations .{field} 'sha256:.*another"):
+        extract(changed, noise_pairs(40), tmp_path / "s", CFG, progress=False)
+    assert before == {path: path.read_bytes() for path in (tmp_path / "s").iterdir()}
+    # What the model calls itself is neither.
+    renamed = _wrapped(model.clip, weights_id=model.weights_id, name="other-name")
+    store = extract(renamed, noise_pairs(40), tmp_path / "s", CFG, progress=False)
+    assert store.manifest.model_name == "tiny"
+
+
+def test_images_alone_do_not_ask_for_the_tokenizer(model, tmp_path):
+    cfg = replace(CFG, text_hook=None)
+    extract(model, noise_pairs(10), tmp_path / "s", cfg, progress=False)
+    for tokenizer in (_shouting, None):
+        changed = _wrapped(model.clip, weights_id=model.weights_id, tokenizer=tokenizer)
+        extract(changed, noise_pairs(10), tmp_path / "s", cfg, progress=False)
+    with pytest.raises(UserError, match="tiny has no tokenizer: wrap it with one"):
+        extract(changed, noise_pairs(10), tmp_path / "t", CFG, progress=False)
+
+
+def test_what_an_earlier_store_does_not_say_is_named(model, tmp_path):
+    extract(model, noise_pairs(10), tmp_path / "s", CFG, progress=False)
+    _make_old(tmp_path / "s")
+    for path in (tmp_path / "s").glob("*.json"):
+        _rewrite(
+            path,
+            lambda content: content.get("identity", content).update(
+                weights_id=model.legacy_weights_id
+            ),
+        )
+    with pytest.warns(UserWarning, match=r"not checked: .*the image transform, the tokenizer\."):
+        extract(model, noise_pairs(10), tmp_path / "s", CFG, progress=False)
+    with pytest.raises(UserError, match=r"holds other activations .weights_id"):
+        extract(tiny_clip(seed=1), noise_pairs(10), tmp_path / "s", CFG, progress=False)
