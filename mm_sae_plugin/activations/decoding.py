@@ -70,6 +70,11 @@ class _Images(Dataset):
             return _Reason(f"{type(error).__name__}: {error}")
 
 
+def can_be_opened(opener: ImageOpener, preprocess: Preprocess, image_key: ImageKey) -> bool:
+    """Whether an image gives pixels."""
+    return isinstance(_Images(opener, preprocess)[image_key], _Decoded)
+
+
 def decoded_batches(
     opener: ImageOpener,
     preprocess: Preprocess,

@@ -1,11 +1,11 @@
-"""What a store says about itself, and how its address is computed."""
+"""What a store says about itself."""
 
 import json
 from dataclasses import asdict, dataclass, field
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from mm_sae_plugin.activations.identity import Identity
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.files import write_json_atomically
 from mm_sae_plugin.pairs import ImageReader
@@ -14,56 +14,8 @@ MANIFEST = "manifest.json"
 """Written last: a folder that has it is complete."""
 PROGRESS = "progress.json"
 """How far an extraction has come; alone in a folder, it is under way or was interrupted."""
-FORMAT_VERSION = 1
-
-
-@dataclass(frozen=True)
-class Identity:
-    """All that decides the content of a store; its hash is the store's address."""
-
-    model_name: str
-    """The name the model was loaded by."""
-    weights_id: str
-    """Which weights; see ``HookedCLIP.weights_id``."""
-    image_hook: str
-    """Hook point of the image rows."""
-    text_hook: str | None
-    """Hook point of the text rows."""
-    token_mode: str | None
-    """Which tokens of an image were kept."""
-    dtype: str
-    """Precision of the stored rows."""
-    model_dtype: str
-    """Precision in which the model ran."""
-    source: str
-    """The spec of the pairs."""
-    fingerprint: str
-    """Hash of what the source held."""
-    reading: str | None = None
-    """Rules by which the source's files became captions and pictures; None for a source without
-    files, and for what earlier versions made."""
-
-    @property
-    def key(self) -> str:
-        """The address, 64 hexadecimal digits; where things lie and what they are called is out."""
-        content = {k: v for k, v in asdict(self).items() if k not in ("model_name", "source")}
-        # Stores of earlier versions, and of sources without files, keep their address.
-        if self.reading is None:
-            del content["reading"]
-        return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-    def key_with(self, pictures: str | None) -> str:
-        """Return the address of a store that is complete.
-
-        Which pictures were used, and what was in their files, is only known at the end.
-        """
-        return sha256(f"{self.key}:{pictures}".encode()).hexdigest() if pictures else self.key
-
-    def differences(self, other: "Identity") -> str:
-        """Say in words where two identities differ."""
-        pairs = zip(asdict(self).items(), asdict(other).values(), strict=True)
-        shown = [f"{name} {a!r} there, {b!r} now" for (name, a), b in pairs if a != b]
-        return "; ".join(shown)
+FORMAT_VERSION = 2
+"""Version 1 had no image transform, tokenizer and cut captions. Every earlier one can be read."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +36,23 @@ class ShardInfo:
     """Images in it."""
     n_pairs: int
     """Captions in it."""
+    n_captions_cut: int | None = None
+    """Captions in it that were longer than the context; None if nobody counted."""
+
+
+@dataclass(frozen=True)
+class Skip:
+    """An image, or one of its captions, that could not be used."""
+
+    position: int
+    """The image's position among the distinct images of the source."""
+    image_id: str
+    """Its name."""
+    reason: str
+    """Why it could not be used."""
+    unreadable: bool = True
+    """Whether the image could not be opened. That may be mended without the source becoming
+    another, so such an image is tried again."""
 
 
 @dataclass(frozen=True)
@@ -169,6 +138,15 @@ class StoreManifest:
     pictures: PictureFacts | None = None
     """What is known of the pictures' files; None where there are none, and in what earlier
     versions made."""
+    transform_id: str | None = None
+    """Which image transform; None where it is not known."""
+    tokenizer_id: str | None = None
+    """Which tokenizer; None where it is not known, and without a text tower."""
+    n_captions_cut: int | None = None
+    """Captions that were longer than the context and lost what stood beyond it; None where nobody
+    counted: without a text tower, and in what earlier versions made."""
+    context_length: int | None = None
+    """Tokens that the text tower takes of a caption; None where cut captions were not counted."""
 
     @property
     def identity(self) -> Identity:
@@ -187,9 +165,10 @@ class StoreManifest:
         Raises
         ------
         UserError
-            If it is damaged, or of another version.
+            If it is damaged, or of a later version.
         """
         content = _read_json(folder / MANIFEST)
+        _check_version(folder, content)
         try:
             text = content["text_statistics"]
             reader, pictures = content.get("reader"), content.get("pictures")
@@ -206,8 +185,7 @@ class StoreManifest:
             )
         except (TypeError, KeyError, ValueError) as error:
             raise UserError(
-                f"{folder / MANIFEST} is damaged or of another version of mm_sae_plugin: "
-                f"extract the store again ({error})."
+                f"{folder / MANIFEST} is damaged: extract the store again ({error})."
             ) from error
 
 
@@ -221,8 +199,10 @@ class Progress:
     """Distinct images dealt with so far."""
     shards: list[ShardInfo] = field(default_factory=list)
     """Finished shards, in order."""
-    skipped: list[tuple[int, str, str]] = field(default_factory=list)
-    """Position of the image, its id and the reason, for what could not be used."""
+    skipped: list[Skip] = field(default_factory=list)
+    """What could not be used."""
+    format_version: int = FORMAT_VERSION
+    """Version of the layout of the folder."""
 
     def rewind(self, n_shards: int) -> None:
         """Keep the first ``n_shards`` shards only."""
@@ -230,7 +210,15 @@ class Progress:
             return
         self.n_done = self.shards[n_shards].start
         self.shards = self.shards[:n_shards]
-        self.skipped = [entry for entry in self.skipped if entry[0] < self.n_done]
+        self.skipped = [entry for entry in self.skipped if entry.position < self.n_done]
+
+    def rewind_to(self, position: int) -> None:
+        """Go back to before the image at ``position``, to where a shard began."""
+        begun = [number for number, shard in enumerate(self.shards) if shard.start <= position]
+        if begun:
+            self.rewind(begun[-1])
+        else:
+            self.n_done, self.shards, self.skipped = 0, [], []
 
     def save(self, folder: Path) -> None:
         """Write it down."""
@@ -243,20 +231,36 @@ class Progress:
         Raises
         ------
         UserError
-            If the file is damaged.
+            If the file is damaged, or of a later version.
         """
         content = _read_json(folder / PROGRESS)
+        _check_version(folder, content)
         try:
             return cls(
                 Identity(**content["identity"]),
                 content["n_done"],
                 [ShardInfo(**shard) for shard in content["shards"]],
-                [(position, name, reason) for position, name, reason in content["skipped"]],
+                [_skip(entry) for entry in content["skipped"]],
             )
         except (TypeError, KeyError, ValueError) as error:
             raise UserError(
                 f"{folder / PROGRESS} is damaged: remove the folder and extract again ({error})."
             ) from error
+
+
+def _skip(entry: Any) -> Skip:
+    # Version 1 wrote position, id and reason.
+    return Skip(*entry) if isinstance(entry, list) else Skip(**entry)
+
+
+def _check_version(folder: Path, content: dict[str, Any]) -> None:
+    version = content.get("format_version", 1)
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        raise UserError(
+            f"{folder} holds an activation store of format version {version}, and this version "
+            f"of mm_sae_plugin reads up to {FORMAT_VERSION}: upgrade mm_sae_plugin, or extract "
+            "into another folder."
+        )
 
 
 def _read_json(path: Path) -> dict[str, Any]:
