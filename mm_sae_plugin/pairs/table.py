@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.factorworld.truth import is_factor_label
 from mm_sae_plugin.files import sha256_of_file
 from mm_sae_plugin.pairs.captions import captions_of, text_of
 from mm_sae_plugin.pairs.cells import TABLE_SUFFIXES, Cells, read_cells
@@ -19,8 +20,6 @@ from mm_sae_plugin.pairs.records import (
     Skipped,
     fingerprint_of,
 )
-
-_FACTOR_PREFIXES = ("drawn.", "said.")
 
 
 def load_table(
@@ -51,7 +50,7 @@ def load_table(
         raise UserError(f"{path} holds no rows with names: it needs some.")
     columns = options.columns.found_in(list(cells.names), path)
     assert columns.image is not None and columns.caption is not None
-    factors = [name for name in cells.names if str(name).startswith(_FACTOR_PREFIXES)]
+    factors = [name for name in cells.names if is_factor_label(str(name))]
     labelled = list(dict.fromkeys([*columns.labels, *factors]))
 
     paths = _paths(cells, columns.image)
