@@ -4,10 +4,27 @@ from pathlib import Path
 from typing import Any
 
 from sae_lens import SAE
-from sae_lens.constants import SAE_CFG_FILENAME, SAE_WEIGHTS_FILENAME
 
-from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.errors import UserError, one_line
+from mm_sae_plugin.saes.checkpoint import is_checkpoint, load_checkpoint
+from mm_sae_plugin.saes.folder_files import (
+    CFG_FILENAME,
+    NORMALIZATION_FILENAME,
+    SCALER_FILENAME,
+    WEIGHTS_FILENAME,
+    WHITENING_FILENAME,
+    check_files,
+)
 from mm_sae_plugin.saes.normalization import ModalityNormalization
+
+# What the codes depend on.
+_READ = (
+    CFG_FILENAME,
+    WEIGHTS_FILENAME,
+    NORMALIZATION_FILENAME,
+    SCALER_FILENAME,
+    WHITENING_FILENAME,
+)
 
 
 def load_sae(path: str | Path, device: str = "cpu") -> tuple[SAE[Any], ModalityNormalization]:
@@ -16,7 +33,8 @@ def load_sae(path: str | Path, device: str = "cpu") -> tuple[SAE[Any], ModalityN
     Parameters
     ----------
     path : str or Path
-        A folder written by ``MultimodalSAETrainingRunner`` or by SAELens itself.
+        A folder written by ``MultimodalSAETrainingRunner`` or by SAELens itself, or a checkpoint
+        of either: that opens as the SAE that the training would have saved there.
     device : str
         Where to put the weights.
 
@@ -30,21 +48,27 @@ def load_sae(path: str | Path, device: str = "cpu") -> tuple[SAE[Any], ModalityN
     Raises
     ------
     UserError
-        If the folder holds no SAE or a damaged one.
+        If the folder holds no SAE, or a file that is not as it was written, which is named.
     """
     folder = Path(path)
-    for name in (SAE_CFG_FILENAME, SAE_WEIGHTS_FILENAME):
+    for name in (CFG_FILENAME, WEIGHTS_FILENAME):
         if not (folder / name).is_file():
             raise UserError(
                 f"{folder} is not an SAE folder: it has no {name}; give the folder that training "
                 "wrote with --out."
             )
+    check_files(folder, *_READ)
     try:
-        sae = SAE.load_from_disk(folder, device=device)
+        if is_checkpoint(folder):
+            sae = load_checkpoint(folder, device)
+        else:
+            sae = SAE.load_from_disk(folder, device=device)
+    except UserError:
+        raise
     except Exception as error:
         # SAELens raises whatever the JSON, safetensors or torch reader happened to raise.
         raise UserError(
-            f"The SAE in {folder} cannot be read ({error}); train or copy it again."
+            f"The SAE in {folder} cannot be read ({one_line(error)}); train or copy it again."
         ) from error
     sae.eval().requires_grad_(False)
     method = sae.cfg.metadata.normalization or "none"
