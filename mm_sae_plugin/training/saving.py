@@ -23,7 +23,6 @@ from mm_sae_plugin.saes.folder_files import (
 )
 from mm_sae_plugin.saes.normalization import ModalityNormalization
 from mm_sae_plugin.stats.reconstruction import PerModalityEvaluation
-from mm_sae_plugin.training.checkpoints import full_disk_is_told
 
 _SAVED = (
     WEIGHTS_FILENAME,
@@ -66,10 +65,7 @@ def save_sae(
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     # A sibling on the same disk, so that each file moves into place in one instant.
-    with (
-        full_disk_is_told(folder),
-        tempfile.TemporaryDirectory(dir=folder, prefix=".partial-") as temporary,
-    ):
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".partial-") as temporary:
         partial = Path(temporary)
         with written(partial, *_SAVED):
             trainer.sae.save_inference_model(partial)
