@@ -251,6 +251,6 @@ def _pillow_lets_pass(max_pixels: int):
 def _too_large(width: int, height: int, max_pixels: int) -> str:
     megapixels = width * height / 1e6
     return (
-        f"{width}×{height} pixels are {megapixels:.0f} megapixels, more than the limit of "
+        f"{width}×{height} pixels are {megapixels:.3g} megapixels, more than the limit of "
         f"{max_pixels / 1e6:g} (--max-pixels {max_pixels})"
     )

@@ -24,6 +24,7 @@ def pictures(tmp_path):
 def test_options_reach_the_store_and_what_looks_odd_is_said(tmp_path, pictures, capsys):
     out = tmp_path / "acts"
     options = ["--background", "grey", "--max-pixels", "10000", "--encoding", "cp1252"]
+    options += ["--max-skipped", "0.5"]
     main(["extract", "--pairs", str(pictures), "--out", str(out), *options])
     said = capsys.readouterr().out
     assert "Pictures with transparent parts, laid on grey (--background): 1." in said
