@@ -162,7 +162,7 @@ def test_nothing_is_said_where_nothing_is_cut(model, tmp_path):
 
 def test_skipped_captions_do_not_count(model, tmp_path):
     long = {f"image {i} said 0": f"image {i} said far too much for it" for i in (0, 3)}
-    cfg = ExtractConfig(batch_size=8, num_workers=0, max_skipped=1)
+    cfg = ExtractConfig(batch_size=8, num_workers=0, max_skipped=1.0)
     source = noise_pairs(10, captions=long, missing=frozenset({3}))
     assert extract(model, source, tmp_path / "s", cfg).manifest.n_captions_cut == 1
 

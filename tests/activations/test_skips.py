@@ -63,7 +63,7 @@ def test_mended_images_give_the_whole_store(model, tmp_path, missing, finished):
         extract(model, lacking, tmp_path / "s", ANY)
     else:
         with pytest.raises(UserError, match="could not be used"):
-            extract(model, lacking, tmp_path / "s", replace(CFG, max_skipped=0))
+            extract(model, lacking, tmp_path / "s", replace(CFG, max_skipped=0.0))
     mended = extract(model, noise_pairs(50, 2), tmp_path / "s", CFG)
     assert _content(mended) == _content(whole)
     assert mended.manifest.shards == whole.manifest.shards
@@ -128,8 +128,8 @@ def test_a_store_that_came_without_its_progress_is_returned(model, tmp_path):
     assert store.manifest.n_images == 29
 
 
-def test_no_share_above_one(model):
-    for share in (-0.1, 1.5, 5):
+def test_no_share_above_one():
+    for share in (-0.1, 1.5, 5.0):
         with pytest.raises(UserError, match="max_skipped is a share from 0 to 1"):
             ExtractConfig(max_skipped=share)
 

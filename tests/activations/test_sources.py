@@ -13,7 +13,7 @@ from mm_sae_plugin.activations import ActivationStore, ExtractConfig, extract
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.pairs import load_pairs
 
-CFG = ExtractConfig(batch_size=4, shard_size=4, num_workers=0, max_skipped=1)
+CFG = ExtractConfig(batch_size=4, shard_size=4, num_workers=0, max_skipped=1.0)
 
 
 def _save(path, colour, mode="RGB", size=(20, 24)):
