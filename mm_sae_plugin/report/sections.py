@@ -10,7 +10,9 @@ from mm_sae_plugin.report.latent_cards import LatentCards
 from mm_sae_plugin.report.palette import COLOURS, DISPLAY_ORDER, MEANINGS
 from mm_sae_plugin.stats.auroc import Auroc
 from mm_sae_plugin.stats.dominance import ModalityDominance
+from mm_sae_plugin.stats.gap_cut import GAP_CUT, points_along_gap
 from mm_sae_plugin.stats.nulls import swap_null
+from mm_sae_plugin.stats.significance import bonferroni
 from mm_sae_plugin.stats.truth import TruthCheck
 
 SCORE_MEANINGS = {
@@ -210,12 +212,11 @@ def _border_warning(dominance: ModalityDominance) -> str:
 def _gap_text(dominance: ModalityDominance) -> str:
     parts = []
     if dominance.gap_cosine is not None:
-        # NaN (a latent without a direction) is large in no sense.
-        strong = int((dominance.gap_cosine.abs() > 0.5).sum())
+        strong = int(points_along_gap(dominance.gap_cosine).sum())
         parts.append(
             f"{strong} of {dominance.n_features} latents point along the modality gap (|cosine| "
-            "with mean image − mean text above 0.5): they may encode which tower spoke rather than "
-            "what was said."
+            f"with mean image − mean text above {GAP_CUT:g}): they may encode which tower spoke "
+            "rather than what was said."
         )
     if dominance.centred_classes is not None:
         moved = Counter(
@@ -235,9 +236,8 @@ def _gap_text(dominance: ModalityDominance) -> str:
 def _null_text(dominance: ModalityDominance) -> str:
     alive = dominance.alive
     n_alive = int(alive.sum())
-    p_values = swap_null(dominance.statistics, dominance.cfg.score).p_value[alive]
-    # Bonferroni: among many latents some are extreme by chance.
-    n_differ = int((p_values < 0.05 / max(n_alive, 1)).sum())
+    null = swap_null(dominance.statistics, dominance.cfg.score)
+    n_differ = int(bonferroni(null.p_value[alive]).sum())
     return (
         '<p class="small" style="margin-top:16px">If images and captions were interchangeable, '
         "every score would be near 0.5. Against that null (sides swapped image by image) "

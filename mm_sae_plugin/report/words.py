@@ -4,7 +4,8 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from html import escape
-from math import comb
+
+from mm_sae_plugin.stats.significance import binomial_tail
 
 _WORD = re.compile(r"[\w#@'’-]+|[?!]")
 
@@ -33,7 +34,7 @@ class SharedWords:
             word
             for word, count in counts.items()
             if count >= 0.6 * len(shown)
-            and _at_least(count, len(shown), self._common[word] / self._n) < 5e-3
+            and binomial_tail(count, len(shown), self._common[word] / self._n) < 5e-3
         }
 
     def html(self, caption: str, shared: set[str]) -> str:
@@ -45,11 +46,6 @@ class SharedWords:
             parts.append(f"<mark>{word}</mark>" if match.group().lower() in shared else word)
             end = match.end()
         return "".join(parts) + escape(caption[end:])
-
-
-def _at_least(count: int, n: int, p: float) -> float:
-    """Probability of `count` or more successes among `n`."""
-    return sum(comb(n, k) * p**k * (1 - p) ** (n - k) for k in range(count, n + 1))
 
 
 def _words(caption: str) -> set[str]:
