@@ -64,9 +64,10 @@ def run_interruptibly(work: Callable[[], object], stop: Callable[[], None]) -> N
         Whatever ``work`` raised.
     """
     failures: list[BaseException] = []
-    done = threading.Event()
+    begun, done = threading.Event(), threading.Event()
 
     def guarded() -> None:
+        begun.wait()
         try:
             work()
         except BaseException as error:
@@ -74,16 +75,16 @@ def run_interruptibly(work: Callable[[], object], stop: Callable[[], None]) -> N
         finally:
             done.set()
 
-    # A daemon, so that a second Ctrl-C can end the process whatever the step is doing.
+    # A daemon, so that a second Ctrl-C can end the process whatever the step is doing. Interrupted
+    # here, the work has not begun and never will.
     threading.Thread(target=guarded, name="sae-trainer", daemon=True).start()
     try:
-        # In turns: an interruption that is no real signal does not wake a thread that sleeps.
-        while not done.wait(_SECONDS_PER_TURN):
-            pass
+        begun.set()
+        _wait(done)
     except BaseException:
         stop()
         try:
-            done.wait()
+            _wait(done)
         except KeyboardInterrupt:
             raise InterruptedTwice("Interrupted twice; the last steps are not saved.") from None
         # What ended the work for another reason is the more important news.
@@ -92,6 +93,12 @@ def run_interruptibly(work: Callable[[], object], stop: Callable[[], None]) -> N
         raise
     if failures:
         raise failures[0]
+
+
+def _wait(event: threading.Event) -> None:
+    # In turns: an interruption that is no real signal does not wake a thread that sleeps.
+    while not event.wait(_SECONDS_PER_TURN):
+        pass
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from mm_sae_plugin.training.place import is_full_disk
 from mm_sae_plugin.training.trainer import WatchedTrainer
 
 _INTERRUPTED = "interrupted_"
-_AGAIN = "run the same again with resume=True (--resume)"
+_AGAIN = "the same again with resume=True (--resume)"
 
 
 class Rescue:
@@ -34,7 +34,7 @@ class Rescue:
         saved = self._save(trainer, self.folder)
         if saved is None:
             return self._lost(event)
-        return f"{event}; saved {saved}. {_AGAIN.capitalize()} to continue."
+        return f"{event}; saved {saved}. Run {_AGAIN} to continue."
 
     def disk_is_full(self, trainer: WatchedTrainer, out: Path | None) -> str:
         """Save a checkpoint where the SAE found no room, and return the sentence that says so."""
@@ -43,7 +43,7 @@ class Rescue:
             return self._lost("The training could not be saved")
         return (
             f"The disk is full: {out} was not written whole, but what was trained is in {saved}; "
-            f"free some space and {_AGAIN}."
+            f"free some space and run {_AGAIN}."
         )
 
     def drop(self) -> None:
@@ -75,5 +75,5 @@ class Rescue:
         since = "" if checkpoint is None else f" since {checkpoint}"
         return (
             f"{event}: the disk is full, and what was trained{since} is lost; free some space and "
-            f"{_AGAIN}."
+            f"run {_AGAIN}."
         )
