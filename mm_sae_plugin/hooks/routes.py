@@ -143,6 +143,10 @@ class TowerSpec:
     """Paths of the residual blocks, first to last."""
     d_model: int | None = None
     """Width of the residual stream."""
+    has_class_token: bool = False
+    """Whether the first token of the residual stream is a class token."""
+    n_prefix_tokens: int = 0
+    """Tokens of the residual stream before the first patch: class and register tokens."""
     batch_first: bool = True
     """Whether the blocks run as [batch, token, d]."""
 

@@ -18,8 +18,9 @@ from mm_sae_plugin.models import hook_names as names
 from mm_sae_plugin.models.config import HookedCLIPConfig
 from mm_sae_plugin.models.families import family_of
 from mm_sae_plugin.models.families.base import Family
+from mm_sae_plugin.models.input_ids import tokenizer_digest, transform_digest
 from mm_sae_plugin.models.splicing import SAESplicing
-from mm_sae_plugin.models.weights import weights_digest
+from mm_sae_plugin.models.weights import WeightsId, identify_weights
 
 Tokenizer = Callable[[list[str]], Int[Tensor, "n ctx"]]
 Preprocess = Callable[[Any], Float[Tensor, "3 height width"]]
@@ -51,7 +52,8 @@ class HookedCLIP(SAESplicing, HookedRootModule):
     name
         The model's name, kept in stores and SAEs.
     weights_id
-        Which weights these are; a hash over them by default.
+        Which weights these are; a hash over them, and over the settings that change what they
+        compute, by default.
     """
 
     clip: nn.Module
@@ -65,14 +67,16 @@ class HookedCLIP(SAESplicing, HookedRootModule):
         tokenizer: Tokenizer | None,
         preprocess: Preprocess | None,
         name: str,
-        weights_id: str | None = None,
+        weights_id: str | WeightsId | None = None,
     ) -> None:
         super().__init__()
         self.clip = clip
         self.tokenizer = tokenizer
         self.preprocess = preprocess
         self.family = family
-        self.weights_id = weights_id or weights_digest(clip)
+        if isinstance(weights_id, str):
+            weights_id = WeightsId(weights_id, weights_id)
+        self._weights = weights_id or identify_weights(clip)
         self._specs: dict[str, TowerSpec] = {
             names.VISION: family.vision(clip),
             names.TEXT: family.text(clip),
@@ -93,7 +97,7 @@ class HookedCLIP(SAESplicing, HookedRootModule):
         tokenizer: Tokenizer | None = None,
         preprocess: Preprocess | None = None,
         name: str | None = None,
-        weights_id: str | None = None,
+        weights_id: str | WeightsId | None = None,
     ) -> HookedCLIP:
         """Wrap a model that exists already; its device, dtype and training mode stay.
 
@@ -145,6 +149,58 @@ class HookedCLIP(SAESplicing, HookedRootModule):
     def dtype(self) -> torch.dtype:
         """Floating-point type of the weights."""
         return next(self.clip.parameters()).dtype
+
+    @property
+    def weights_id(self) -> str:
+        """Which weights, and the settings that change what they compute."""
+        return self._weights.current
+
+    @property
+    def legacy_weights_id(self) -> str:
+        """What earlier versions called these weights: stores and SAEs of theirs carry it."""
+        return self._weights.legacy
+
+    def has_weights(self, noted: str) -> bool:
+        """Say whether ``noted``, in a store or an SAE folder, is the id of this model's weights.
+
+        Other spellings of published names count as the same; the id of an earlier version does
+        with a warning, since it said nothing about the activation function.
+        """
+        return self._weights.is_id_of(noted)
+
+    @property
+    def transform_id(self) -> str | None:
+        """Which image transform, by what it does to a picture; ``None`` without one.
+
+        Raises
+        ------
+        UserError
+            If the transform cannot be loaded.
+        """
+        return None if self.preprocess is None else transform_digest(self.preprocess)
+
+    @property
+    def tokenizer_id(self) -> str | None:
+        """Which tokenizer, by what it makes of some captions; ``None`` without one.
+
+        Raises
+        ------
+        UserError
+            If the tokenizer cannot be loaded.
+        """
+        return None if self.tokenizer is None else tokenizer_digest(self.tokenizer)
+
+    def n_prefix_tokens(self, tower: names.Tower) -> int:
+        """Return how many tokens stand before the patches in a tower's token hooks.
+
+        These are the class token, where :meth:`has_class_token`, and register tokens after it.
+        Text towers have none.
+        """
+        return self._specs[tower].n_prefix_tokens
+
+    def has_class_token(self, tower: names.Tower) -> bool:
+        """Say whether the first token of a tower's token hooks is a class token."""
+        return self._specs[tower].has_class_token
 
     def forward(
         self,

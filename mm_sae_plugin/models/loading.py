@@ -18,7 +18,12 @@ from mm_sae_plugin.models.inputs import (
     TransformersTokenizer,
     first_line,
 )
-from mm_sae_plugin.models.weights import weights_digest
+from mm_sae_plugin.models.weights import (
+    identify_weights,
+    open_clip_name,
+    open_clip_tag,
+    published_weights_id,
+)
 
 _HF_PREFIX = "hf:"
 # open_clip's own schemes for a repository or folder with an `open_clip_config.json`.
@@ -65,6 +70,7 @@ def load_open_clip(
     """Load an open_clip model by name; see :func:`load_model`."""
     import open_clip
 
+    name = open_clip_name(name)
     _check_open_clip_name(name, pretrained)
     try:
         clip = open_clip.create_model(
@@ -80,14 +86,13 @@ def load_open_clip(
             "network give a local file as pretrained."
         ) from error
 
-    published = pretrained is not None and not os.path.exists(pretrained)
-    if published:
-        weights_id = f"open_clip:{name}/{pretrained}"
+    if pretrained is not None and not os.path.exists(pretrained):
+        weights_id = published_weights_id(name, pretrained)
     elif name.startswith("hf-hub:"):
         weights_id = f"open_clip:{name}"
     else:
         # Before the cast, so that every dtype of one checkpoint has one id.
-        weights_id = weights_digest(clip)
+        weights_id = identify_weights(clip)
     if pretrained is None and not name.startswith(_OPEN_CLIP_SCHEMES):
         tags = ", ".join(open_clip.list_pretrained_tags_by_model(name)[:3]) or "none published"
         warnings.warn(
@@ -134,7 +139,7 @@ def load_transformers(
         ) from error
 
     if os.path.isdir(id_or_folder):
-        weights_id = weights_digest(clip)
+        weights_id = identify_weights(clip)
     else:
         revision = getattr(clip.config, "_commit_hash", None)
         weights_id = f"hf:{id_or_folder}" + (f"@{revision[:16]}" if revision else "")
@@ -174,15 +179,13 @@ def _check_open_clip_name(name: str, pretrained: str | None) -> None:
 
     if name.startswith(_OPEN_CLIP_SCHEMES):
         return
-    # open_clip reads `ViT-B/32` as `ViT-B-32`.
-    if name.replace("/", "-") not in open_clip.list_models():
+    if name not in open_clip.list_models():
         known = [*EMBEDDED_MODELS, *open_clip.list_models()]
         _refuse(f"There is no model {name!r}", nearest_names(name, known), "open_clip.list_models")
     if pretrained is None or os.path.isfile(pretrained):
         return
-    tags = open_clip.list_pretrained_tags_by_model(name.replace("/", "-"))
-    # Tags are compared as open_clip does: without case, `-` as `_`.
-    if pretrained.lower().replace("-", "_") not in tags:
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    if open_clip_tag(pretrained) not in tags:
         nearest = nearest_names(pretrained, tags) or ", ".join(map(repr, tags))
         _refuse(
             f"{name} has no weights {pretrained!r}, neither as a tag nor as a file",

@@ -41,7 +41,6 @@ class SAESplicing:
     """
 
     hook_dict: dict[str, HookPoint]
-    weights_id: str
     _spliced: dict[str, SplicedSAE]
     _displaced: dict[str, nn.Module]
 
@@ -149,6 +148,15 @@ class SAESplicing:
         with self.saes(saes, reset_saes_end, use_error_term) as model:
             return model.run_with_hooks(*model_args, **kwargs)  # type: ignore[attr-defined]
 
+    @property
+    def weights_id(self) -> str:
+        """Which weights the model runs with."""
+        raise NotImplementedError
+
+    def has_weights(self, noted: str) -> bool:
+        """Say whether ``noted`` is the id of the model's weights."""
+        raise NotImplementedError
+
     def setup(self) -> None:
         """Rebuild the dictionary of hook points."""
         raise NotImplementedError
@@ -205,7 +213,7 @@ class SAESplicing:
                     "give the SAE that was trained on this model and hook."
                 )
         metadata = sae.cfg.metadata
-        if metadata.weights_id and metadata.weights_id != self.weights_id:
+        if metadata.weights_id and not self.has_weights(metadata.weights_id):
             raise UserError(
                 f"The SAE was trained on {metadata.weights_id} and this model is "
                 f"{self.weights_id}: load the encoder that it was trained on."

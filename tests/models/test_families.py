@@ -316,3 +316,20 @@ def test_gradient_checkpointing_with_hooks_is_refused(family: str, tiny: Tiny) -
     with torch.no_grad():
         model.run_with_hooks(images=pixels, fwd_hooks=hooks)
     model(images=pixels)
+
+
+CLASS_TOKENS = {
+    "transformers-siglip": (False, 0),
+    "resnet": (False, 0),
+    "convnext": (False, 0),
+}
+
+
+def test_tokens_before_the_patches_are_known(family: str, model: HookedCLIP) -> None:
+    expected = CLASS_TOKENS.get(family, (True, 1))
+    assert (model.has_class_token("vision"), model.n_prefix_tokens("vision")) == expected
+    assert (model.has_class_token("text"), model.n_prefix_tokens("text")) == (False, 0)
+    if model.cfg.n_layers_vision:
+        n_tokens = int(model.hook_shapes()["vision.hook_embed"][1])
+        n_patches = n_tokens - model.n_prefix_tokens("vision")
+        assert n_patches in (16, 100), "a square of patches is left"

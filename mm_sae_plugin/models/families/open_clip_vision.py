@@ -58,7 +58,8 @@ def _vit_spec(visual: Any) -> TowerSpec:
     # `pool_type="none"` leaves all tokens unpooled: there is no such vector to hook.
     if visual.pool_type != "none":
         routes[names.HOOK_POOLED] = MethodRoute("visual", "_pool")
-    return TowerSpec(routes, paths, visual.transformer.width, batch_first)
+    # A class token stands before the patches however the tower pools.
+    return TowerSpec(routes, paths, visual.transformer.width, True, 1, batch_first)
 
 
 def _is_timm_transformer(trunk: nn.Module) -> bool:
@@ -79,7 +80,8 @@ def _timm_spec(visual: Any) -> TowerSpec:
     # A pool inside open_clip's own head leaves the trunk's output unpooled.
     if not hasattr(visual.head, "pool"):
         routes[names.HOOK_POOLED] = OutputRoute("visual.trunk")
-    return TowerSpec(routes, paths, trunk.embed_dim)
+    has_class_token = trunk.cls_token is not None
+    return TowerSpec(routes, paths, trunk.embed_dim, has_class_token, trunk.num_prefix_tokens)
 
 
 def _timm_block_routes(path: str, layer: int) -> dict[str, Route]:

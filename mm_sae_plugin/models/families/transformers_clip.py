@@ -1,6 +1,6 @@
 """``transformers.CLIPModel``."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -23,7 +23,8 @@ class TransformersCLIPFamily:
         spec = encoder_spec(clip.vision_model, "vision_model")
         # `post_layernorm` is applied to the class token only, hence one row an image.
         pooled: dict[str, Route] = {names.HOOK_POOLED: OutputRoute("vision_model.post_layernorm")}
-        return TowerSpec({**spec.routes, **pooled}, spec.block_paths, spec.d_model)
+        routes = {**spec.routes, **pooled}
+        return replace(spec, routes=routes, has_class_token=True, n_prefix_tokens=1)
 
     def text(self, clip: Any) -> TowerSpec:
         """Return the routes of the text tower."""
@@ -31,7 +32,7 @@ class TransformersCLIPFamily:
         pooled: dict[str, Route] = {
             names.HOOK_POOLED: PositionRoute("text_model.final_layer_norm", end_of_text_position)
         }
-        return TowerSpec({**spec.routes, **pooled}, spec.block_paths, spec.d_model)
+        return replace(spec, routes={**spec.routes, **pooled})
 
     def encode_image(
         self, clip: Any, images: Float[Tensor, "batch 3 height width"]

@@ -1,6 +1,6 @@
 """``transformers.SiglipModel`` (SigLIP, and the SigLIP 2 checkpoints of that class)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -33,7 +33,7 @@ class TransformersSiglipFamily:
             )
         spec = encoder_spec(clip.vision_model, "vision_model")
         pooled: dict[str, Route] = {names.HOOK_POOLED: OutputRoute("vision_model.head")}
-        return TowerSpec({**spec.routes, **pooled}, spec.block_paths, spec.d_model)
+        return replace(spec, routes={**spec.routes, **pooled})
 
     def text(self, clip: Any) -> TowerSpec:
         """Return the routes of the text tower."""
@@ -41,7 +41,7 @@ class TransformersSiglipFamily:
         pooled: dict[str, Route] = {
             names.HOOK_POOLED: PositionRoute("text_model.final_layer_norm", last_position)
         }
-        return TowerSpec({**spec.routes, **pooled}, spec.block_paths, spec.d_model)
+        return replace(spec, routes={**spec.routes, **pooled})
 
     def encode_image(
         self, clip: Any, images: Float[Tensor, "batch 3 height width"]
