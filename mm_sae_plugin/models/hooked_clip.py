@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,30 +10,33 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformer_lens.hook_points import HookPoint
-from transformer_lens.HookedRootModule import HookedRootModule
 
+from mm_sae_plugin.devices import checked_device, checked_dtype
 from mm_sae_plugin.errors import UserError
-from mm_sae_plugin.hooks.routes import EarlyStop, HookTree, TowerSpec, routed
 from mm_sae_plugin.models import hook_names as names
+from mm_sae_plugin.models.checked_hooks import CheckedHooks
 from mm_sae_plugin.models.config import HookedCLIPConfig
 from mm_sae_plugin.models.families import family_of
 from mm_sae_plugin.models.families.base import Family
-from mm_sae_plugin.models.input_ids import tokenizer_digest, transform_digest
+from mm_sae_plugin.models.given import Preprocess, Tokenizer, as_pixels, as_tokens
+from mm_sae_plugin.models.identity import Identified
+from mm_sae_plugin.models.open_clip_parts import open_clip_parts
+from mm_sae_plugin.models.parts import ModelParts
 from mm_sae_plugin.models.splicing import SAESplicing
+from mm_sae_plugin.models.towers import EarlyStop, HookTree, TowerSpec, routed
+from mm_sae_plugin.models.transformers_parts import transformers_parts
 from mm_sae_plugin.models.weights import WeightsId, identify_weights
 
-Tokenizer = Callable[[list[str]], Int[Tensor, "n ctx"]]
-Preprocess = Callable[[Any], Float[Tensor, "3 height width"]]
 
-
-class HookedCLIP(SAESplicing, HookedRootModule):
+class HookedCLIP(Identified, SAESplicing, CheckedHooks):
     """A CLIP-like model whose activations can be read, edited and replaced by SAEs.
 
     The wrapped model stays as it is in ``.clip``; while a forward pass of this module lasts,
     the hook points in use are connected to it. With no hook set the outputs are bit-identical to
     the wrapped model's. Hook methods are TransformerLens' (``run_with_cache``,
     ``run_with_hooks``, ``hooks``, ``hook_dict``, ``reset_hooks``) and SAE methods are SAELens'
-    (``add_sae``, ``saes``, ``run_with_saes``, ``reset_saes``).
+    (``add_sae``, ``saes``, ``run_with_saes``, ``reset_saes``); ``encode_image``, ``encode_text``
+    and ``logit_scale`` are open_clip's.
 
     Build one with :func:`mm_sae_plugin.load_model`, :meth:`wrap`, :meth:`from_open_clip` or
     :meth:`from_transformers`. Calling ``.clip`` directly passes by every hook. Hooks and SAEs are
@@ -88,7 +91,10 @@ class HookedCLIP(SAESplicing, HookedRootModule):
         self._displaced = {}
         self._cfg = self._describe(name)
         self.setup()
-        self.train(clip.training)
+        # Our own parts follow the wrapped model; each of its parts stays in the mode it is in.
+        self.training = clip.training
+        for tower in names.TOWERS:
+            getattr(self, tower).train(clip.training)
 
     @classmethod
     def wrap(
@@ -115,24 +121,29 @@ class HookedCLIP(SAESplicing, HookedRootModule):
         name: str,
         pretrained: str | None = None,
         device: str | torch.device = "cpu",
-        dtype: torch.dtype = torch.float32,
+        dtype: str | torch.dtype = torch.float32,
     ) -> HookedCLIP:
         """Load an open_clip model by name, with a tag, a local file or random weights."""
-        from mm_sae_plugin.models.loading import load_open_clip
-
-        return load_open_clip(name, pretrained, device, dtype)
+        device, dtype = checked_device(device), checked_dtype(dtype)
+        return cls.from_parts(open_clip_parts(name, pretrained)).to(device=device, dtype=dtype)
 
     @classmethod
     def from_transformers(
         cls,
         id_or_folder: str,
         device: str | torch.device = "cpu",
-        dtype: torch.dtype = torch.float32,
+        dtype: str | torch.dtype = torch.float32,
     ) -> HookedCLIP:
         """Load a transformers CLIP or SigLIP from the hub or from a folder."""
-        from mm_sae_plugin.models.loading import load_transformers
+        device, dtype = checked_device(device), checked_dtype(dtype)
+        return cls.from_parts(transformers_parts(id_or_folder)).to(device=device, dtype=dtype)
 
-        return load_transformers(id_or_folder, device, dtype)
+    @classmethod
+    def from_parts(cls, parts: ModelParts) -> HookedCLIP:
+        """Wrap what a loader returned, in evaluation mode."""
+        return cls.wrap(
+            parts.clip, parts.tokenizer, parts.preprocess, parts.name, parts.weights_id
+        ).eval()
 
     @property
     def cfg(self) -> HookedCLIPConfig:
@@ -147,48 +158,16 @@ class HookedCLIP(SAESplicing, HookedRootModule):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Floating-point type of the weights."""
+        """Floating-point type that pixels are cast to.
+
+        Where only the products run in half precision (open_clip's ``precision="fp16"``), norms
+        and embeddings keep float32: the image tower's first product says what pixels must be.
+        """
+        for kind in (nn.Conv2d, nn.Linear):
+            for module in self.clip.modules():
+                if isinstance(module, kind):
+                    return module.weight.dtype
         return next(self.clip.parameters()).dtype
-
-    @property
-    def weights_id(self) -> str:
-        """Which weights, and the settings that change what they compute."""
-        return self._weights.current
-
-    @property
-    def legacy_weights_id(self) -> str:
-        """What earlier versions called these weights: stores and SAEs of theirs carry it."""
-        return self._weights.legacy
-
-    def has_weights(self, noted: str) -> bool:
-        """Say whether ``noted``, in a store or an SAE folder, is the id of this model's weights.
-
-        Other spellings of published names count as the same; the id of an earlier version does
-        with a warning, since it said nothing about the activation function.
-        """
-        return self._weights.is_id_of(noted)
-
-    @property
-    def transform_id(self) -> str | None:
-        """Which image transform, by what it does to a picture; ``None`` without one.
-
-        Raises
-        ------
-        UserError
-            If the transform cannot be loaded.
-        """
-        return None if self.preprocess is None else transform_digest(self.preprocess)
-
-    @property
-    def tokenizer_id(self) -> str | None:
-        """Which tokenizer, by what it makes of some captions; ``None`` without one.
-
-        Raises
-        ------
-        UserError
-            If the tokenizer cannot be loaded.
-        """
-        return None if self.tokenizer is None else tokenizer_digest(self.tokenizer)
 
     def n_prefix_tokens(self, tower: names.Tower) -> int:
         """Return how many tokens stand before the patches in a tower's token hooks.
@@ -201,6 +180,20 @@ class HookedCLIP(SAESplicing, HookedRootModule):
     def has_class_token(self, tower: names.Tower) -> bool:
         """Say whether the first token of a tower's token hooks is a class token."""
         return self._specs[tower].has_class_token
+
+    def n_layers(self, tower: names.Tower) -> int:
+        """Return how many blocks of a tower have hooks."""
+        return len(self._specs[tower].block_paths)
+
+    @property
+    def logit_scale(self) -> Tensor:
+        """The model's own learnt log of the inverse temperature, a scalar parameter."""
+        return self.clip.logit_scale  # type: ignore[return-value]
+
+    @property
+    def logit_bias(self) -> Tensor | None:
+        """The model's own learnt bias of the logits, which only some have."""
+        return getattr(self.clip, "logit_bias", None)
 
     def forward(
         self,
@@ -240,8 +233,8 @@ class HookedCLIP(SAESplicing, HookedRootModule):
         if images is None and texts is None:
             raise UserError("Nothing to embed: give images=…, texts=… or both.")
         # Inputs of both towers are checked before either runs.
-        pixels = None if images is None else self._pixels(images)
-        tokens = None if texts is None else self._tokens(texts)
+        pixels = None if images is None else self.to_pixels(images)
+        tokens = None if texts is None else self.to_tokens(texts)
         stop_vision = None if pixels is None else self._layer_index(names.VISION, stop_at_layer)
         stop_text = None if tokens is None else self._layer_index(names.TEXT, stop_at_layer)
         image_features = text_features = None
@@ -250,6 +243,36 @@ class HookedCLIP(SAESplicing, HookedRootModule):
         if tokens is not None:
             text_features = self._run_tower(names.TEXT, tokens, tokens, normalize, stop_text)
         return image_features, text_features
+
+    def encode_image(
+        self,
+        image: Float[Tensor, "batch 3 height width"] | Sequence[Any],
+        normalize: bool = False,
+    ) -> Float[Tensor, "batch d_joint"]:
+        """Embed images alone, through the hooks; as in open_clip, not normalised by default."""
+        features, _ = self(images=image, normalize=normalize)
+        return features
+
+    def encode_text(
+        self,
+        text: Int[Tensor, "batch ctx"] | Sequence[str] | str,
+        normalize: bool = False,
+    ) -> Float[Tensor, "batch d_joint"]:
+        """Embed captions alone, through the hooks; as in open_clip, not normalised by default."""
+        _, features = self(texts=text, normalize=normalize)
+        return features
+
+    def to_tokens(
+        self, texts: Int[Tensor, "batch ctx"] | Sequence[str] | str
+    ) -> Int[Tensor, "batch ctx"]:
+        """Return token ids of captions, on the model's device."""
+        return as_tokens(texts, self.tokenizer).to(self.device)
+
+    def to_pixels(
+        self, images: Float[Tensor, "batch 3 height width"] | Sequence[Any]
+    ) -> Float[Tensor, "batch 3 height width"]:
+        """Return the pixels of PIL images, on the model's device and in its dtype."""
+        return as_pixels(images, self.preprocess).to(self.device, self.dtype)
 
     def hook_shapes(self) -> dict[str, tuple[str | int, ...]]:
         """Return hook name -> shape for one input, measured by a forward pass of one blank pair.
@@ -292,28 +315,6 @@ class HookedCLIP(SAESplicing, HookedRootModule):
                 if isinstance(module, HookPoint):
                     self.hook_dict[name] = module
 
-    def add_hook(self, name: str | Callable[[str], bool], *args: Any, **kwargs: Any) -> None:
-        """Add a hook that stays until ``reset_hooks``; an unknown name is a ``UserError``."""
-        self._check_names(name)
-        super().add_hook(name, *args, **kwargs)
-
-    def get_caching_hooks(self, names_filter: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """As in TransformerLens, but an unknown name is a ``UserError``, not an empty cache."""
-        if isinstance(names_filter, tuple | set | frozenset):
-            names_filter = list(names_filter)
-        self._check_names(names_filter)
-        return super().get_caching_hooks(names_filter, *args, **kwargs)
-
-    def _enable_hook(self, name: str | Callable[[str], bool], hook: Callable, dir: Any) -> None:
-        self._check_names(name)
-        super()._enable_hook(name, hook, dir)
-
-    def _check_names(self, requested: Any) -> None:
-        if requested is None or callable(requested):
-            return
-        for name in [requested] if isinstance(requested, str) else requested:
-            self.check_hook(name)
-
     def _run_tower(
         self,
         tower: names.Tower,
@@ -340,7 +341,7 @@ class HookedCLIP(SAESplicing, HookedRootModule):
     def _layer_index(self, tower: names.Tower, stop_at_layer: int | None) -> int | None:
         if stop_at_layer is None:
             return None
-        n_layers = len(self._specs[tower].block_paths)
+        n_layers = self.n_layers(tower)
         if not n_layers:
             raise UserError(
                 f"The {tower} tower of {self._cfg.model_name} has no blocks to stop at: "
@@ -353,31 +354,6 @@ class HookedCLIP(SAESplicing, HookedRootModule):
                 f"give a number from {-n_layers} to {n_layers}."
             )
         return layer
-
-    def _pixels(self, images: Any) -> Float[Tensor, "batch 3 height width"]:
-        if not isinstance(images, Tensor):
-            if self.preprocess is None:
-                raise UserError("This model has no preprocess: give images as a tensor.")
-            images = torch.stack([self.preprocess(image) for image in images])
-        if images.ndim != 4 or images.shape[1] != 3:
-            raise UserError(
-                f"images must be [batch, 3, height, width], not {list(images.shape)}: "
-                "stack the outputs of model.preprocess."
-            )
-        return images.to(self.device, self.dtype)
-
-    def _tokens(self, texts: Any) -> Int[Tensor, "batch ctx"]:
-        if isinstance(texts, Tensor):
-            if texts.ndim != 2 or texts.is_floating_point():
-                raise UserError(
-                    f"texts must be token ids [batch, ctx], not {texts.dtype} {list(texts.shape)}: "
-                    "give strings, or the output of model.tokenizer."
-                )
-            return texts.to(self.device)
-        if self.tokenizer is None:
-            raise UserError("This model has no tokenizer: give texts as a tensor of token ids.")
-        captions = [texts] if isinstance(texts, str) else list(texts)
-        return self.tokenizer(captions).to(self.device)
 
     def _place(self, name: str, module: nn.Module) -> nn.Module:
         owner_path, _, site = name.rpartition(".")

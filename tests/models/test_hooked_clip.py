@@ -39,7 +39,8 @@ def test_family_names(family: str, model: HookedCLIP) -> None:
         "transformers-clip-old-eos": "transformers.clip",
         "transformers-siglip": "transformers.siglip",
     }
-    assert model.cfg.family == expected.get(family, "open_clip.vit")
+    default = "open_clip.timm_vit" if family.startswith("timm-") else "open_clip.vit"
+    assert model.cfg.family == expected.get(family, default)
 
 
 def test_moving_saving_and_modes_reach_the_wrapped_model(vit: Tiny, vit_model: HookedCLIP) -> None:

@@ -56,6 +56,7 @@ def no_mask(clip: Any) -> None:
     clip.attn_mask = None
 
 
+GELUS = ("gelu", "relu", "gelutanh", "quickgelu")
 CHANGES: list[Callable[[Any], None]] = [
     use_quick_gelu,
     halve_heads,
@@ -84,7 +85,7 @@ def test_the_settings_of_every_family_are_seen(tiny: Tiny, family: str) -> None:
         (owner, name)
         for owner in clip.modules()
         for name, part in owner.named_children()
-        if type(part).__name__.lower().removesuffix("activation") in ("gelu", "relu", "gelutanh")
+        if type(part).__name__.lower().removesuffix("activation") in GELUS
     ]
     assert activations, f"no activation function found in {family}"
     owner, name = activations[-1]

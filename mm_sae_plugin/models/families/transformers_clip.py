@@ -7,8 +7,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from mm_sae_plugin.hooks.routes import InputRoute, OutputRoute, PositionRoute, Route, TowerSpec
+from mm_sae_plugin.hooks.routes import InputRoute, OutputRoute, PositionRoute, Route
 from mm_sae_plugin.models import hook_names as names
+from mm_sae_plugin.models.towers import TowerSpec
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,11 @@ class TransformersCLIPFamily:
 
     name: str = "transformers.clip"
     """The family's name."""
+
+    @classmethod
+    def of(cls, clip: Any) -> "TransformersCLIPFamily":
+        """Return the adapter, which is the same for every such model."""
+        return cls()
 
     def vision(self, clip: Any) -> TowerSpec:
         """Return the routes of the image tower."""

@@ -8,9 +8,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from mm_sae_plugin.errors import UserError
-from mm_sae_plugin.hooks.routes import OutputRoute, PositionRoute, Route, TowerSpec
+from mm_sae_plugin.hooks.routes import OutputRoute, PositionRoute, Route
 from mm_sae_plugin.models import hook_names as names
 from mm_sae_plugin.models.families.transformers_clip import encoder_spec, square
+from mm_sae_plugin.models.towers import TowerSpec
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,11 @@ class TransformersSiglipFamily:
 
     name: str = "transformers.siglip"
     """The family's name."""
+
+    @classmethod
+    def of(cls, clip: Any) -> "TransformersSiglipFamily":
+        """Return the adapter, which is the same for every such model."""
+        return cls()
 
     def vision(self, clip: Any) -> TowerSpec:
         """Return the routes of the image tower."""
