@@ -1,5 +1,7 @@
 """Captions of FactorWorld: lower-case telegrams in a fixed order, made from what is said."""
 
+from mm_sae_plugin.factorworld.factors import FACTORS
+
 _LEADS = {
     "photo": "photo of",
     "picture": "picture of",
@@ -53,8 +55,6 @@ def _subject(said: dict[str, str]) -> str:
 
 def vocabulary() -> list[str]:
     """Return every word a caption can contain, sorted."""
-    from mm_sae_plugin.factorworld.factors import FACTORS
-
     words = {"of", "at", "in", "on", "near", "with", "frame", "from", "to"}
     for factor in FACTORS.values():
         if factor.said:

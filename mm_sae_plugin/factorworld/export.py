@@ -7,6 +7,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from mm_sae_plugin.factorworld.factors import FACTORS
+from mm_sae_plugin.factorworld.truth import factor_labels
 from mm_sae_plugin.factorworld.world import FactorWorld
 from mm_sae_plugin.files import atomic_path
 
@@ -31,12 +32,11 @@ def export_world(cfg: WorldConfig, progress: bool = True) -> Path:
     """
     world = FactorWorld(cfg.seed)
     (cfg.out / "images").mkdir(parents=True, exist_ok=True)
-    sides = [f"{side}.{name}" for side in ("drawn", "said") for name in FACTORS]
     with (
         atomic_path(cfg.out / "captions.csv") as temporary,
         open(temporary, "w", newline="", encoding="utf-8") as file,
     ):
-        table = csv.DictWriter(file, ["image", "caption", "image_id", *sides])
+        table = csv.DictWriter(file, ["image", "caption", "image_id", *factor_labels(FACTORS)])
         table.writeheader()
         for index in tqdm(range(cfg.pairs), "drawing", unit="pair", disable=not progress):
             pair = world.pair(index)

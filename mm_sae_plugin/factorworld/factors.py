@@ -1,16 +1,17 @@
 """The one table of FactorWorld's factors: what varies, how often it is drawn, how often it is said.
 
-Every scene has a value for each factor that applies to it. ``drawn`` is the probability that the
-value shows in the image, ``said`` the probability that the caption mentions it, independently of
-each other and of everything else. A latent that follows a factor, equally strongly on both sides,
-therefore has the true dominance ``drawn / (drawn + said)``: 1 is all image, 0 is all text.
+Every scene has a value for each factor that applies to it; whether it is drawn and whether it is
+said are independent of each other and of everything else. What the two rates mean for a latent is
+in ``truth``.
 """
 
 from dataclasses import dataclass
 
+from mm_sae_plugin.factorworld.truth import Rated
+
 
 @dataclass(frozen=True)
-class Factor:
+class Factor(Rated):
     """One thing that varies from scene to scene."""
 
     name: str
@@ -23,23 +24,6 @@ class Factor:
     """Probability that the caption mentions the value, 0 to 1."""
     scenes: tuple[str, ...] = ("objects", "person")
     """The kinds of scene to which the factor applies."""
-
-    @property
-    def dominance(self) -> float:
-        """True modality dominance, 0 (text) to 1 (image)."""
-        return self.drawn / (self.drawn + self.said)
-
-    @property
-    def modality(self) -> str:
-        """The true class: ``ImgD``, ``TextD`` or ``CrossD``."""
-        if self.drawn == self.said:
-            return "CrossD"
-        return "ImgD" if self.drawn > self.said else "TextD"
-
-    @property
-    def is_graded(self) -> bool:
-        """Whether one side has it always and the other side now and then."""
-        return self.drawn != self.said and min(self.drawn, self.said) > 0
 
 
 _OBJECTS = ("ball", "cup", "house", "tree", "fish", "star")
@@ -102,4 +86,10 @@ WOMAN_GIVEN_OCCUPATION: dict[str, float] = {
 """The planted association: probability that a person of each occupation is drawn as a woman.
 
 It is invented, so that a bias audit has a known answer, and averages to one half.
+"""
+
+WORLD_VERSION = "1"
+"""Changes whenever the same seed would give other pairs, as it would after any change above.
+
+It is part of what names a store's pairs, so that none is taken for another world's.
 """

@@ -12,7 +12,9 @@ from mm_sae_plugin.factorworld.factors import (
     PERSON_SHARE,
     SHARED_FACTORS,
     WOMAN_GIVEN_OCCUPATION,
+    WORLD_VERSION,
 )
+from mm_sae_plugin.factorworld.truth import drawn_label, said_label
 
 # Streams of random numbers of their own, beside the one of the pair's factors.
 _DRAWING_STREAM = 1
@@ -40,8 +42,8 @@ class Scene:
     @property
     def labels(self) -> dict[str, str]:
         """``drawn.<factor>`` and ``said.<factor>`` for every factor; empty where it is absent."""
-        labels = {f"drawn.{name}": self.drawn.get(name, "") for name in FACTORS}
-        return labels | {f"said.{name}": self.said.get(name, "") for name in FACTORS}
+        labels = {drawn_label(name): self.drawn.get(name, "") for name in FACTORS}
+        return labels | {said_label(name): self.said.get(name, "") for name in FACTORS}
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class FactorWorld:
         ``redraw``. The default, groups of one, makes all pairs independent.
     """
 
-    version = "1"
+    version = WORLD_VERSION
     """Changes whenever the same seed would give other pairs."""
 
     image_size = IMAGE_SIZE

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.factorworld.truth import is_factor_label
 from mm_sae_plugin.files import sha256_of_file
 from mm_sae_plugin.pairs.images import DEFAULT_MAX_PIXELS, decode_image
 from mm_sae_plugin.pairs.records import ImageKey, ListedPairs, PairRecord, fingerprint_of
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
-_FACTOR_PREFIXES = ("drawn.", "said.")
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def load_table(
             f"{', '.join(map(repr, map(str, frame.columns[:8])))}"
             f"{', …' if len(frame.columns) > 8 else ''}; name the right one."
         )
-    factors = [name for name in frame.columns if str(name).startswith(_FACTOR_PREFIXES)]
+    factors = [name for name in frame.columns if is_factor_label(str(name))]
     labelled = list(dict.fromkeys([*label_columns, *factors]))
     keys = [os.path.normpath(name) if name else "" for name in _texts(frame, image_column)]
     ids = _texts(frame, id_column) if id_column else keys

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from mm_sae_plugin.factorworld.truth import Rated, Rates
+
 
 @dataclass(frozen=True)
 class CalibrationRow:
@@ -19,9 +21,9 @@ class CalibrationRow:
     said: float
     """Probability that the caption mentions it."""
     truth: float
-    """drawn / (drawn + said)."""
+    """Its true dominance, 0 (text) to 1 (image)."""
     graded: bool
-    """Whether one side has it always and the other now and then: only these are counted."""
+    """Whether both sides have it, one more often than the other: only these are counted."""
     n_latents: int
     """Latents that follow it."""
     median: float | None
@@ -30,6 +32,11 @@ class CalibrationRow:
     """First and third quartile of their scores."""
     within: bool
     """Whether the median lies within the tolerance of the truth."""
+
+    @property
+    def modality(self) -> str:
+        """Its true class: `ImgD`, `CrossD` (shared) or `TextD`."""
+        return Rates(self.drawn, self.said).modality
 
 
 @dataclass(frozen=True)
@@ -57,7 +64,7 @@ class Calibration:
 def calibrate(
     scores: Float[np.ndarray, "n_features"],
     followers: Mapping[str, Sequence[int]],
-    rates: Mapping[str, tuple[float, float]],
+    rates: Mapping[str, Rated | tuple[float, float]],
     tolerance: float = 0.07,
 ) -> Calibration:
     """Compare the median score of each factor's followers with the factor's true dominance.
@@ -67,12 +74,17 @@ def calibrate(
     scores : float64, 0 to 1
         A score of every latent.
     followers : mapping of factor to latents
-    rates : mapping of factor to (drawn, said)
+    rates : mapping of factor to anything with known rates, or to (drawn, said)
     tolerance : float
+
+    Raises
+    ------
+    UserError
+        If the rates of a factor are not two probabilities, at least one of them above 0.
     """
     rows = [
-        _row(name, drawn, said, scores[list(followers[name])], tolerance)
-        for name, (drawn, said) in rates.items()
+        _row(name, Rates.of(known), scores[list(followers[name])], tolerance)
+        for name, known in rates.items()
     ]
     rows.sort(key=lambda row: row.truth)
     graded = [row for row in rows if row.graded]
@@ -88,21 +100,20 @@ def calibrate(
 
 
 def _row(
-    name: str, drawn: float, said: float, scores: Float[np.ndarray, "n"], tolerance: float
+    name: str, rates: Rates, scores: Float[np.ndarray, "n"], tolerance: float
 ) -> CalibrationRow:
-    truth = drawn / (drawn + said)
     median = float(np.median(scores)) if len(scores) else None
     quartiles = np.quantile(scores, [0.25, 0.75]).tolist() if len(scores) else None
     return CalibrationRow(
         factor=name,
-        drawn=drawn,
-        said=said,
-        truth=truth,
-        graded=drawn != said and min(drawn, said) > 0,
+        drawn=rates.drawn,
+        said=rates.said,
+        truth=rates.dominance,
+        graded=rates.is_graded,
         n_latents=len(scores),
         median=median,
         quartiles=(quartiles[0], quartiles[1]) if quartiles else None,
-        within=median is not None and abs(median - truth) <= tolerance,
+        within=median is not None and abs(median - rates.dominance) <= tolerance,
     )
 
 

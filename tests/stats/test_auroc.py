@@ -1,5 +1,7 @@
 """AUROC and its interval."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -12,6 +14,13 @@ def test_equals_counting_pairs_with_ties():
     wins = (positive[:, None] > negative).mean() + (positive[:, None] == negative).mean() / 2
     assert auroc(positive, negative).value == pytest.approx(wins)
     assert auroc(negative, positive).value == pytest.approx(1 - wins)
+
+
+def test_scores_that_are_all_alike_are_chance():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert auroc(np.ones(4), np.ones(3)).value == 0.5
+        assert auroc(np.ones(1), np.ones(1)).value == 0.5
 
 
 def test_perfect_separation_is_not_certainty():

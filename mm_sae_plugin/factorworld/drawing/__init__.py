@@ -1,1 +1,6 @@
-"""How a scene becomes a picture: pen, palette, things, people, marks, backdrops, render."""
+"""How a scene becomes a picture.
+
+``render`` puts it together, back to front: ``backdrops`` behind, ``things`` or ``people`` on the
+ground, ``marks`` for what is else said in words. All draw with the ``pen`` in the colours of the
+``palette``.
+"""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import count, islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -70,8 +71,8 @@ def zero_shot_accuracy(model: CustomTextCLIP, held_out: HeldOut, factor: Factor)
     """
     shown = [i for i, scene in enumerate(held_out.scenes) if factor.name in scene.drawn]
     world = FactorWorld(_PROMPT_SEED)
-    prompts = (world.scene(i) for i in range(100 * _PROMPTS))
-    told = [s.said for s in prompts if s.kind in factor.scenes][:_PROMPTS]
+    prompts = (world.scene(i) for i in count())
+    told = [s.said for s in islice((s for s in prompts if s.kind in factor.scenes), _PROMPTS)]
     classes = [
         embed_texts(model, [write_caption(said | {factor.name: value}) for said in told]).mean(0)
         for value in factor.values

@@ -16,7 +16,7 @@ from mm_sae_plugin.factorworld.factors import FACTORS
 from mm_sae_plugin.factorworld.world import FactorWorld
 
 _ABSENT = -100  # What cross_entropy ignores.
-_SIDES = ("drawn", "said")
+_N_SIDES = 2  # What is drawn, and what is said.
 
 
 def label_table(world: FactorWorld, n_pairs: int) -> Int[Tensor, "n_pairs 2 n_factors"]:
@@ -37,7 +37,7 @@ class LabelHeads(nn.Module):
     def __init__(self, d_joint: int):
         super().__init__()
         self.sizes = [len(factor.values) for factor in FACTORS.values()]
-        self.heads = nn.ModuleList([nn.Linear(d_joint, sum(self.sizes)) for _ in _SIDES])
+        self.heads = nn.ModuleList([nn.Linear(d_joint, sum(self.sizes)) for _ in range(_N_SIDES)])
 
     def forward(
         self,

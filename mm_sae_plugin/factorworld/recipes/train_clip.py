@@ -8,7 +8,8 @@ apart augmented views of its own inputs, as DeCLIP does (Li et al. 2021, arXiv 2
 
 The shipped models were made by these three commands and ``ship_clip``: ``factorworld`` is the
 second stage, ``factorworld-declip`` the third. The second lifts the one factor that the first had
-left under 95%, the shape of the objects::
+left under 95%, the shape of the objects. (The loss and the schedule of the rate were then written
+by hand; transformers' schedule is the same but for lying one step later.)::
 
     python -m mm_sae_plugin.factorworld.recipes.train_clip --out runs/clip
     python -m mm_sae_plugin.factorworld.recipes.train_clip --out runs/clip2 \
@@ -20,7 +21,6 @@ left under 95%, the shape of the objects::
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -95,25 +95,18 @@ class TrainCLIPConfig:
     """Seed of the training world; evaluation and users draw from others."""
     seed: int = 0
     """Seed of the weights and of the order of the batches."""
+    bfloat16: bool = True
+    """Run the towers in bfloat16; off is faster on a processor that only emulates it."""
     n_threads: int = 1
     """Threads of the training process."""
     checkpoint_every: int = 250
     """Steps between checkpoints."""
 
 
-def contrastive_loss(
-    first: Float[Tensor, "batch d_joint"],
-    second: Float[Tensor, "batch d_joint"],
-    scale: Float[Tensor, ""],
-) -> Float[Tensor, ""]:
-    """Return the symmetric InfoNCE loss of unit-length rows that belong together."""
-    logits = scale * first @ second.T
-    target = torch.arange(len(logits))
-    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
-
-
 def train_clip(cfg: TrainCLIPConfig) -> nn.Module:
     """Train an embedded model and return it; resumes from ``cfg.out`` if it holds a checkpoint."""
+    from open_clip.loss import ClipLoss
+
     torch.set_num_threads(cfg.n_threads)
     torch.manual_seed(cfg.seed)
     world = FactorWorld(cfg.world_seed, cfg.group_size, cfg.redraw)
@@ -125,6 +118,8 @@ def train_clip(cfg: TrainCLIPConfig) -> nn.Module:
     learner = nn.ModuleDict({"model": model, "heads": heads})
     optimizer = _optimizer(learner, cfg)
     first_step = _restore(cfg, learner, optimizer)
+    schedule = _schedule(optimizer, cfg, first_step)
+    contrast = ClipLoss()
     batches = batches_of_groups(cfg.n_pairs, cfg.batch_size, cfg.group_size, cfg.seed)
     started, losses = time.time(), []
     for step in range(cfg.n_steps):
@@ -135,25 +130,23 @@ def train_clip(cfg: TrainCLIPConfig) -> nn.Module:
         generator = torch.Generator().manual_seed(cfg.seed * 1_000_003 + step)
         images = normalize_pixels(torch.from_numpy(pairs.images[index.numpy()]))
         tokens = hide_words(pairs.tokens[index], cfg.unknown_share, tokenizer, generator)
-        image, text = _encode(model, images, tokens)
+        image, text = _encode(model, images, tokens, cfg)
         scale = model.logit_scale.exp()
-        parts = [contrastive_loss(image, text, scale)]
+        parts = [contrast(image, text, scale)]
         weights = [1.0]
         if step < cfg.label_steps:
             # Classifiers need more than unit-length rows to be confident.
             parts.append(heads(scale * image, scale * text, labels[index]))
             weights.append(1 - step / cfg.label_steps)
         if cfg.self_supervision:
-            parts += _self_supervision(
-                model, images, tokens, image, text, cfg, tokenizer, generator
-            )
+            image_view, text_view = _second_views(model, images, tokens, cfg, tokenizer, generator)
+            parts += [contrast(image, image_view, scale), contrast(text, text_view, scale)]
             weights += [cfg.self_supervision, cfg.self_supervision]
-        for group in optimizer.param_groups:
-            group["lr"] = _learning_rate(step, cfg)
         optimizer.zero_grad()
         torch.dot(torch.stack(parts), torch.tensor(weights)).backward()
         nn.utils.clip_grad_norm_(learner.parameters(), 1.0)
         optimizer.step()
+        schedule.step()
         model.logit_scale.data.clamp_(max=_MAX_LOG_SCALE)
         losses.append([part.item() for part in parts])
         if (step + 1) % _LOG_EVERY == 0 or step + 1 == cfg.n_steps:
@@ -170,40 +163,44 @@ def train_clip(cfg: TrainCLIPConfig) -> nn.Module:
     return model.eval()
 
 
-def _self_supervision(
+def _second_views(
     model: CustomTextCLIP,
     images: Float[Tensor, "batch 3 height width"],
     tokens: Int[Tensor, "batch context"],
-    image: Float[Tensor, "batch d_joint"],
-    text: Float[Tensor, "batch d_joint"],
     cfg: TrainCLIPConfig,
     tokenizer: WordTokenizer,
     generator: torch.Generator,
-) -> list[Float[Tensor, ""]]:
-    """Return each tower's loss of telling apart its own inputs by a second view of them."""
+) -> tuple[Float[Tensor, "batch d_joint"], Float[Tensor, "batch d_joint"]]:
+    """Encode another view of each input, by which a tower learns to tell its own inputs apart."""
     views = augment_images(images, generator)
     hidden = hide_words(tokens, cfg.hidden_share, tokenizer, generator)
-    image_view, text_view = _encode(model, views, hidden)
-    scale = model.logit_scale.exp()
-    return [contrastive_loss(image, image_view, scale), contrastive_loss(text, text_view, scale)]
+    return _encode(model, views, hidden, cfg)
 
 
 def _encode(
     model: CustomTextCLIP,
     images: Float[Tensor, "batch 3 height width"],
     tokens: Int[Tensor, "batch context"],
+    cfg: TrainCLIPConfig,
 ) -> tuple[Float[Tensor, "batch d_joint"], Float[Tensor, "batch d_joint"]]:
     # The fused attention kernel's bf16 backward pass is several times slower on CPU than this one.
-    with torch.autocast("cpu", dtype=torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
+    with torch.autocast("cpu", torch.bfloat16, cfg.bfloat16), sdpa_kernel(SDPBackend.MATH):
         image, text = model.encode_image(images), model.encode_text(tokens)
     return F.normalize(image.float(), dim=-1), F.normalize(text.float(), dim=-1)
 
 
-def _learning_rate(step: int, cfg: TrainCLIPConfig) -> float:
-    """Return the rate of a step: a linear rise, then half a cosine down to zero."""
-    rise = min(1.0, (step + 1) / cfg.lr_warm_up_steps)
-    done = max(0, step - cfg.lr_warm_up_steps) / max(1, cfg.n_steps - cfg.lr_warm_up_steps)
-    return cfg.lr * rise * 0.5 * (1 + math.cos(math.pi * done))
+def _schedule(
+    optimizer: torch.optim.Optimizer, cfg: TrainCLIPConfig, first_step: int
+) -> torch.optim.lr_scheduler.LambdaLR:
+    """Return the schedule of the rate: a linear rise from zero, then half a cosine down to it."""
+    from transformers import get_cosine_schedule_with_warmup
+
+    # The step alone decides, so that no checkpoint needs to hold it.
+    for group in optimizer.param_groups:
+        group["initial_lr"] = cfg.lr
+    return get_cosine_schedule_with_warmup(
+        optimizer, cfg.lr_warm_up_steps, cfg.n_steps, last_epoch=first_step - 1
+    )
 
 
 def _optimizer(model: nn.Module, cfg: TrainCLIPConfig) -> torch.optim.Optimizer:
