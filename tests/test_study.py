@@ -73,7 +73,7 @@ def test_the_encoder_is_found_by_its_name(folder):
 
 def test_labels_of_another_store_are_refused(folder):
     study = Study.open(folder / "sae", folder / "other")
-    with pytest.raises(UserError, match="were computed on the store .* but .*other is the store"):
+    with pytest.raises(UserError, match=r"were computed on the store .* but .*other is the store"):
         study.inspect()
 
 

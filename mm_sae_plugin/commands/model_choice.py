@@ -8,12 +8,25 @@ class ModelChoice:
     """Which model to look into."""
 
     model: str = "factorworld"
-    """`factorworld`, `factorworld-declip`, an open_clip model name, or `hf:ID_OR_FOLDER`."""
+    """`factorworld`, `factorworld-declip`, an open_clip model name, `local-dir:FOLDER`, or
+    `hf:ID_OR_FOLDER`."""
     pretrained: str | None = None
     """For an open_clip model: a tag of pretrained weights, or a checkpoint file."""
+    tokenizer: str | None = None
+    """For an open_clip model: another model's name, whose tokenizer to use."""
+    preprocess: str | None = None
+    """For an open_clip model: a JSON file with mean, std, interpolation and resize_mode."""
+    force_quick_gelu: bool = False
+    """For an open_clip model: run with QuickGELU, as OpenAI's own weights were trained."""
 
     def load(self):
         """Load the model as a ``HookedCLIP``."""
         from mm_sae_plugin.models import load_model
 
-        return load_model(self.model, self.pretrained)
+        return load_model(
+            self.model,
+            self.pretrained,
+            tokenizer=self.tokenizer,
+            preprocess=self.preprocess,
+            force_quick_gelu=self.force_quick_gelu,
+        )

@@ -31,6 +31,11 @@ Positions = Callable[[nn.Module, Int[Tensor, "batch ctx"], int], Int[Tensor, "ba
 class Route(Protocol):
     """How one hook point is connected to a wrapped model."""
 
+    @property
+    def path(self) -> str:
+        """Path of the module that is attached to, inside the wrapped model."""
+        ...
+
     def install(self, clip: nn.Module, through: Pass, tokens: Tensor | None) -> Undo:
         """Attach to ``clip`` until the returned function is called."""
         ...
@@ -143,6 +148,8 @@ class TowerSpec:
     """Paths of the residual blocks, first to last."""
     d_model: int | None = None
     """Width of the residual stream."""
+    has_class_token: bool = False
+    """Whether the first token of every block is a class token."""
     batch_first: bool = True
     """Whether the blocks run as [batch, token, d]."""
 
@@ -199,9 +206,14 @@ def routed(
     Raises
     ------
     UserError
-        If the backward pass would recompute blocks, when nothing is connected any more.
+        If a part that is hooked is compiled, and would run without the hooks, or if the backward
+        pass would recompute blocks, when nothing is connected any more.
     """
     used = [site for site in spec.routes if _is_used(tree.point(site))]
+    for site in used:
+        _refuse_compiled(clip, spec.routes[site].path, site)
+    if stop_at_layer is not None:
+        _refuse_compiled(clip, spec.block_paths[min(stop_at_layer, len(spec.block_paths) - 1)], "")
     if (used or stop_at_layer is not None) and _recomputes_blocks(clip, spec):
         raise UserError(
             "Gradient checkpointing runs blocks again in the backward pass, without the hooks of "
@@ -215,6 +227,44 @@ def routed(
         if stop_at_layer is not None:
             stack.callback(_install_stop(clip, spec, stop_at_layer))
         yield
+
+
+def is_compiled(module: nn.Module) -> bool:
+    """Whether a module runs as compiled or scripted code, which knows no hook set afterwards."""
+    # Read from the instance: a compiled wrapper answers for what it wraps.
+    return (
+        module.__dict__.get("_compiled_call_impl") is not None
+        or "_orig_mod" in module._modules
+        or isinstance(module, torch.jit.ScriptModule)
+    )
+
+
+def refuse_compiled_parts(clip: nn.Module) -> None:
+    """Refuse a model with a compiled or scripted part, whose own parts cannot be seen.
+
+    Raises
+    ------
+    UserError
+        Naming the part.
+    """
+    for path, module in clip.named_modules():
+        if path and ("_orig_mod" in module._modules or isinstance(module, torch.jit.ScriptModule)):
+            raise UserError(
+                f"{path!r} of this model is compiled or scripted and would run without hooks: "
+                "wrap the model before this part is compiled, or take the part out of its wrapper."
+            )
+
+
+def _refuse_compiled(clip: nn.Module, path: str, site: str) -> None:
+    """Refuse a path on which a module is compiled; the root itself is run by its methods."""
+    parts = path.split(".")
+    for depth in range(1, len(parts) + 1):
+        owner = ".".join(parts[:depth])
+        if is_compiled(clip.get_submodule(owner)):
+            raise UserError(
+                f"{owner!r} of the wrapped model is compiled and would run without the hook "
+                f"{site or 'that stops it'!r}: wrap the model without compiling this part."
+            )
 
 
 def _through(tree: HookTree, site: str) -> Pass:

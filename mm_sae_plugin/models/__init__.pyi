@@ -1,3 +1,3 @@
 from .config import HookedCLIPConfig as HookedCLIPConfig
 from .hooked_clip import HookedCLIP as HookedCLIP
-from .loading import load_model as load_model
+from .load import load_model as load_model

@@ -13,11 +13,20 @@ from transformer_lens.hook_points import HookPoint
 from transformer_lens.HookedRootModule import HookedRootModule
 
 from mm_sae_plugin.errors import UserError
-from mm_sae_plugin.hooks.routes import EarlyStop, HookTree, TowerSpec, routed
+from mm_sae_plugin.hooks.routes import (
+    EarlyStop,
+    HookTree,
+    TowerSpec,
+    refuse_compiled_parts,
+    routed,
+)
 from mm_sae_plugin.models import hook_names as names
+from mm_sae_plugin.models.checked_hooks import CheckedHooks
 from mm_sae_plugin.models.config import HookedCLIPConfig
 from mm_sae_plugin.models.families import family_of
 from mm_sae_plugin.models.families.base import Family
+from mm_sae_plugin.models.input_ids import tokenizer_digest, transform_digest
+from mm_sae_plugin.models.loading import ModelParts, open_clip_parts, transformers_parts
 from mm_sae_plugin.models.splicing import SAESplicing
 from mm_sae_plugin.models.weights import weights_digest
 
@@ -25,7 +34,7 @@ Tokenizer = Callable[[list[str]], Int[Tensor, "n ctx"]]
 Preprocess = Callable[[Any], Float[Tensor, "3 height width"]]
 
 
-class HookedCLIP(SAESplicing, HookedRootModule):
+class HookedCLIP(SAESplicing, CheckedHooks, HookedRootModule):
     """A CLIP-like model whose activations can be read, edited and replaced by SAEs.
 
     The wrapped model stays as it is in ``.clip``; while a forward pass of this module lasts,
@@ -68,6 +77,7 @@ class HookedCLIP(SAESplicing, HookedRootModule):
         weights_id: str | None = None,
     ) -> None:
         super().__init__()
+        refuse_compiled_parts(clip)
         self.clip = clip
         self.tokenizer = tokenizer
         self.preprocess = preprocess
@@ -84,7 +94,10 @@ class HookedCLIP(SAESplicing, HookedRootModule):
         self._displaced = {}
         self._cfg = self._describe(name)
         self.setup()
-        self.train(clip.training)
+        # Our own parts follow the wrapped model; each of its parts stays in the mode it is in.
+        self.training = clip.training
+        for tower in names.TOWERS:
+            getattr(self, tower).train(clip.training)
 
     @classmethod
     def wrap(
@@ -114,9 +127,7 @@ class HookedCLIP(SAESplicing, HookedRootModule):
         dtype: torch.dtype = torch.float32,
     ) -> HookedCLIP:
         """Load an open_clip model by name, with a tag, a local file or random weights."""
-        from mm_sae_plugin.models.loading import load_open_clip
-
-        return load_open_clip(name, pretrained, device, dtype)
+        return cls.from_parts(open_clip_parts(name, pretrained)).to(device=device, dtype=dtype)
 
     @classmethod
     def from_transformers(
@@ -126,9 +137,14 @@ class HookedCLIP(SAESplicing, HookedRootModule):
         dtype: torch.dtype = torch.float32,
     ) -> HookedCLIP:
         """Load a transformers CLIP or SigLIP from the hub or from a folder."""
-        from mm_sae_plugin.models.loading import load_transformers
+        return cls.from_parts(transformers_parts(id_or_folder)).to(device=device, dtype=dtype)
 
-        return load_transformers(id_or_folder, device, dtype)
+    @classmethod
+    def from_parts(cls, parts: ModelParts) -> HookedCLIP:
+        """Wrap what a loader returned, in evaluation mode."""
+        return cls.wrap(
+            parts.clip, parts.tokenizer, parts.preprocess, parts.name, parts.weights_id
+        ).eval()
 
     @property
     def cfg(self) -> HookedCLIPConfig:
@@ -143,8 +159,37 @@ class HookedCLIP(SAESplicing, HookedRootModule):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Floating-point type of the weights."""
+        """Floating-point type that the model computes in.
+
+        Where only the products run in half precision (open_clip's ``precision="fp16"``), norms
+        and embeddings keep float32; the image tower's first product says what pixels must be.
+        """
+        for module in self.clip.modules():
+            if isinstance(module, nn.Conv2d):
+                return module.weight.dtype
         return next(self.clip.parameters()).dtype
+
+    @property
+    def transform_id(self) -> str | None:
+        """Which image transform, by what it does to a picture; None without one."""
+        return None if self.preprocess is None else transform_digest(self.preprocess)
+
+    @property
+    def tokenizer_id(self) -> str | None:
+        """Which tokenizer, by what it makes of a few captions; None without one."""
+        return None if self.tokenizer is None else tokenizer_digest(self.tokenizer)
+
+    @property
+    def legacy_weights_id(self) -> str:
+        """The id that earlier versions gave: local weights without their activation function."""
+        if not self.weights_id.startswith("sha256:"):
+            return self.weights_id
+        return weights_digest(self.clip, with_activations=False)
+
+    @property
+    def has_class_token(self) -> bool:
+        """Whether the first token of the image tower's blocks is a class token."""
+        return self._specs[names.VISION].has_class_token
 
     def forward(
         self,
@@ -235,28 +280,6 @@ class HookedCLIP(SAESplicing, HookedRootModule):
                 self.mod_dict[name] = module
                 if isinstance(module, HookPoint):
                     self.hook_dict[name] = module
-
-    def add_hook(self, name: str | Callable[[str], bool], *args: Any, **kwargs: Any) -> None:
-        """Add a hook that stays until ``reset_hooks``; an unknown name is a ``UserError``."""
-        self._check_names(name)
-        super().add_hook(name, *args, **kwargs)
-
-    def get_caching_hooks(self, names_filter: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """As in TransformerLens, but an unknown name is a ``UserError``, not an empty cache."""
-        if isinstance(names_filter, tuple | set | frozenset):
-            names_filter = list(names_filter)
-        self._check_names(names_filter)
-        return super().get_caching_hooks(names_filter, *args, **kwargs)
-
-    def _enable_hook(self, name: str | Callable[[str], bool], hook: Callable, dir: Any) -> None:
-        self._check_names(name)
-        super()._enable_hook(name, hook, dir)
-
-    def _check_names(self, requested: Any) -> None:
-        if requested is None or callable(requested):
-            return
-        for name in [requested] if isinstance(requested, str) else requested:
-            self.check_hook(name)
 
     def _run_tower(
         self,

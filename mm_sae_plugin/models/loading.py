@@ -1,23 +1,27 @@
-"""Loading a model by name: the embedded default, open_clip, or Hugging Face transformers."""
+"""Finding a model by name: the embedded default, open_clip, or Hugging Face transformers.
+
+Loaders return plain parts; `HookedCLIP` puts them together.
+"""
 
 from __future__ import annotations
 
 import os
 import warnings
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
-import torch
+from torch import nn
 
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.factorworld.embedded import EMBEDDED_MODELS
 from mm_sae_plugin.models.hook_names import nearest_names
-from mm_sae_plugin.models.hooked_clip import HookedCLIP
 from mm_sae_plugin.models.inputs import (
     Deferred,
     TransformersPreprocess,
     TransformersTokenizer,
     first_line,
 )
+from mm_sae_plugin.models.transforms import file_transform, open_clip_transform, published_transform
 from mm_sae_plugin.models.weights import weights_digest
 
 _HF_PREFIX = "hf:"
@@ -25,51 +29,60 @@ _HF_PREFIX = "hf:"
 _OPEN_CLIP_SCHEMES = ("hf-hub:", "local-dir:")
 
 
-def load_model(
+@dataclass(frozen=True)
+class ModelParts:
+    """What a `HookedCLIP` is put together from."""
+
+    clip: nn.Module
+    """The model, on the CPU in float32."""
+    tokenizer: Any
+    """Captions to token ids."""
+    preprocess: Any
+    """One PIL image to pixels."""
+    name: str
+    """The name it was asked for by, in one spelling."""
+    weights_id: str
+    """Which weights."""
+
+
+def parts_of(
     name: str,
     pretrained: str | None = None,
-    device: str | torch.device = "cpu",
-    dtype: torch.dtype = torch.float32,
-) -> HookedCLIP:
-    """Load a model in evaluation mode, with its tokenizer and its image transform.
-
-    Parameters
-    ----------
-    name
-        ``"factorworld"`` or ``"factorworld-declip"`` (embedded, no network); an open_clip model
-        name such as ``"ViT-B-32"``; or ``"hf:ID_OR_FOLDER"`` for a transformers CLIP or SigLIP.
-    pretrained
-        For an open_clip name: a tag such as ``"laion2b_s34b_b79k"`` or a local checkpoint;
-        without it the weights are random and a warning says so.
-    device, dtype
-        Where the weights go and their floating-point type.
-
-    Raises
-    ------
-    UserError
-        If the name, the tag or the file is unknown, or cannot be loaded.
-    """
+    tokenizer: str | None = None,
+    preprocess: str | None = None,
+    force_quick_gelu: bool = False,
+) -> ModelParts:
+    """Load the parts of any model; see :func:`~mm_sae_plugin.load_model`."""
+    is_open_clip = name not in EMBEDDED_MODELS and not name.startswith(_HF_PREFIX)
+    if not is_open_clip and (tokenizer or preprocess or force_quick_gelu):
+        raise UserError(
+            f"{name} brings its own tokenizer, image transform and activation function: leave "
+            "tokenizer, preprocess and force_quick_gelu out."
+        )
     if name in EMBEDDED_MODELS:
-        return _load_embedded(name, device, dtype)
+        return embedded_parts(name)
     if name.startswith(_HF_PREFIX):
-        return load_transformers(name.removeprefix(_HF_PREFIX), device, dtype)
-    return load_open_clip(name, pretrained, device, dtype)
+        return transformers_parts(name.removeprefix(_HF_PREFIX))
+    return open_clip_parts(name, pretrained, tokenizer, preprocess, force_quick_gelu)
 
 
-def load_open_clip(
+def open_clip_parts(
     name: str,
-    pretrained: str | None,
-    device: str | torch.device,
-    dtype: torch.dtype,
-) -> HookedCLIP:
-    """Load an open_clip model by name; see :func:`load_model`."""
+    pretrained: str | None = None,
+    tokenizer: str | None = None,
+    preprocess: str | None = None,
+    force_quick_gelu: bool = False,
+) -> ModelParts:
+    """Load an open_clip model by name; see :func:`~mm_sae_plugin.load_model`."""
     import open_clip
 
+    name, pretrained = _in_one_spelling(name, pretrained)
     _check_open_clip_name(name, pretrained)
     try:
         clip = open_clip.create_model(
             name,
             pretrained=pretrained,
+            force_quick_gelu=force_quick_gelu,
             # Otherwise a model with random weights would fetch its text tower's from the hub.
             pretrained_text=False,
         )
@@ -77,40 +90,43 @@ def load_open_clip(
         weights = f" with weights {pretrained!r}" if pretrained else ""
         raise UserError(
             f"open_clip could not load {name!r}{weights} ({first_line(error)[:160]}); without a "
-            "network give a local file as pretrained."
+            "network give a local file of plain tensors as pretrained, safetensors if you can."
         ) from error
 
-    published = pretrained is not None and not os.path.exists(pretrained)
-    if published:
+    from_file = pretrained is not None and os.path.exists(pretrained)
+    if pretrained is not None and not from_file:
         weights_id = f"open_clip:{name}/{pretrained}"
+        # A published tag trained with one function runs with another only on purpose.
+        weights_id += "+quickgelu" if force_quick_gelu else ""
     elif name.startswith("hf-hub:"):
         weights_id = f"open_clip:{name}"
     else:
-        # Before the cast, so that every dtype of one checkpoint has one id.
         weights_id = weights_digest(clip)
     if pretrained is None and not name.startswith(_OPEN_CLIP_SCHEMES):
         tags = ", ".join(open_clip.list_pretrained_tags_by_model(name)[:3]) or "none published"
         warnings.warn(
             f"{name} was given no weights and is random: name some with pretrained, a tag "
             f"({tags}, …) or a file.",
-            stacklevel=3,
+            stacklevel=4,
         )
-    model = HookedCLIP.wrap(
+    if preprocess is not None:
+        transform = file_transform(preprocess, clip)
+    elif from_file:
+        transform = published_transform(name, clip)
+    else:
+        transform = open_clip_transform(clip)
+    spoken = tokenizer or name
+    return ModelParts(
         clip,
-        tokenizer=Deferred(f"tokenizer of {name}", _open_clip_tokenizer, (name,)),
-        preprocess=_open_clip_preprocess(clip),
-        name=name,
-        weights_id=weights_id,
+        Deferred(f"tokenizer of {spoken}", _open_clip_tokenizer, (spoken,)),
+        transform,
+        name,
+        weights_id,
     )
-    return model.to(device=device, dtype=dtype).eval()
 
 
-def load_transformers(
-    id_or_folder: str,
-    device: str | torch.device,
-    dtype: torch.dtype,
-) -> HookedCLIP:
-    """Load a transformers CLIP or SigLIP; see :func:`load_model`."""
+def transformers_parts(id_or_folder: str) -> ModelParts:
+    """Load a transformers CLIP or SigLIP; see :func:`~mm_sae_plugin.load_model`."""
     from transformers import AutoConfig, CLIPModel, SiglipModel
 
     classes = {"clip": CLIPModel, "siglip": SiglipModel}
@@ -139,34 +155,40 @@ def load_transformers(
         revision = getattr(clip.config, "_commit_hash", None)
         weights_id = f"hf:{id_or_folder}" + (f"@{revision[:16]}" if revision else "")
     context_length = config.text_config.max_position_embeddings
-    model = HookedCLIP.wrap(
+    return ModelParts(
         clip,
-        tokenizer=Deferred(
+        Deferred(
             f"tokenizer of {id_or_folder}",
             _transformers_tokenizer,
             (id_or_folder, context_length),
         ),
-        preprocess=Deferred(
-            f"image processor of {id_or_folder}", _transformers_preprocess, (id_or_folder,)
-        ),
-        name=f"{_HF_PREFIX}{id_or_folder}",
-        weights_id=weights_id,
+        Deferred(f"image processor of {id_or_folder}", _transformers_preprocess, (id_or_folder,)),
+        f"{_HF_PREFIX}{id_or_folder}",
+        weights_id,
     )
-    return model.to(device=device, dtype=dtype).eval()
 
 
-def _load_embedded(name: str, device: str | torch.device, dtype: torch.dtype) -> HookedCLIP:
+def embedded_parts(name: str) -> ModelParts:
+    """Load an embedded model."""
     from mm_sae_plugin.factorworld.embedded import load_embedded
 
     embedded = load_embedded(name)
-    model = HookedCLIP.wrap(
+    return ModelParts(
         embedded.model,
-        tokenizer=embedded.tokenizer,
-        preprocess=embedded.preprocess,
-        name=embedded.name,
-        weights_id=embedded.weights_id,
+        embedded.tokenizer,
+        embedded.preprocess,
+        embedded.name,
+        embedded.weights_id,
     )
-    return model.to(device=device, dtype=dtype).eval()
+
+
+def _in_one_spelling(name: str, pretrained: str | None) -> tuple[str, str | None]:
+    """Spell a name and a tag as open_clip lists them: aliases are one identity."""
+    if not name.startswith(_OPEN_CLIP_SCHEMES):
+        name = name.replace("/", "-")
+    if pretrained is not None and not os.path.exists(pretrained):
+        pretrained = pretrained.lower().replace("-", "_")
+    return name, pretrained
 
 
 def _check_open_clip_name(name: str, pretrained: str | None) -> None:
@@ -174,15 +196,13 @@ def _check_open_clip_name(name: str, pretrained: str | None) -> None:
 
     if name.startswith(_OPEN_CLIP_SCHEMES):
         return
-    # open_clip reads `ViT-B/32` as `ViT-B-32`.
-    if name.replace("/", "-") not in open_clip.list_models():
+    if name not in open_clip.list_models():
         known = [*EMBEDDED_MODELS, *open_clip.list_models()]
         _refuse(f"There is no model {name!r}", nearest_names(name, known), "open_clip.list_models")
     if pretrained is None or os.path.isfile(pretrained):
         return
-    tags = open_clip.list_pretrained_tags_by_model(name.replace("/", "-"))
-    # Tags are compared as open_clip does: without case, `-` as `_`.
-    if pretrained.lower().replace("-", "_") not in tags:
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    if pretrained not in tags:
         nearest = nearest_names(pretrained, tags) or ", ".join(map(repr, tags))
         _refuse(
             f"{name} has no weights {pretrained!r}, neither as a tag nor as a file",
@@ -194,13 +214,6 @@ def _check_open_clip_name(name: str, pretrained: str | None) -> None:
 def _refuse(what: str, nearest: str, listing: str) -> NoReturn:
     remedy = f"did you mean {nearest}?" if nearest else f"{listing}() lists what there is."
     raise UserError(f"{what}: {remedy}")
-
-
-def _open_clip_preprocess(clip: Any) -> Any:
-    from open_clip.model import get_model_preprocess_cfg
-    from open_clip.transform import PreprocessCfg, image_transform_v2
-
-    return image_transform_v2(PreprocessCfg(**get_model_preprocess_cfg(clip)), is_train=False)
 
 
 def _open_clip_tokenizer(name: str) -> Any:

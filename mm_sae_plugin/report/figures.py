@@ -159,7 +159,6 @@ def calibration_plot(calibration: Calibration) -> Markup:
         parts.append(text(f"{tick:g}", left - 8, y(tick) + 4, text_anchor="end"))
     for row, shift in _side_by_side(calibration):
         assert row.median is not None and row.quartiles is not None
-        side = row.modality
         centre = x(row.truth) + shift
         hint = (
             f"{row.factor}: drawn {row.drawn:g}, said {row.said:g}, truth {row.truth:.2f}, "
@@ -175,7 +174,7 @@ def calibration_plot(calibration: Calibration) -> Markup:
                     x2=centre,
                     y1=y(row.quartiles[0]),
                     y2=y(row.quartiles[1]),
-                    stroke=COLOURS[side],
+                    stroke=COLOURS[row.modality],
                     stroke_width=2,
                 ),
                 element(
@@ -183,8 +182,8 @@ def calibration_plot(calibration: Calibration) -> Markup:
                     cx=centre,
                     cy=y(row.median),
                     r=5,
-                    fill=COLOURS[side] if row.graded else None,
-                    stroke=COLOURS[side],
+                    fill=COLOURS[row.modality] if row.graded else None,
+                    stroke=COLOURS[row.modality],
                     class_="mark" if row.graded else "hollow",
                 ),
             )

@@ -8,6 +8,7 @@ import torch
 
 from mm_sae_plugin.engines import Engine
 from mm_sae_plugin.factorworld import FACTORS
+from mm_sae_plugin.factorworld.truth import factor_labels
 from mm_sae_plugin.features.centred import centred
 from mm_sae_plugin.features.sae import SAEFeatureMap
 from mm_sae_plugin.saes.untrained import untrained_sae
@@ -113,7 +114,7 @@ def _readings(feature_map: SAEFeatureMap, store: "ActivationStore") -> list[Read
         "evaluation": EvaluationSums(),
         "examples": ExampleRows.of(cast(PairedActivations, store)),
     }
-    if not all(f"drawn.{name}" in store.labels for name in FACTORS):
+    if not all(label in store.labels for label in factor_labels(FACTORS)):
         return [Reading(feature_map, accumulators)]
     truth = TruthSums.of(cast(PairedActivations, store), FACTORS, n_features)
     untrained: dict[str, Accumulator] = {

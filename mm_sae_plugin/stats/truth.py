@@ -9,7 +9,7 @@ general: pairs in which both sides are active count 1/2 there, which pulls a gra
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +18,13 @@ from torch import Tensor
 
 from mm_sae_plugin.engines import Engine
 from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.factorworld.truth import (
+    Rated,
+    Rates,
+    drawn_label,
+    factor_labels,
+    said_label,
+)
 from mm_sae_plugin.features.dense import dense_codes
 from mm_sae_plugin.features.feature_map import FeatureMap
 from mm_sae_plugin.stats.auroc import Auroc, auroc
@@ -28,20 +35,6 @@ from mm_sae_plugin.stats.intervals import score_values
 from mm_sae_plugin.stats.label_sums import LabelSums, LabelTable
 from mm_sae_plugin.stats.passes import Reading, run_pass
 from mm_sae_plugin.stats.scores import SCORES, ScoreName
-
-
-class FactorRates(Protocol):
-    """Anything that knows how often a factor is drawn and said (`factorworld.Factor`)."""
-
-    @property
-    def drawn(self) -> float:
-        """Probability that the image shows the factor."""
-        ...
-
-    @property
-    def said(self) -> float:
-        """Probability that the caption mentions the factor."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -130,16 +123,15 @@ class TruthSums:
             If the store's labels are not those of known factors.
         """
         names = list(factors)
-        wanted = [f"{kind}.{name}" for kind in ("drawn", "said") for name in names]
-        missing = [label for label in wanted if label not in store.labels]
+        missing = [label for label in factor_labels(names) if label not in store.labels]
         if missing:
             raise UserError(
                 f"The store has no label {missing[0]!r}, so there is no truth to check against; "
                 "labels of known factors come with `factorworld:N` pairs."
             )
         drawn, said = (
-            LabelTable({name: store.labels[f"{kind}.{name}"] for name in names})
-            for kind in ("drawn", "said")
+            LabelTable({name: store.labels[label_of(name)] for name in names})
+            for label_of in (drawn_label, said_label)
         )
         return cls(drawn, said, n_features)
 
@@ -172,7 +164,7 @@ def truth_check(
     feature_map: FeatureMap,
     store: PairedActivations,
     dominance: ModalityDominance,
-    factors: Mapping[str, FactorRates | tuple[float, float]],
+    factors: Mapping[str, Rated | tuple[float, float]],
     min_eta2: float = 0.2,
     calibration_score: ScoreName = "ratio_of_means",
     tolerance: float = 0.07,
@@ -195,7 +187,7 @@ def truth_check(
 def check_sums(
     sums: TruthSums,
     dominance: ModalityDominance,
-    factors: Mapping[str, FactorRates | tuple[float, float]],
+    factors: Mapping[str, Rated | tuple[float, float]],
     min_eta2: float = 0.2,
     calibration_score: ScoreName = "ratio_of_means",
     tolerance: float = 0.07,
@@ -218,7 +210,7 @@ def check_sums(
     tolerance : float
         Largest distance of a factor's median score from its true dominance.
     """
-    rates = {name: _rates(factor) for name, factor in factors.items()}
+    rates = {name: Rates.of(factor) for name, factor in factors.items()}
     image_sums, text_sums = sums.image, sums.text
     image_total, text_total = dominance.statistics.sides("ratio_of_means")
     eta2_image = torch.stack([image_sums.correlation_ratio(name) for name in rates])
@@ -229,7 +221,6 @@ def check_sums(
         on_image = bool(image_total[latent] >= text_total[latent])
         eta2 = (eta2_image if on_image else eta2_text)[:, latent]
         factor = names[int(eta2.argmax())]
-        drawn, said = rates[factor]
         latents.append(
             LatentTruth(
                 latent=latent,
@@ -238,8 +229,8 @@ def check_sums(
                 value=(image_sums if on_image else text_sums).top_value(factor, latent),
                 eta2=float(eta2.max()),
                 follows=float(eta2.max()) >= min_eta2,
-                dominance=drawn / (drawn + said),
-                modality=_modality(drawn, said),
+                dominance=rates[factor].dominance,
+                modality=rates[factor].modality,
             )
         )
     following = [entry for entry in latents if entry.follows]
@@ -274,14 +265,3 @@ def _contrasts(
         # Text is at the low end, so that the right order is again 1.
         "TextD_vs_shared": auroc(-groups["TextD"], -groups["CrossD"], confidence),
     }
-
-
-def _rates(factor: FactorRates | tuple[float, float]) -> tuple[float, float]:
-    drawn, said = factor if isinstance(factor, tuple) else (factor.drawn, factor.said)
-    return float(drawn), float(said)
-
-
-def _modality(drawn: float, said: float) -> str:
-    if drawn == said:
-        return "CrossD"
-    return "ImgD" if drawn > said else "TextD"

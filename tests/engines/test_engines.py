@@ -33,7 +33,7 @@ def test_parts_are_drawn_as_they_are_needed():
     results = ThreadEngine(2).map(str, parts())
     assert next(results) == "0"
     assert drawn < 10
-    results.close()
+    results.close()  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def test_processes_receive_the_task_once_and_give_the_same():

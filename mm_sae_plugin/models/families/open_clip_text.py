@@ -85,7 +85,7 @@ def _transformer_spec(tower: Any, prefix: str, pool_type: str, has_cls: bool) ->
     elif pool_type != "none":
         positions = tower_position if prefix else root_position
         routes[names.HOOK_POOLED] = PositionRoute(f"{prefix}ln_final", positions)
-    return TowerSpec(routes, paths, transformer.width, transformer.batch_first)
+    return TowerSpec(routes, paths, transformer.width, batch_first=transformer.batch_first)
 
 
 def _pooled_position(tokens: Tensor, n_tokens: int, pool_type: str, eos_id: int) -> Tensor:

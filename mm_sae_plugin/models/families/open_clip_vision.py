@@ -58,7 +58,10 @@ def _vit_spec(visual: Any) -> TowerSpec:
     # `pool_type="none"` leaves all tokens unpooled: there is no such vector to hook.
     if visual.pool_type != "none":
         routes[names.HOOK_POOLED] = MethodRoute("visual", "_pool")
-    return TowerSpec(routes, paths, visual.transformer.width, batch_first)
+    # open_clip puts one in front of the patches, however it pools.
+    return TowerSpec(
+        routes, paths, visual.transformer.width, has_class_token=True, batch_first=batch_first
+    )
 
 
 def _is_timm_transformer(trunk: nn.Module) -> bool:
@@ -79,7 +82,8 @@ def _timm_spec(visual: Any) -> TowerSpec:
     # A pool inside open_clip's own head leaves the trunk's output unpooled.
     if not hasattr(visual.head, "pool"):
         routes[names.HOOK_POOLED] = OutputRoute("visual.trunk")
-    return TowerSpec(routes, paths, trunk.embed_dim)
+    has_class_token = trunk.cls_token is not None
+    return TowerSpec(routes, paths, trunk.embed_dim, has_class_token)
 
 
 def _timm_block_routes(path: str, layer: int) -> dict[str, Route]:

@@ -23,7 +23,9 @@ class TransformersCLIPFamily:
         spec = encoder_spec(clip.vision_model, "vision_model")
         # `post_layernorm` is applied to the class token only, hence one row an image.
         pooled: dict[str, Route] = {names.HOOK_POOLED: OutputRoute("vision_model.post_layernorm")}
-        return TowerSpec({**spec.routes, **pooled}, spec.block_paths, spec.d_model)
+        return TowerSpec(
+            {**spec.routes, **pooled}, spec.block_paths, spec.d_model, has_class_token=True
+        )
 
     def text(self, clip: Any) -> TowerSpec:
         """Return the routes of the text tower."""

@@ -1,0 +1,49 @@
+"""`load_model`: the one way to open a model by its name."""
+
+import torch
+
+from mm_sae_plugin.devices import checked_device
+from mm_sae_plugin.models.hooked_clip import HookedCLIP
+from mm_sae_plugin.models.loading import parts_of
+
+
+def load_model(
+    name: str,
+    pretrained: str | None = None,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+    *,
+    tokenizer: str | None = None,
+    preprocess: str | None = None,
+    force_quick_gelu: bool = False,
+) -> HookedCLIP:
+    """Load a model in evaluation mode, with its tokenizer and its image transform.
+
+    Parameters
+    ----------
+    name
+        ``"factorworld"`` or ``"factorworld-declip"`` (embedded, no network); an open_clip model
+        name such as ``"ViT-B-32"``, ``"hf-hub:ID"`` or ``"local-dir:FOLDER"`` (with an
+        ``open_clip_config.json``); or ``"hf:ID_OR_FOLDER"`` for a transformers CLIP or SigLIP.
+    pretrained
+        For an open_clip name: a tag such as ``"laion2b_s34b_b79k"`` or a local checkpoint;
+        without it the weights are random and a warning says so. A checkpoint takes the image
+        transform that the published tags of its name agree on.
+    device, dtype
+        Where the weights go and their floating-point type.
+    tokenizer
+        For an open_clip name: another open_clip name whose tokenizer to use.
+    preprocess
+        For an open_clip name: a JSON file with open_clip's ``preprocess_cfg`` (``mean``, ``std``,
+        ``interpolation``, ``resize_mode``), such as an ``open_clip_config.json``.
+    force_quick_gelu
+        For an open_clip name: run with QuickGELU, as OpenAI's own weights were trained.
+
+    Raises
+    ------
+    UserError
+        If the name, the tag or the file is unknown, or cannot be loaded.
+    """
+    checked = checked_device(str(device))
+    parts = parts_of(name, pretrained, tokenizer, preprocess, force_quick_gelu)
+    return HookedCLIP.from_parts(parts).to(device=checked, dtype=dtype)
