@@ -16,14 +16,23 @@ class ReportCommand:
     """The page to write."""
     n_per_class: int = 8
     """Latents to show of each class."""
+    latents: str | None = None
+    """Show exactly these latents instead: their numbers, such as 12,77."""
 
     def run(self) -> None:
         """Write the page and say where it is."""
         from mm_sae_plugin.commands.engine import one_core_each
+        from mm_sae_plugin.report.choice import latents_to_show, parse_latents
         from mm_sae_plugin.report.write import write_report
         from mm_sae_plugin.study import Study
 
         study = Study.open(self.sae, self.acts)
+        # What was asked for is checked before the pass, which may take long.
+        latents = None
+        if self.latents is not None:
+            latents = parse_latents(self.latents, study.labels.n_features)
+        else:
+            latents_to_show(study.labels, self.n_per_class)
         findings = study.inspect(one_core_each(1), progress=True)
-        write_report(study, findings, self.out, self.n_per_class)
+        write_report(study, findings, self.out, self.n_per_class, latents)
         print(f"The report is {self.out}.")

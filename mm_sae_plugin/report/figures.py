@@ -3,24 +3,28 @@
 import math
 
 import numpy as np
+from markupsafe import Markup
 
 from mm_sae_plugin.report.palette import COLOURS, DISPLAY_ORDER
-from mm_sae_plugin.report.svg import element, figure, scale, text, title
+from mm_sae_plugin.report.svg import element, figure, scale, text, title, width_of
 from mm_sae_plugin.stats.calibration import Calibration
 from mm_sae_plugin.stats.dominance import ModalityDominance
 from mm_sae_plugin.stats.intervals import firing_rates
 
 _N_BINS = 40
+# Latents up to which each has a dot of its own, with a hint.
+_N_DOTS = 2500
 
 
-def score_histogram(dominance: ModalityDominance) -> str:
+def score_histogram(dominance: ModalityDominance) -> Markup:
     """Alive latents by score, stacked by class, with the borders between classes."""
-    width, height, left, right, top, bottom = 1040, 300, 44, 16, 30, 52
+    width, height, right, top, bottom = 1040, 316, 16, 50, 52
     edges = np.linspace(0, 1, _N_BINS + 1)
     scores, classes = dominance.scores.numpy(), np.array(dominance.classes)
     shown = [name for name in DISPLAY_ORDER if name != "Dead"]
     counts = {name: np.histogram(scores[classes == name], bins=edges)[0] for name in shown}
     peak = max(int(sum(counts.values()).max()), 1)  # type: ignore[union-attr]
+    left = 20 + max(width_of(f"{peak:,}"), 24)
     x = scale(0, 1, left, width - right)
     y = scale(0, peak, height - bottom, top)
     parts = [_y_axis(peak, y, left, width - right, "latents")]
@@ -42,77 +46,102 @@ def score_histogram(dominance: ModalityDominance) -> str:
                 )
             )
         below += counts[name]
-    for border in (dominance.low, dominance.high):
-        # A border beyond the scale (a wide paper rule) cuts nothing.
-        if not math.isnan(border) and 0 < border < 1:
-            parts.append(_vertical(x(border), top - 6, height - bottom, "border"))
-            parts.append(text(f"{border:.2f}", x(border), top - 11, text_anchor="middle"))
+    # A border beyond the scale (a wide paper rule) cuts nothing.
+    borders = [b for b in (dominance.low, dominance.high) if not math.isnan(b) and 0 < b < 1]
+    # Borders close to each other are labelled to the outside.
+    close = len(borders) == 2 and x(borders[1]) - x(borders[0]) < width_of("0.00") + 8
+    for border, anchor in zip(
+        borders, ("end", "start") if close else ("middle",) * 2, strict=False
+    ):
+        parts.append(_vertical(x(border), top - 6, height - bottom, "border"))
+        parts.append(text(f"{border:.2f}", x(border), top - 11, text_anchor=anchor))
     parts.append(_x_axis_score(x, height - bottom))
     return figure(width, height, "Histogram of the modality dominance score by class", *parts)
 
 
-def firing_rate_scatter(dominance: ModalityDominance, confidence: float = 0.95) -> str:
+def firing_rate_scatter(dominance: ModalityDominance, confidence: float = 0.95) -> Markup:
     """How often each latent fires on images and on captions, on logarithmic axes."""
-    width, height, left, right, top, bottom = 500, 420, 62, 14, 14, 54
+    width, height, right, top, bottom = 500, 420, 14, 14, 54
     rates = firing_rates(dominance.statistics, confidence)
     image, caption = rates["image"][0].numpy(), rates["text"][0].numpy()
     alive = dominance.alive.numpy()
     positive = np.concatenate([image[alive & (image > 0)], caption[alive & (caption > 0)]])
-    floor = math.floor(math.log10(positive.min())) if len(positive) else -3
+    floor = min(math.floor(math.log10(positive.min())), -1) if len(positive) else -3
+    # At most four powers of ten are labelled, so that labels never touch.
+    powers = list(range(0, floor - 1, -math.ceil(-floor / 3)))
+    labels = [f"{100 * 10.0**power:g}%" for power in powers]
+    left = 34 + max(width_of(label) for label in [*labels, "never"])
     # A rate of zero has no logarithm: such latents stand on a shelf of their own.
-    zero = floor - 0.6
-    x = scale(zero - 0.15, 0.05, left, width - right)
-    y = scale(zero - 0.15, 0.05, height - bottom, top)
+    zero = floor * 1.17
+    x = scale(zero * 1.06, 0.05, left, width - right)
+    y = scale(zero * 1.06, 0.05, height - bottom, top)
     parts = []
-    for power in range(floor, 1):
-        label = f"{100 * 10.0**power:g}%"
+    for power, label in zip(powers, labels, strict=True):
         parts += [
             _vertical(x(power), top, height - bottom, "rule"),
             _across(y(power), left, x(0.05)),
         ]
-        parts.append(text(label, x(power), height - bottom + 18, text_anchor="middle"))
+        anchor = "end" if power == 0 else "middle"
+        parts.append(text(label, x(power), height - bottom + 18, text_anchor=anchor))
         parts.append(text(label, left - 8, y(power) + 4, text_anchor="end"))
     parts.append(text("never", x(zero), height - bottom + 18, text_anchor="middle"))
     parts.append(text("never", left - 8, y(zero) + 4, text_anchor="end"))
     parts.append(element("line", x1=x(floor), y1=y(floor), x2=x(0), y2=y(0), class_="border"))
-    for i in np.flatnonzero(alive).tolist():
+    places = [
+        [x_or_y(math.log10(rate) if rate > 0 else zero) for rate in side]
+        for x_or_y, side in ((x, image), (y, caption))
+    ]
+    shown = np.flatnonzero(alive).tolist()
+    if len(shown) > _N_DOTS:
+        parts += _many_dots(dominance, shown, places)
+    for i in shown if len(shown) <= _N_DOTS else ():
         name = dominance.classes[i]
+        hint = f"latent {i} · {name} · {image[i]:.2%} of images, {caption[i]:.2%} of captions"
         parts.append(
             element(
                 "circle",
-                title(
-                    f"latent {i} · {name} · {image[i]:.2%} of images, {caption[i]:.2%} of captions"
-                ),
-                cx=x(math.log10(image[i]) if image[i] > 0 else zero),
-                cy=y(math.log10(caption[i]) if caption[i] > 0 else zero),
+                title(hint),
+                cx=places[0][i],
+                cy=places[1][i],
                 r=3.6,
                 fill=COLOURS[name],
                 fill_opacity=0.8,
                 class_="mark",
             )
         )
-    middle = (top + height - bottom) / 2
-    parts.append(
-        text(
-            "fires on this share of images →",
-            (left + width - right) / 2,
-            height - 10,
-            text_anchor="middle",
-        )
-    )
-    parts.append(
-        text(
-            "fires on this share of captions →",
-            14,
-            middle,
-            text_anchor="middle",
-            transform=f"rotate(-90 14 {middle:g})",
-        )
+    parts += _axis_titles(
+        "fires on this share of images →",
+        "fires on this share of captions →",
+        (left + width - right) / 2,
+        (top + height - bottom) / 2,
+        height - 10,
     )
     return figure(width, height, "Firing rates on images and on captions", *parts)
 
 
-def calibration_plot(calibration: Calibration) -> str:
+def _many_dots(
+    dominance: ModalityDominance, shown: list[int], places: list[list[float]]
+) -> list[str]:
+    """One path a class: an element and a hint a latent would make the page megabytes large."""
+    by_class: dict[str, set[str]] = {}
+    for i in shown:
+        at = f"M{places[0][i]:.0f} {places[1][i]:.0f}h0"
+        by_class.setdefault(dominance.classes[i], set()).add(at)
+    return [
+        element(
+            "path",
+            title(f"{dominance.class_counts[name]} {name}"),
+            d="".join(sorted(dots)),
+            stroke=COLOURS[name],
+            stroke_width=5,
+            stroke_linecap="round",
+            stroke_opacity=0.6,
+        )
+        for name, dots in by_class.items()
+    ]
+
+
+def calibration_plot(calibration: Calibration) -> Markup:
     """Median score of each factor's latents against the factor's true dominance."""
     width, height, left, right, top, bottom = 500, 420, 62, 14, 14, 54
     x = scale(-0.03, 1.03, left, width - right)
@@ -159,28 +188,17 @@ def calibration_plot(calibration: Calibration) -> str:
                 ),
             )
         )
-    middle = (top + height - bottom) / 2
-    parts.append(
-        text(
-            "true dominance of the factor",
-            (left + width - right) / 2,
-            height - 10,
-            text_anchor="middle",
-        )
-    )
-    parts.append(
-        text(
-            "median score of its latents",
-            14,
-            middle,
-            text_anchor="middle",
-            transform=f"rotate(-90 14 {middle:g})",
-        )
+    parts += _axis_titles(
+        "true dominance of the factor",
+        "median score of its latents",
+        (left + width - right) / 2,
+        (top + height - bottom) / 2,
+        height - 10,
     )
     return figure(width, height, "Median score against true dominance, factor by factor", *parts)
 
 
-def whisker(value: float, low: float, high: float, colour: str) -> str:
+def whisker(value: float, low: float, high: float, colour: str) -> Markup:
     """One score on the 0–1 scale, with its interval."""
     width, height = 230, 34
     x = scale(0, 1, 8, width - 8)
@@ -231,9 +249,18 @@ def _y_axis(peak: int, y, left: float, right: float, label: str) -> str:
     parts = []
     for tick in range(0, peak + 1, step):
         parts.append(_across(y(tick), left, right))
-        parts.append(text(str(tick), left - 8, y(tick) + 4, text_anchor="end"))
-    parts.append(text(label, left - 36, 14))
+        parts.append(text(f"{tick:,}", left - 8, y(tick) + 4, text_anchor="end"))
+    # Above the borders' own labels, which may stand at the axis.
+    parts.append(text(label, 0, 14))
     return "".join(parts)
+
+
+def _axis_titles(across: str, up: str, centre: float, middle: float, base: float) -> list[str]:
+    turned = f"rotate(-90 14 {middle:g})"
+    return [
+        text(across, centre, base, text_anchor="middle"),
+        text(up, 14, middle, text_anchor="middle", transform=turned),
+    ]
 
 
 def _round_step(rough: float) -> int:

@@ -1,18 +1,59 @@
-"""One card per latent: its score, and what drives it on either side."""
+"""What the card of one latent says: its score, and what drives it on either side."""
 
-from html import escape
+from dataclasses import dataclass
 
+from markupsafe import Markup
 from torch import Tensor
 
+from mm_sae_plugin.report.excerpts import Excerpt
 from mm_sae_plugin.report.figures import whisker
 from mm_sae_plugin.report.palette import COLOURS
-from mm_sae_plugin.report.thumbnails import Thumbnails
+from mm_sae_plugin.report.thumbnails import Thumbnail, Thumbnails
 from mm_sae_plugin.report.words import SharedWords
+from mm_sae_plugin.stats.density import fires_densely
 from mm_sae_plugin.stats.dominance import ModalityDominance
 from mm_sae_plugin.stats.examples import TopExamples
 from mm_sae_plugin.stats.interfaces import PairedActivations
 from mm_sae_plugin.stats.intervals import firing_rates
 from mm_sae_plugin.stats.truth import LatentTruth, TruthCheck
+
+
+@dataclass(frozen=True)
+class Example:
+    """An image or a caption that a latent fires on."""
+
+    shown: Thumbnail | Excerpt
+    """The image or the caption."""
+    activation: float
+    """The latent's code, above 0."""
+    percent: float
+    """That relative to its strongest on either side, so that the sides compare."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """Everything about one latent that is shown."""
+
+    latent: int
+    """Its index."""
+    modality_class: str
+    """Its class."""
+    score: float | None
+    """Its score; None where it never fires."""
+    interval: tuple[float, float]
+    """Low and high end."""
+    figure: Markup | None
+    """The score and its interval, drawn."""
+    rates: dict[str, float]
+    """`image` and `text`: on which share it fires."""
+    dense: bool
+    """Whether it fires on nearly everything."""
+    follows: LatentTruth | None
+    """What it is known to follow."""
+    images: list[Example] | None
+    """Its strongest images; None where they were not looked up."""
+    captions: list[Example] | None
+    """Its strongest captions; None where they were not looked up."""
 
 
 class LatentCards:
@@ -39,90 +80,73 @@ class LatentCards:
         self._dominance = dominance
         self._examples = examples
         self._store = store
-        self._truth = {} if truth is None else truth.by_latent()
-        self._thumbnails = Thumbnails(store)
+        self.truth = {} if truth is None else truth.by_latent()
+        self.thumbnails = Thumbnails(store)
         self._words = SharedWords(store.captions if store is not None else [])
         rates = firing_rates(dominance.statistics, dominance.cfg.confidence)
-        self._rates = {side: rate.tolist() for side, (rate, _) in rates.items()}
+        self.rates = {side: rates[side][0].tolist() for side in ("image", "text")}
+        self.dense = fires_densely(dominance.statistics).tolist()
         self._place = (
             {} if examples is None else {latent: i for i, latent in enumerate(examples.latents)}
         )
 
-    def html(self, latent: int) -> str:
-        """Markup of one card."""
+    def card(self, latent: int) -> Card:
+        """The card of one latent."""
         name = self._dominance.classes[latent]
-        sides = self._images(latent) + self._captions(latent) if latent in self._place else ""
-        return (
-            f'<article class="latent" style="border-left-color:{COLOURS[name]}" '
-            f'id="latent-{latent}">{self._head(latent, COLOURS[name])}{sides}</article>'
-        )
-
-    def _head(self, latent: int, colour: str) -> str:
         score = float(self._dominance.scores[latent])
+        fires = score == score
         low, high = self._dominance.intervals[latent].tolist()
-        rates = {side: values[latent] for side, values in self._rates.items()}
-        return (
-            f"<div><h4>Latent {latent}</h4>{_follows(self._truth.get(latent))}"
-            f"{whisker(score, low, high, colour)}"
-            f'<p class="numbers">score <b>{score:.2f}</b> [{low:.2f}, {high:.2f}]<br>'
-            f"fires on {rates['image']:.1%} of images,<br>{rates['text']:.1%} of captions"
-            "</p></div>"
+        return Card(
+            latent=latent,
+            modality_class=name,
+            score=score if fires else None,
+            interval=(low, high),
+            figure=whisker(score, low, high, COLOURS[name]) if fires else None,
+            rates={side: values[latent] for side, values in self.rates.items()},
+            dense=self.dense[latent],
+            follows=self.truth.get(latent),
+            images=self._images(latent),
+            captions=self._captions(latent),
         )
 
-    def _images(self, latent: int) -> str:
-        assert self._examples is not None
-        i = self._place[latent]
-        shown = _active(self._examples.image_rows[i], self._examples.image_values[i])
-        if not shown:
-            return f"<div>{_SIDE_IMAGES}<p class='silent'>No image activates it.</p></div>"
-        figures = "".join(
-            f"<figure>{self._thumbnails.html(row)}{self._strength(latent, value)}</figure>"
-            for row, value in shown
-        )
-        return f'<div>{_SIDE_IMAGES}<div class="thumbs">{figures}</div></div>'
-
-    def _captions(self, latent: int) -> str:
-        assert self._examples is not None
+    def strongest_captions(self, latent: int) -> list[str]:
+        """The captions that it fires on, best first; none where they were not looked up."""
+        if self._store is None or self._examples is None or latent not in self._place:
+            return []
         i = self._place[latent]
         shown = _active(self._examples.text_rows[i], self._examples.text_values[i])
-        if not shown or self._store is None:
-            return f"<div>{_SIDE_CAPTIONS}<p class='silent'>No caption activates it.</p></div>"
-        captions = [self._store.captions[row] for row, _ in shown]
-        shared = self._words.shared(captions)
-        items = "".join(
-            f"<li><span>{self._words.html(caption, shared)}</span>"
-            f"{self._strength(latent, value)}</li>"
-            for caption, (_, value) in zip(captions, shown, strict=True)
-        )
-        return f'<div>{_SIDE_CAPTIONS}<ul class="captions">{items}</ul></div>'
+        return [self._store.captions[row] for row, _ in shown]
 
-    def _strength(self, latent: int, value: float) -> str:
-        """A bar relative to the strongest activation on either side, so that sides compare."""
+    def shared_words(self, latent: int) -> list[str]:
+        """The words that those captions share, the least accidental first."""
+        return self._words.shared(self.strongest_captions(latent))
+
+    def _images(self, latent: int) -> list[Example] | None:
+        if self._examples is None or latent not in self._place:
+            return None
+        i = self._place[latent]
+        return [
+            self._example(latent, self.thumbnails.of(row), value)
+            for row, value in _active(self._examples.image_rows[i], self._examples.image_values[i])
+        ]
+
+    def _captions(self, latent: int) -> list[Example] | None:
+        if self._examples is None or self._store is None or latent not in self._place:
+            return None
+        captions, shared = self.strongest_captions(latent), self.shared_words(latent)
+        values = self._examples.text_values[self._place[latent]].tolist()
+        return [
+            self._example(latent, Excerpt.of(caption, shared), value)
+            for caption, value in zip(captions, values, strict=False)
+        ]
+
+    def _example(self, latent: int, shown: Thumbnail | Excerpt, value: float) -> Example:
         assert self._examples is not None
         i = self._place[latent]
         largest = max(
             float(self._examples.image_values[i].max()), float(self._examples.text_values[i].max())
         )
-        colour = COLOURS[self._dominance.classes[latent]]
-        return (
-            f'<div class="strength" title="activation {value:.3f}"><i '
-            f'style="width:{100 * value / largest:.0f}%;background:{colour}"></i></div>'
-        )
-
-
-_SIDE_IMAGES = '<p class="side">strongest images</p>'
-_SIDE_CAPTIONS = '<p class="side">strongest captions</p>'
-
-
-def _follows(truth: LatentTruth | None) -> str:
-    if truth is None:
-        return ""
-    value = truth.value or "(absent)"
-    return (
-        f'<p class="follows">follows <b>{escape(truth.factor)}</b> = {escape(value)}'
-        f'<br><span class="soft small">true dominance {truth.dominance:.2f}, '
-        f"explains {truth.eta2:.0%} of its variance</span></p>"
-    )
+        return Example(shown, value, 100 * value / largest)
 
 
 def _active(rows: Tensor, values: Tensor) -> list[tuple[int, float]]:

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+from mm_sae_plugin.report.borders import border_warning
+from mm_sae_plugin.report.choice import ranked_latents
 from mm_sae_plugin.report.evaluation import EvaluationFigures, EvaluationLike
 from mm_sae_plugin.report.palette import COLOURS
 from mm_sae_plugin.stats.config import CLASSES
@@ -20,6 +22,8 @@ def terminal_table(
 ) -> "Group":
     """Build what `rich.print` shows: the classes, the quality per modality, the truth.
 
+    Under the paper's rule a sentence says what its relative borders do to these scores.
+
     Parameters
     ----------
     dominance : ModalityDominance
@@ -30,8 +34,12 @@ def terminal_table(
         As in `render_report`.
     """
     from rich.console import Group
+    from rich.text import Text
 
     parts: list[Any] = [_classes(dominance, truth)]
+    warning = border_warning(dominance)
+    if warning is not None:
+        parts.append(Text(warning, style="yellow"))
     if evaluation is not None:
         parts.append(_quality(EvaluationFigures.of(evaluation)))
     if truth is not None:
@@ -54,12 +62,13 @@ def _classes(dominance: ModalityDominance, truth: TruthCheck | None):
     table.add_column("median MDS", justify="right")
     table.add_column("strongest latent", overflow="fold")
     follows = {} if truth is None else truth.by_latent()
+    ranked = ranked_latents(dominance)
     for name in CLASSES:
         members = dominance.latents(name)
         median, strongest = "–", "–"
         if members and name != "Dead":
             median = f"{float(dominance.scores[members].median()):.2f}"
-            best = dominance.strongest(name, 1)[0]
+            best = ranked[name][0]
             low, high = dominance.intervals[best].tolist()
             strongest = f"#{best}  {float(dominance.scores[best]):.2f} \\[{low:.2f}, {high:.2f}]"
             if best in follows:
@@ -85,12 +94,12 @@ def _quality(figures: EvaluationFigures):
     for label, values, form in (
         ("explained variance", figures.explained_variance, ".3f"),
         ("L0", figures.l0, ".1f"),
-        ("never fire", figures.n_dead, "d"),
+        ("latents that never fire", figures.n_never_firing, "d"),
     ):
         if "image" in values and "text" in values:
             table.add_row(label, f"{values['image']:{form}}", f"{values['text']:{form}}")
-    if "both" in figures.n_dead:
-        table.add_row("dead on both", str(figures.n_dead["both"]), "")
+    if "both" in figures.n_never_firing:
+        table.add_row("never fire on either", str(figures.n_never_firing["both"]), "")
     return table
 
 

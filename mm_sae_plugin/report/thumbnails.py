@@ -2,47 +2,81 @@
 
 import base64
 import io
-from html import escape
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
+from mm_sae_plugin.report.excerpts import clipped
 from mm_sae_plugin.stats.interfaces import PairedActivations
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-# Twice the size at which they are shown, for dense screens.
+# Larger than they are shown, for dense screens.
 _SIDE = 144
+# Drawings are smaller without loss, photographs would make the page ten times as large.
+_WORTH_LOSS = 12_000
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """One image of the store."""
+
+    name: str
+    """What the source calls it."""
+    address: str | None
+    """The small copy as a `data:` address; None where the image was not found."""
+    alt: str
+    """What it shows, in words: its first caption."""
 
 
 class Thumbnails:
-    """`<img>` elements for rows of a store; each image is opened once.
+    """Small copies of the images of a store; each image is opened once.
 
     Parameters
     ----------
     store : PairedActivations, optional
-        Without one, or where the image is gone, its name stands in a grey box.
+        Without one, or where the image is gone, its name is shown.
     """
 
     def __init__(self, store: PairedActivations | None) -> None:
         self._store = store
-        self._written: dict[int, str] = {}
+        self._made: dict[int, Thumbnail] = {}
 
-    def html(self, row: int) -> str:
-        """Markup of one image."""
-        if row not in self._written:
-            self._written[row] = self._write(row)
-        return self._written[row]
+    def of(self, row: int) -> Thumbnail:
+        """The copy of one image."""
+        if row not in self._made:
+            self._made[row] = self._make(row)
+        return self._made[row]
 
-    def _write(self, row: int) -> str:
-        name = escape(str(self._store.image_ids[row]) if self._store else f"image {row}")
+    @property
+    def n_made(self) -> int:
+        """Distinct images asked for so far."""
+        return len(self._made)
+
+    @property
+    def n_missing(self) -> int:
+        """Those among them that were not found."""
+        return sum(made.address is None for made in self._made.values())
+
+    def _make(self, row: int) -> Thumbnail:
+        if self._store is None:
+            return Thumbnail(f"image {row}", None, "")
+        name = str(self._store.image_ids[row])
         image = self._open(row)
-        if image is None:
-            return f'<div class="gone">{name}</div>'
-        return f'<img src="{data_uri(image)}" alt="{name}" title="{name}" loading="lazy">'
+        caption = clipped(self._store.captions[self._first_pair[row]], 120)
+        return Thumbnail(name, None if image is None else data_uri(image), caption or name)
+
+    @cached_property
+    def _first_pair(self) -> dict[int, int]:
+        assert self._store is not None
+        first: dict[int, int] = {}
+        for pair, row in enumerate(self._store.image_index.tolist()):
+            first.setdefault(row, pair)
+        return first
 
     def _open(self, row: int) -> "Image | None":
-        if self._store is None:
-            return None
+        assert self._store is not None
         try:
             return self._store.open_image(row)
         except OSError:
@@ -51,9 +85,16 @@ class Thumbnails:
 
 
 def data_uri(image: "Image") -> str:
-    """PNG of at most 144 pixels a side, as a `data:` address."""
+    """PNG of at most 144 pixels a side, as a `data:` address; JPEG where that is far smaller."""
     small = image.convert("RGB")
     small.thumbnail((_SIDE, _SIDE))
+    content, kind = _encoded(small, "PNG", optimize=True), "png"
+    if len(content) > _WORTH_LOSS:
+        content, kind = _encoded(small, "JPEG", quality=88), "jpeg"
+    return f"data:image/{kind};base64," + base64.b64encode(content).decode("ascii")
+
+
+def _encoded(image: "Image", form: str, **settings: object) -> bytes:
     buffer = io.BytesIO()
-    small.save(buffer, format="PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    image.save(buffer, format=form, **settings)
+    return buffer.getvalue()

@@ -3,15 +3,28 @@
 import re
 from collections import Counter
 from collections.abc import Sequence
-from html import escape
+from functools import cache, lru_cache
+from typing import NamedTuple
 
 from mm_sae_plugin.stats.significance import binomial_tail
 
 _WORD = re.compile(r"[\w#@'’-]+|[?!]")
+# Odds that a word is shared by accident, at most; and accidents to expect among all words of the
+# captions shown together, since long captions have hundreds of words.
+_ODDS, _ACCIDENTS = 5e-3, 0.15
+
+
+class Piece(NamedTuple):
+    """A stretch of a caption."""
+
+    text: str
+    """As it was written."""
+    marked: bool
+    """Whether it is a word that the captions share."""
 
 
 class SharedWords:
-    """Marks words that the shown captions share and that captions at large do not.
+    """Finds words that the shown captions share and that captions at large do not.
 
     Parameters
     ----------
@@ -22,31 +35,41 @@ class SharedWords:
     def __init__(self, captions: Sequence[str]) -> None:
         self._n = max(len(captions), 1)
         self._common = Counter(word for caption in captions for word in _words(caption))
+        self._odds = cache(binomial_tail)
 
-    def shared(self, shown: Sequence[str]) -> set[str]:
+    def shared(self, shown: Sequence[str]) -> list[str]:
         """Words in most of the shown captions, more often than captions at random would have.
 
         A handful of captions shares words by accident, so the binomial odds must be below 1 in
-        200; two captions can hardly reach that.
+        200, and lower where there are many words; two captions can hardly reach that.
+
+        Returns
+        -------
+        list of str
+            In lower case, the least accidental first.
         """
         counts = Counter(word for caption in shown for word in _words(caption))
-        return {
-            word
+        limit = min(_ODDS, _ACCIDENTS / max(len(counts), 1))
+        odds = {
+            word: self._odds(count, len(shown), self._common[word] / self._n)
             for word, count in counts.items()
             if count >= 0.6 * len(shown)
-            and binomial_tail(count, len(shown), self._common[word] / self._n) < 5e-3
         }
+        return sorted((w for w in odds if odds[w] < limit), key=lambda w: (odds[w], w))
 
-    def html(self, caption: str, shared: set[str]) -> str:
-        """The caption, escaped, with the shared words in `<mark>`."""
-        parts, end = [], 0
-        for match in _WORD.finditer(caption):
-            parts.append(escape(caption[end : match.start()]))
-            word = escape(match.group())
-            parts.append(f"<mark>{word}</mark>" if match.group().lower() in shared else word)
+
+def pieces(caption: str, shared: Sequence[str]) -> list[Piece]:
+    """Cut a caption so that the shared words stand alone; joined, the pieces are the caption."""
+    marked, found, end = set(shared), [], 0
+    for match in _WORD.finditer(caption):
+        if match.group().lower() in marked:
+            if end < match.start():
+                found.append(Piece(caption[end : match.start()], False))
+            found.append(Piece(match.group(), True))
             end = match.end()
-        return "".join(parts) + escape(caption[end:])
+    return [*found, Piece(caption[end:], False)] if end < len(caption) else found
 
 
-def _words(caption: str) -> set[str]:
-    return {word.lower() for word in _WORD.findall(caption)}
+@lru_cache(maxsize=4096)
+def _words(caption: str) -> frozenset[str]:
+    return frozenset(word.lower() for word in _WORD.findall(caption))

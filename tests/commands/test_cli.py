@@ -39,6 +39,25 @@ def test_steps_leave_a_labelled_sae_and_a_report(job):
     assert "http://" not in page.replace("http://www.w3.org", "")
 
 
+def test_the_report_says_where_it_comes_from_and_shows_the_latents_asked_for(job, tmp_path):
+    import re
+
+    page = tmp_path / "page.html"
+    folders = ["--sae", str(job / "sae"), "--acts", str(job / "acts")]
+    main(["report", *folders, "--out", str(page), "--latents", "12,7"])
+    source = page.read_text()
+    assert re.findall(r'id="latent-(\d+)"', source) == ["12", "7"]
+    told = dict(re.findall(r"<dt>(.*?)</dt><dd><bdi>(.*?)</bdi></dd>", source))
+    manifest = json.loads((job / "acts/manifest.json").read_text())
+    assert told["pairs"] == str(job / "world/captions.csv")
+    assert told["store key"] == told["trained on store"] == manifest["key"]
+    assert told["weights"] == manifest["weights_id"]
+    # From runner_cfg.json.
+    assert told["n_steps"] == "60" and told["train_batch_size_samples"] == "128"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d .*", told["written"])
+    assert told["sae-lens"].startswith("6.")
+
+
 def test_hooks_are_listed_with_shapes(capsys):
     main(["hooks", "--model", "factorworld"])
     lines = dict(line.split("  ", 1) for line in capsys.readouterr().out.splitlines())
@@ -81,6 +100,14 @@ WRONG = {
     "unknown device to train on": (
         ["train", "--acts", "{job}/acts", "--out", "{job}/y", "--device", "bogus"],
         "no device 'bogus'",
+    ),
+    "no such latent": (
+        ["report", "--sae", "{job}/sae", "--acts", "{job}/acts", "--latents", "3,64"],
+        "no latent 64: this SAE has 64",
+    ),
+    "a latent that is no number": (
+        ["report", "--sae", "{job}/sae", "--acts", "{job}/acts", "--latents", "three"],
+        "'three' is no number",
     ),
     "too few pairs": (["quickstart", "--pairs", "10"], "500"),
 }

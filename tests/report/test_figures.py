@@ -15,7 +15,7 @@ from mm_sae_plugin.report.figures import (
 )
 from mm_sae_plugin.report.palette import COLOURS
 from mm_sae_plugin.report.thumbnails import data_uri
-from mm_sae_plugin.report.words import SharedWords
+from mm_sae_plugin.report.words import SharedWords, pieces
 from mm_sae_plugin.stats import ModalityDominance, ModalityStatistics
 from tests.report.world import Case, make_case
 
@@ -77,16 +77,83 @@ def test_thumbnails_are_small_png_and_keep_their_shape():
     assert small.format == "PNG" and small.size == (144, 72) and small.mode == "RGB"
 
 
+def test_photographs_are_small_and_drawings_keep_every_pixel():
+    import numpy as np
+    from PIL import Image
+
+    noise = np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8)
+    photograph = data_uri(Image.fromarray(noise))
+    assert photograph.startswith("data:image/jpeg;base64,") and len(photograph) < 40_000
+    assert data_uri(Image.new("RGB", (300, 300), "red")).startswith("data:image/png;base64,")
+
+
 def test_shared_words_are_more_than_accident():
     captions = [f"a photo of thing{i} on a table" for i in range(90)]
     captions += [f"a photo of a cat{'' if i else '!'} number{i}" for i in range(10)]
     words = SharedWords(captions)
-    assert words.shared(captions[90:96]) == {"cat"}
-    assert words.shared(captions[:6]) == set()
+    assert words.shared(captions[90:96]) == ["cat"]
+    assert words.shared(captions[:6]) == []
     # A word of every fourth caption in four of six: odds of 1 in 27, so it stays unmarked.
     often = SharedWords(["left calm", "left lovely", "right proud", "middle weird"] * 10)
-    assert often.shared(["middle calm"] * 4 + ["middle proud"] * 2) == {"middle"}
-    assert words.html("A <Cat> sat", {"cat"}) == "A &lt;<mark>Cat</mark>&gt; sat"
+    assert often.shared(["middle calm"] * 4 + ["middle proud"] * 2) == ["middle"]
+    assert pieces("A <Cat> sat", ["cat"]) == [("A <", False), ("Cat", True), ("> sat", False)]
+    assert pieces("cat", ["cat"]) == [("cat", True)] and pieces("", ["cat"]) == []
+
+
+def test_long_captions_share_few_words_by_accident():
+    """Hundreds of words, each in one caption of five: at odds of 1 in 200 many would be marked."""
+    import random
+
+    rng = random.Random(0)
+    vocabulary = [f"word{i}" for i in range(2000)]
+    captions = [" ".join(rng.sample(vocabulary, 400)) for _ in range(300)]
+    words = SharedWords(captions)
+    marked = [len(words.shared(rng.sample(captions, 6))) for _ in range(30)]
+    assert sum(marked) <= 15
+
+
+def test_labels_of_a_figure_do_not_touch():
+    """Many latents at the ends, borders close together, rates down to one in 100,000."""
+    stats = ModalityStatistics(60)
+    generator = torch.Generator().manual_seed(0)
+    for start in range(0, 20_000, 5000):
+        codes = torch.rand(5000, 120, generator=generator)
+        fires = torch.rand(5000, 120, generator=generator) < torch.logspace(-4.5, -0.2, 120)
+        codes = codes * fires
+        stats.update(codes[:, :60], codes[:, 60:].flip(1), torch.arange(start, start + 5000))
+    for cutoffs in ((0.499, 0.501), (0.01, 0.99)):
+        dominance = ModalityDominance.from_statistics(stats, cutoffs=cutoffs)
+        for drawing in (score_histogram(dominance), firing_rate_scatter(dominance)):
+            boxes = [_box(label) for label in ElementTree.fromstring(drawing).findall(".//text")]
+            for i, one in enumerate(boxes):
+                assert one[0] >= 0, "a label leaves the figure"
+                for other in boxes[i + 1 :]:
+                    apart = one[1] <= other[0] or other[1] <= one[0]
+                    assert apart or one[3] <= other[2] or other[3] <= one[2], (one, other)
+
+
+def _box(label: ElementTree.Element) -> tuple[float, float, float, float, str]:
+    """Left, right, top and bottom of a label set in 12 pixels, and what it says."""
+    content = label.text or ""
+    x, y, width = float(label.attrib["x"]), float(label.attrib["y"]), 6.6 * len(content)
+    shift = {"middle": width / 2, "end": width}.get(label.attrib.get("text-anchor", ""), 0)
+    if "transform" in label.attrib:
+        return x - 10, x + 4, y - width / 2, y + width / 2, content
+    return x - shift, x - shift + width, y - 10, y + 3, content
+
+
+def test_many_latents_are_drawn_in_little_space():
+    n = 6000
+    stats = ModalityStatistics(n)
+    fires = torch.rand(40, n, generator=torch.Generator().manual_seed(0)) < 0.5
+    stats.update(fires.float(), fires.flip(1).float(), torch.arange(40))
+    dominance = ModalityDominance.from_statistics(stats)
+    drawing = firing_rate_scatter(dominance)
+    root = ElementTree.fromstring(drawing)
+    assert len(drawing) < 60_000
+    hints = [path.findtext("title") for path in root.findall("path")]
+    counts = dominance.class_counts
+    assert set(hints) == {f"{counts[c]} {c}" for c in counts if c != "Dead" and counts[c]}
 
 
 def test_terminal_table_says_the_same(case):
@@ -96,7 +163,8 @@ def test_terminal_table_says_the_same(case):
     evaluation = {
         "explained_variance": {"image": 0.912, "text": 0.934},
         "l0": {"image": 14.2, "text": 13.1},
-        "n_dead": 4,
+        "n_never_firing": 4,
+        "n_never_firing_by_modality": {"image": 9, "text": 6},
     }
     console.print(terminal_table(case.dominance, evaluation, case.truth, case.truth))
     shown = console.export_text()
@@ -107,3 +175,5 @@ def test_terminal_table_says_the_same(case):
     low, high = case.dominance.intervals[best].tolist()
     assert f"[{low:.2f}, {high:.2f}]" in shown
     assert "ImgD vs TextD" in shown and "graded factors" in shown
+    assert re.search(r"latents that never fire\s*│\s*9\s*│\s*6\s*│", shown)
+    assert re.search(r"never fire on either\s*│\s*4\s*│", shown)

@@ -76,7 +76,7 @@ class Case:
 
 
 def make_case(n: int = 600, rule: str = "interval", score: str = "ratio_of_means") -> Case:
-    from mm_sae_plugin.report.page import latents_to_show
+    from mm_sae_plugin.report.choice import latents_to_show
 
     store = world_store(n)
     feature_map = NoisyMap(store.images.shape[1], store.images.shape[1] + 30)

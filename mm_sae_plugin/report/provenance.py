@@ -1,0 +1,98 @@
+"""Where a report comes from: data, encoder, SAE, training, labels, versions."""
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from mm_sae_plugin.activations.manifest import StoreManifest
+from mm_sae_plugin.report.results import Provenance
+from mm_sae_plugin.study import Study
+
+RUNNER_CFG = "runner_cfg.json"
+"""SAELens' name of the file that holds the settings of a training."""
+_PACKAGES = ("mm_sae_plugin", "sae-lens", "transformer-lens", "open_clip_torch", "torch")
+
+
+def provenance(study: Study, now: datetime | None = None) -> Provenance:
+    """Say where everything on the page comes from.
+
+    Parameters
+    ----------
+    study : Study
+        What the page is about.
+    now : datetime, optional
+        The date on the page; by default this moment.
+    """
+    labels = study.labels
+    return {
+        "Data": _data(study.store.path, study.store.manifest),
+        "SAE": _sae(study),
+        "Training": _training(study.path),
+        "Labels": {
+            "score": labels.cfg.score,
+            "rule": labels.cfg.rule,
+            "confidence": f"{labels.cfg.confidence:g}",
+            "images needed to be labelled": labels.cfg.min_activations,
+            "computed on store": labels.store_key or "not recorded",
+        },
+        "This page": {
+            "written": (now or datetime.now().astimezone()).strftime("%Y-%m-%d %H:%M %Z").strip(),
+            **{name: _version(name) for name in _PACKAGES},
+        },
+    }
+
+
+def _data(path: Path, manifest: StoreManifest) -> Mapping[str, object]:
+    return {
+        "pairs": manifest.source,
+        "captions": f"{manifest.n_pairs:,}",
+        "images": f"{manifest.n_images:,}",
+        "could not be used": f"{len(manifest.skipped):,}",
+        "encoder": manifest.model_name,
+        "weights": manifest.weights_id,
+        "image hook": manifest.image_hook,
+        "text hook": manifest.text_hook or "none",
+        "precision": f"{manifest.dtype}, computed in {manifest.model_dtype}",
+        "store": str(path),
+        "store key": manifest.key,
+    }
+
+
+def _sae(study: Study) -> Mapping[str, object]:
+    cfg = study.sae.cfg
+    metadata = cfg.metadata
+    return {
+        "folder": str(study.path),
+        "architecture": cfg.architecture(),
+        "trained as": metadata.training_architecture or "not recorded",
+        "latents": f"{cfg.d_sae:,}",
+        "width": cfg.d_in,
+        "normalisation": metadata.normalization or "none",
+        "trained on store": metadata.store_key or "not recorded",
+        "SAELens": metadata.sae_lens_training_version or metadata.sae_lens_version or "unknown",
+    }
+
+
+def _training(folder: Path) -> Mapping[str, object]:
+    """The settings of the training as they were recorded; empty where they were not."""
+    try:
+        content = json.loads((folder / RUNNER_CFG).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        # A folder of other origin has none, and the page is worth having without.
+        return {}
+    if not isinstance(content, dict):
+        return {}
+    return {
+        name: json.dumps(value) if isinstance(value, (dict, list)) else value
+        for name, value in content.items()
+        if value is not None
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,144 @@
+"""The page in a browser: no network, no errors, no sideways scrolling, usable by keyboard."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mm_sae_plugin.report import render_report
+from tests.report.hard import EVALUATION, FACTS, PROVENANCE, SKIPPED, hard_case
+
+sync_api = pytest.importorskip("playwright.sync_api")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory) -> Path:
+    case = hard_case(1500, 600)
+    return render_report(
+        tmp_path_factory.mktemp("page") / "report.html",
+        case.dominance,
+        facts=FACTS,
+        provenance=PROVENANCE,
+        evaluation=EVALUATION,
+        store=case.store,
+        examples=case.examples,
+        skipped=SKIPPED,
+        n_captions_cut=480,
+        n_per_class=3,
+    )
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+        )
+        yield browser
+        browser.close()
+
+
+class Visit:
+    """An open page, and what it asked for and complained about."""
+
+    def __init__(self, browser: Any, path: Path, width: int = 1280, **settings: Any) -> None:
+        self.context = browser.new_context(viewport={"width": width, "height": 900}, **settings)
+        self.page = self.context.new_page()
+        self.asked: list[str] = []
+        self.complaints: list[str] = []
+        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.page.on("console", lambda message: self.complaints.append(message.text))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.goto(path.as_uri())
+
+    def rows(self) -> list[str]:
+        return self.page.locator("#latent-index tbody tr td:first-child").all_inner_texts()
+
+    def __enter__(self) -> "Visit":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.context.close()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_is_whole_at_every_width(browser, path, width, scheme):
+    with Visit(browser, path, width, color_scheme=scheme) as visit:
+        page = visit.page
+        asked = [url for url in visit.asked if not url.startswith("data:")]
+        assert asked == [path.as_uri()] and visit.complaints == []
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        assert page.evaluate("[...document.images].every(i => i.alt && i.naturalWidth > 0)")
+        unlabelled = page.evaluate(
+            "[...document.querySelectorAll('input,select,button')]"
+            ".filter(e => !e.textContent.trim() && !e.labels?.length).length"
+        )
+        assert unlabelled == 0
+
+
+def test_long_captions_open_by_keyboard(browser, path):
+    with Visit(browser, path) as visit:
+        page = visit.page
+        caption = page.locator("details.caption").first
+        assert not caption.locator("p").is_visible()
+        summary = caption.locator("summary")
+        summary.focus()
+        page.keyboard.press("Enter")
+        assert caption.locator("p").is_visible()
+        assert not caption.locator(".short").is_visible()
+        page.keyboard.press("Tab")
+        outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+        assert outline == "solid"
+
+
+def test_the_index_is_searched_sorted_and_lengthened(browser, path):
+    with Visit(browser, path) as visit:
+        page = visit.page
+        assert len(visit.rows()) == 200
+        page.get_by_role("button", name="Show 200 more").click()
+        assert len(visit.rows()) == 400
+        page.get_by_label("Search").fill("lighthouse")
+        assert "8" in visit.rows() and len(visit.rows()) < 20
+        assert "of 600 latents" in page.get_by_role("status").inner_text()
+        page.get_by_label("Search").fill("577")
+        assert visit.rows()[0] == "577"
+        page.get_by_label("Search").fill("no such word")
+        assert visit.rows() == []
+        page.get_by_label("Search").fill("")
+        page.get_by_role("combobox", name="Class").select_option("dense only")
+        assert sorted(map(int, visit.rows())) == list(range(7))
+        page.get_by_role("combobox", name="Class").select_option("TextD")
+        page.get_by_role("button", name="captions", exact=True).click()
+        texts = page.locator("#latent-index tbody tr").all_inner_texts()
+        rates = [float(text.split("\t")[-1].rstrip("%")) for text in texts]
+        assert rates == sorted(rates, reverse=True) and all("TextD" in text for text in texts)
+        page.get_by_role("button", name="captions", exact=True).press("Enter")
+        assert page.locator("[aria-sort=ascending]").inner_text().startswith("captions")
+        assert visit.complaints == []
+
+
+def test_without_scripts_the_first_lines_stand(browser, path):
+    with Visit(browser, path, java_script_enabled=False) as visit:
+        assert len(visit.rows()) == 200
+        assert not visit.page.locator("#finder").is_visible()
+        assert visit.page.locator("noscript p").is_visible()
+        visit.page.locator("details.caption summary").first.click()
+        assert visit.page.locator("details.caption p").first.is_visible()
+
+
+def test_captions_are_text_and_never_markup(browser, path):
+    with Visit(browser, path) as visit:
+        visit.page.get_by_label("Search").fill("alert")
+        assert any("<script>" in text for text in visit.page.locator(".about").all_inner_texts())
+        # Even markup that got in by another way could not run.
+        visit.page.evaluate(
+            "document.body.append(Object.assign(document.createElement('script'),"
+            "{textContent: 'window.caught = true'}))"
+        )
+        assert visit.page.evaluate("window.caught === undefined")
