@@ -180,7 +180,8 @@ def paired_batches(
     acts_text : Float[Tensor, "n_pairs d_text"]
         One row per caption, of the same width, dtype and device.
     image_index : Int[Tensor, "n_indices"], optional
-        Row of each caption's image, one for every caption. Without it, row i of both sides is pair i.
+        Row of each caption's image, one for every caption. Without it, row i of both sides is
+        pair i.
     batch_size : int
         Rows of a batch, even, at least 2; the trainer's ``train_batch_size_samples``.
     seed : int

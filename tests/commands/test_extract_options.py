@@ -50,3 +50,27 @@ def test_wrong_options_are_one_line(tmp_path, pictures, capsys, option, message)
     assert stopped.value.code == 2
     error = capsys.readouterr().err.strip()
     assert message in error and len(error.splitlines()) == 1
+
+
+def test_too_many_skipped_is_status_2_and_a_rerun_goes_on(tmp_path, capsys):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    lines = ["image,caption"]
+    for i in range(10):
+        lines.append(f"{i}.png,{'a red cup on a table ' * 20 * (i % 2)}number {i}")
+    (folder / "captions.csv").write_text("\n".join(lines))
+    for i in range(2):
+        Image.effect_noise((30, 30), 50 + i).save(folder / f"{i}.png")
+    command = ["extract", "--pairs", str(folder), "--out", str(tmp_path / "acts")]
+    with pytest.raises(SystemExit) as stopped:
+        main(command)
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err
+    assert "8 of 10 pairs" in error and "2.png: no such file" in error and "anew" in error
+    for i in range(2, 10):
+        Image.effect_noise((30, 30), 50 + i).save(folder / f"{i}.png")
+    main(command)
+    captured = capsys.readouterr()
+    assert "10 images and 10 pairs" in captured.out
+    assert "mm-sae: warning: 5 of 10 captions are longer than the" in captured.err
+    assert ActivationStore.open(tmp_path / "acts").image_ids == [f"{i}.png" for i in range(10)]
