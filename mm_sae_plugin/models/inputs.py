@@ -1,5 +1,6 @@
 """Tokenizers and image transforms of transformers models, in the shape of open_clip's own."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -92,14 +93,19 @@ def why_not(error: Exception) -> str:
         return "it needs code of its own to be run, which is refused"
     if "TorchScript" in text:
         return "it is a TorchScript archive: save its state_dict() instead, best as safetensors"
-    if "Unsupported" in text and "weights_only" in text:
+    if "weights_only" in text and re.search("unsupported (global|class)|blocked", text, re.I):
         return (
             "it is a pickle of more than plain tensors, which can run any code when it is opened: "
             "save its state_dict() instead, best as safetensors"
         )
     if "weights_only" in text:
-        return "it is damaged, or was not written by torch.save or as safetensors"
-    return first_line(error)[:160]
+        return (
+            "it is damaged, or a pickle that torch.save did not write, which could run any code "
+            "when it is opened: save a state_dict(), best as safetensors"
+        )
+    line = first_line(error)[:160]
+    # A lone word, as of a KeyError, says nothing without its kind.
+    return line if " " in line else f"{type(error).__name__} {line}".strip()
 
 
 def first_line(error: Exception) -> str:

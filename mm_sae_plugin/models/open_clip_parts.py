@@ -11,6 +11,7 @@ from mm_sae_plugin.models.families.open_clip_text import context_length
 from mm_sae_plugin.models.hook_names import nearest_names
 from mm_sae_plugin.models.inputs import Deferred, why_not
 from mm_sae_plugin.models.parts import ModelParts
+from mm_sae_plugin.models.transformers_parts import transformers_tokenizer
 from mm_sae_plugin.models.transforms import agreed_transform, chosen_transform, open_clip_transform
 from mm_sae_plugin.models.weights import (
     WeightsId,
@@ -157,5 +158,5 @@ def _tokenizer(name: str, n_tokens: int | None) -> Any:
     import open_clip
 
     if n_tokens is not None and name.startswith(_HF_PREFIX):
-        return open_clip.HFTokenizer(name.removeprefix(_HF_PREFIX), context_length=n_tokens)
+        return transformers_tokenizer(name.removeprefix(_HF_PREFIX), n_tokens)
     return open_clip.get_tokenizer(open_clip_name(name), context_length=n_tokens)

@@ -49,7 +49,7 @@ def transformers_parts(id_or_folder: str) -> ModelParts:
         clip,
         Deferred(
             f"tokenizer of {id_or_folder}",
-            _transformers_tokenizer,
+            transformers_tokenizer,
             (id_or_folder, context_length),
         ),
         Deferred(f"image processor of {id_or_folder}", _transformers_preprocess, (id_or_folder,)),
@@ -58,7 +58,14 @@ def transformers_parts(id_or_folder: str) -> ModelParts:
     )
 
 
-def _transformers_tokenizer(id_or_folder: str, context_length: int) -> Any:
+def transformers_tokenizer(id_or_folder: str, context_length: int) -> TransformersTokenizer:
+    """Load a tokenizer whose captions are ``context_length`` tokens long.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no vocabulary.
+    """
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(id_or_folder)

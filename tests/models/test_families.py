@@ -323,8 +323,6 @@ CLASS_TOKENS = {
     "transformers-siglip": (False, 0),
     "resnet": (False, 0),
     "convnext": (False, 0),
-    # A class token and four registers.
-    "timm-vit_base_patch14_reg4_dinov2": (True, 5),
 }
 
 

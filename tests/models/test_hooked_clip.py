@@ -33,6 +33,8 @@ def test_cfg_describes_the_model_and_is_json(vit: Tiny, vit_model: HookedCLIP) -
 def test_family_names(family: str, model: HookedCLIP) -> None:
     expected = {
         "siglip": "open_clip.timm_vit",
+        "eva02": "open_clip.timm_vit",
+        "timm-relpos": "open_clip.timm_vit",
         "coca": "open_clip.coca",
         "resnet": "open_clip.resnet",
         "convnext": "open_clip.timm_conv",
@@ -40,8 +42,7 @@ def test_family_names(family: str, model: HookedCLIP) -> None:
         "transformers-clip-old-eos": "transformers.clip",
         "transformers-siglip": "transformers.siglip",
     }
-    default = "open_clip.timm_vit" if family.startswith("timm-") else "open_clip.vit"
-    assert model.cfg.family == expected.get(family, default)
+    assert model.cfg.family == expected.get(family, "open_clip.vit")
 
 
 def test_moving_saving_and_modes_reach_the_wrapped_model(vit: Tiny, vit_model: HookedCLIP) -> None:

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from mm_sae_plugin.models import HookedCLIP
-from tests.models.tiny import TIMM_TRUNKS, build
+from tests.models.tiny import TIMM_TRUNKS, build_timm
 
 
 @pytest.fixture(params=TIMM_TRUNKS, scope="module")
 def hooked(request: pytest.FixtureRequest) -> tuple[Any, Tensor, dict[str, Tensor]]:
     """A trunk, its pixels, and what passed its hook points."""
-    tiny = build(f"timm-{request.param}")
+    tiny = build_timm(request.param)
     pixels, _ = tiny.inputs()
     with torch.no_grad():
         _, cache = HookedCLIP.wrap(tiny.clip).run_with_cache(images=pixels)
@@ -77,7 +77,7 @@ def test_the_pooled_vector_stands_before_the_projection(hooked) -> None:
     ["vit_base_patch16_rpn_224", "vit_small_plus_patch16_dinov3", "vit_giant_patch14_dinov2"],
 )
 def test_blocks_of_other_kinds_add_up(trunk: str) -> None:
-    tiny = build("timm-eva_giant_patch14_224")
+    tiny = build_timm("eva_giant_patch14_224")
     small = dict(img_size=32, patch_size=8, embed_dim=32, depth=2, num_heads=2, num_classes=0)
     tiny.clip.visual.trunk = timm.create_model(trunk, **small).eval()
     tiny.clip.visual.head = nn.Sequential(nn.Linear(32, 16))
@@ -99,7 +99,7 @@ def test_blocks_of_other_kinds_add_up(trunk: str) -> None:
 def test_a_block_that_runs_its_branches_at_once_has_its_stream_only() -> None:
     from timm.models.vision_transformer import ParallelScalingBlock
 
-    tiny = build("timm-eva_giant_patch14_224")
+    tiny = build_timm("eva_giant_patch14_224")
     tiny.clip.visual.trunk = timm.create_model(
         "vit_base_patch16_224",
         img_size=32,
@@ -121,9 +121,26 @@ def test_a_block_that_runs_its_branches_at_once_has_its_stream_only() -> None:
 def test_a_gated_mlp_with_one_matrix_for_both_halves() -> None:
     from timm.layers.mlp import GluMlp
 
-    tiny = build("timm-vit_base_patch14_reg4_dinov2")
+    tiny = build_timm("vit_base_patch14_reg4_dinov2")
     trunk = tiny.clip.visual.trunk
     for block in trunk.blocks:
         block.mlp = GluMlp(32, 48, act_layer=nn.SiLU, gate_last=False)
     _, cache = HookedCLIP.wrap(tiny.clip).run_with_cache(images=tiny.inputs()[0])
     assert cache["vision.blocks.0.hook_mlp_post"].shape[-1] == 24
+
+
+@pytest.mark.parametrize(("trunk", "n_prefix"), [("vit_base_patch14_reg4_dinov2", 5)])
+def test_registers_are_counted_with_the_class_token(trunk: str, n_prefix: int) -> None:
+    model = HookedCLIP.wrap(build_timm(trunk).clip)
+    assert model.has_class_token("vision") and model.n_prefix_tokens("vision") == n_prefix
+    assert model.hook_shapes()["vision.hook_embed"] == ("batch", 16 + n_prefix, 32)
+
+
+def test_registers_without_a_class_token() -> None:
+    tiny = build_timm("vit_base_patch14_reg4_dinov2")
+    small = dict(img_size=32, patch_size=8, embed_dim=32, depth=2, num_heads=2, num_classes=0)
+    tiny.clip.visual.trunk = timm.create_model(
+        "vit_base_patch16_224", class_token=False, reg_tokens=3, global_pool="avg", **small
+    )
+    model = HookedCLIP.wrap(tiny.clip)
+    assert not model.has_class_token("vision") and model.n_prefix_tokens("vision") == 3

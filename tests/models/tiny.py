@@ -165,6 +165,11 @@ TIMM_TRUNKS: dict[str, dict[str, Any]] = {
 """timm's name of a trunk -> how to shrink it, and how open_clip puts it into a model."""
 
 
+def build_timm(trunk: str) -> Tiny:
+    """Build an open_clip model around one of ``TIMM_TRUNKS``."""
+    return _timm_vision(trunk, **TIMM_TRUNKS[trunk])
+
+
 def _timm_vision(trunk: str, timm_pool: str, timm_proj: str | None, **settings: Any) -> Tiny:
     import timm
     from open_clip.timm_model import TimmModel
@@ -211,10 +216,8 @@ BUILDERS: dict[str, Callable[[], Tiny]] = {
         size=160,
         d_joint=64,
     ),
-    **{
-        f"timm-{name}": partial(_timm_vision, name, **settings)
-        for name, settings in TIMM_TRUNKS.items()
-    },
+    "eva02": lambda: build_timm("eva02_base_patch16_clip_224"),
+    "timm-relpos": lambda: build_timm("vit_relpos_medium_patch16_cls_224"),
     "coca": _coca,
     "resnet": lambda: _open_clip(dict(layers=[1, 1, 1, 1], width=8, image_size=64), size=64),
     "convnext": lambda: _open_clip(
