@@ -9,11 +9,11 @@ from collections.abc import Sequence
 import tyro
 
 from mm_sae_plugin.commands import VERBS
-from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.errors import Terminated, UserError
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the command line; exits with 2 on wrong input and 130 on Ctrl-C."""
+    """Run the command line; exits with 2 on wrong input, 130 on Ctrl-C and 143 on SIGTERM."""
     # Other packages' logs would bury the one line that matters; ours are few.
     logging.basicConfig(level=logging.CRITICAL, format="%(message)s", stream=sys.stderr)
     logging.getLogger("mm_sae_plugin").setLevel(logging.INFO)
@@ -25,7 +25,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt as interruption:
         # The cursor stands behind a progress bar.
         print(file=sys.stderr)
-        _fail(str(interruption) or "Interrupted; run the same command again.", 130)
+        status = 143 if isinstance(interruption, Terminated) else 130
+        _fail(str(interruption) or "Interrupted; run the same command again.", status)
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise

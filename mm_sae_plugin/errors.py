@@ -1,4 +1,6 @@
-"""The one exception whose message is meant for the person at the keyboard."""
+"""What is meant for the person at the keyboard: one exception, and the clauses of its sentence."""
+
+import pickle
 
 
 class UserError(Exception):
@@ -7,3 +9,21 @@ class UserError(Exception):
     The command line prints the sentence and exits with status 2; a script sees an ordinary
     exception. Broken invariants of the package itself are ``AssertionError`` instead.
     """
+
+
+class Terminated(KeyboardInterrupt):
+    """The process was asked to end (SIGTERM), and was stopped as Ctrl-C stops it.
+
+    The command line exits with status 143 instead of 130.
+    """
+
+
+def one_line(error: BaseException) -> str:
+    """Return another library's message as a clause of ours: its first line, without advice.
+
+    Readers of pickles advise to switch their safety off, in several lines.
+    """
+    if isinstance(error, pickle.UnpicklingError):
+        return "it is a pickle of something else, which could run code"
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__

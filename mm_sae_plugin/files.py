@@ -6,17 +6,45 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from mm_sae_plugin.errors import UserError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG)
 
 
 def sha256_of_file(path: str | Path) -> str:
     """Return the SHA-256 of a file's bytes as 64 hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def plain_write_errors(path: str | Path) -> Iterator[None]:
+    """Turn what the system says of a full disk or a read-only place into one sentence.
+
+    Raises
+    ------
+    UserError
+        If the disk is full, or nothing may be written at ``path``.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise UserError(
+                f"The disk is full: {path} was not written and nothing before it was changed; "
+                "free some space and run the same command again."
+            ) from error
+        if error.errno in _REFUSED:
+            raise UserError(
+                f"{path} cannot be written ({error.strerror}): give another folder, or make this "
+                "one writable."
+            ) from error
+        raise
 
 
 @contextmanager
@@ -29,27 +57,27 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     Raises
     ------
     UserError
-        If the disk is full.
+        If the disk is full, or nothing may be written there.
     """
     final = Path(path)
-    final.parent.mkdir(parents=True, exist_ok=True)
     # The process id keeps two writers of one file apart.
     temporary = final.with_name(f".{final.name}.{os.getpid()}.partial")
-    try:
-        yield temporary
-        os.replace(temporary, final)
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        raise UserError(
-            f"The disk is full: {final} was not written and nothing before it was changed; "
-            "free some space and run the same command again."
-        ) from error
-    finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary, ignore_errors=True)
-        else:
-            temporary.unlink(missing_ok=True)
+    with plain_write_errors(final):
+        try:
+            final.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            os.replace(temporary, final)
+        finally:
+            # In a place that is not to be written not even this can be tried.
+            with suppress(OSError):
+                _remove(temporary)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write_json_atomically(path: str | Path, content: Any) -> None:

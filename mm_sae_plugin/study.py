@@ -19,7 +19,8 @@ from mm_sae_plugin.devices import checked_device
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.features.sae import SAEFeatureMap
 from mm_sae_plugin.modality import Modality
-from mm_sae_plugin.saes.folder import check_encoder, load_sae
+from mm_sae_plugin.saes.encoder_check import check_encoder
+from mm_sae_plugin.saes.folder import load_sae
 from mm_sae_plugin.stats import ModalityConfig, ModalityDominance
 from mm_sae_plugin.stats.labelling import Findings, inspect_store, label_store
 

@@ -67,7 +67,8 @@ class HookReader:
         self._seen[hook.name] = activation  # type: ignore[attr-defined]
 
     def _take(self, name: str) -> Tensor:
-        assert name in self._seen, f"{name} did not fire"
+        if name not in self._seen:
+            raise _did_not_fire(self._model, name)
         return self._seen.pop(name)
 
 
@@ -131,10 +132,13 @@ def _rows_per_image(model: "HookedCLIP", cfg: ExtractConfig) -> int:
             f"image_hook={cfg.image_hook!r} has one row per token: say token_mode='cls' for the "
             "class token alone, or token_mode='all'."
         )
-    n_tokens = int(model.hook_shapes()[cfg.image_hook][1])
+    shape = model.hook_shapes().get(cfg.image_hook)
+    if shape is None:
+        raise _did_not_fire(model, cfg.image_hook)
+    n_tokens = int(shape[1])
     if cfg.token_mode == "cls":
-        # A tower that pools by attention has its patches only, a square grid of them.
-        if round(n_tokens**0.5) ** 2 == n_tokens:
+        # A tower that pools by attention, or by a mean, may have its patches only.
+        if not model.has_class_token:
             raise UserError(
                 f"{model.cfg.model_name} has no class token at {cfg.image_hook!r}: "
                 "say token_mode='all'."
@@ -146,6 +150,13 @@ def _rows_per_image(model: "HookedCLIP", cfg: ExtractConfig) -> int:
             "set text_hook to None."
         )
     return n_tokens
+
+
+def _did_not_fire(model: "HookedCLIP", name: str) -> UserError:
+    return UserError(
+        f"The hook {name!r} did not fire while {model.cfg.model_name} ran, so there is nothing to "
+        "store: choose another hook; mm-sae hooks lists them."
+    )
 
 
 def _stop_after(hook_name: str) -> int | None:

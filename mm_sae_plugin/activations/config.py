@@ -1,7 +1,7 @@
 """What to extract, as plain values that the command line can be built from."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from mm_sae_plugin.errors import UserError
 
@@ -33,6 +33,10 @@ class ExtractConfig:
     8, or none for fewer than 2,000 images. The result is the same for any number."""
     shard_size: int = 8192
     """Rows per shard; after an interruption at most that many are computed again."""
+    max_skipped: float = 0.05
+    """Largest share of the pairs, 0 to 1, that may be left out because an image or a caption
+    cannot be used. With more, what was encoded is kept but the extraction has failed; when it is
+    run again, those images are tried again."""
     strict: bool = False
     """Stop at the first image or caption that cannot be used, rather than skip and list it."""
 
@@ -41,3 +45,14 @@ class ExtractConfig:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise UserError(f"{name} must be at least {least}, not {value}.")
+        if not 0 <= self.max_skipped <= 1:
+            raise UserError(f"max_skipped is a share from 0 to 1, not {self.max_skipped}.")
+        for name, kinds in (
+            ("dtype", get_args(Precision)),
+            ("model_dtype", (None, *get_args(Precision))),
+            ("token_mode", (None, *get_args(TokenMode))),
+        ):
+            value = getattr(self, name)
+            if value not in kinds:
+                known = ", ".join(kind for kind in kinds if kind)
+                raise UserError(f"There is no {name} {value!r}: give one of {known}.")

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from mm_sae_plugin.activations.facts import facts_of
 from mm_sae_plugin.errors import UserError
-from mm_sae_plugin.pairs import BadImage, ImageKey, ImageOpener
+from mm_sae_plugin.pairs import BadImage, ImageKey, ImageOpener, PictureOpener
 
 Preprocess = Callable[[Any], Float[Tensor, "3 height width"]]
 
@@ -29,6 +30,15 @@ class DecodedBatch:
     """Their positions within the batch."""
     bad: dict[int, str]
     """Reason for each other position."""
+    facts: Int[Tensor, "n_good 2"] | None = None
+    """What is known of each usable picture's file, see :mod:`mm_sae_plugin.activations.facts`;
+    None for a source whose pictures are no files."""
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    pixels: Float[Tensor, "3 height width"]
+    facts: tuple[int, int] | None
 
 
 @dataclass(frozen=True)
@@ -45,16 +55,24 @@ class _Images(Dataset):
         self.opener = opener
         self.preprocess = preprocess
 
-    def __getitem__(self, image_key: Any) -> Tensor | _Reason:
+    def __getitem__(self, image_key: Any) -> _Decoded | _Reason:
         # Any exception of any decoder is a bad image: a run must not end at pair 900,000.
         try:
-            return self.preprocess(self.opener.open_image(image_key))
+            if not isinstance(self.opener, PictureOpener):
+                return _Decoded(self.preprocess(self.opener.open_image(image_key)), None)
+            picture = self.opener.open_picture(image_key)
+            return _Decoded(self.preprocess(picture.image), facts_of(picture))
         except UserError as error:
             return _Reason(str(error), fatal=True)
         except BadImage as error:
             return _Reason(str(error))
         except Exception as error:
             return _Reason(f"{type(error).__name__}: {error}")
+
+
+def can_be_opened(opener: ImageOpener, preprocess: Preprocess, image_key: ImageKey) -> bool:
+    """Whether an image gives pixels."""
+    return isinstance(_Images(opener, preprocess)[image_key], _Decoded)
 
 
 def decoded_batches(
@@ -118,16 +136,18 @@ def default_num_workers(n_images: int) -> int:
     return min((available or 1) - 1, _MAX_WORKERS)
 
 
-def _collate(items: list[Tensor | _Reason]) -> DecodedBatch | _Reason:
+def _collate(items: list[_Decoded | _Reason]) -> DecodedBatch | _Reason:
     bad = {i: item for i, item in enumerate(items) if isinstance(item, _Reason)}
     fatal = next((reason for reason in bad.values() if reason.fatal), None)
     if fatal is not None:
         return fatal
-    tensors = [item for item in items if isinstance(item, Tensor)]
+    decoded = [item for item in items if isinstance(item, _Decoded)]
+    facts = [item.facts for item in decoded if item.facts is not None]
     return DecodedBatch(
-        pixels=torch.stack(tensors) if tensors else None,
+        pixels=torch.stack([item.pixels for item in decoded]) if decoded else None,
         good=[i for i in range(len(items)) if i not in bad],
         bad={i: reason.text for i, reason in bad.items()},
+        facts=torch.tensor(facts, dtype=torch.int64) if facts else None,
     )
 
 

@@ -1,5 +1,7 @@
 """From pairs and a model to a store of activations."""
 
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -7,22 +9,21 @@ from mm_sae_plugin.activations.capture import HookReader, check_hooks, prepare_m
 from mm_sae_plugin.activations.config import ExtractConfig
 from mm_sae_plugin.activations.decoding import decoded_batches, default_num_workers
 from mm_sae_plugin.activations.encoding import BatchEncoder, Refused
-from mm_sae_plugin.activations.manifest import (
-    MANIFEST,
-    PROGRESS,
-    Identity,
-    Progress,
-    StoreManifest,
-)
+from mm_sae_plugin.activations.facts import refuse_changed_pictures
+from mm_sae_plugin.activations.identity import Identity
+from mm_sae_plugin.activations.manifest import MANIFEST, PROGRESS, Progress, StoreManifest
 from mm_sae_plugin.activations.plan import ExtractionPlan
-from mm_sae_plugin.activations.shards import check_shard
+from mm_sae_plugin.activations.resuming import Found, Wanted, find_earlier, first_mended
 from mm_sae_plugin.activations.store import ActivationStore
 from mm_sae_plugin.activations.writer import ShardWriter, close_store, new_progress
 from mm_sae_plugin.errors import UserError
-from mm_sae_plugin.pairs import ImageOpener, PairSource
+from mm_sae_plugin.files import plain_write_errors
+from mm_sae_plugin.pairs import ImageOpener, PairSource, PictureOpener
 
 if TYPE_CHECKING:
     from mm_sae_plugin.models import HookedCLIP
+
+_N_REASONS = 3
 
 
 def extract(
@@ -35,7 +36,8 @@ def extract(
     """Encode every distinct image and every caption once, and keep what passes the hooks.
 
     A folder that was interrupted goes on where it stopped, with the same result as if it had not
-    been; a complete one is returned as it is.
+    been; a complete one is returned as it is. In both, images that could not be opened are tried
+    again first; where one now can, everything from its shard on is computed anew.
 
     Parameters
     ----------
@@ -53,32 +55,106 @@ def extract(
     Raises
     ------
     UserError
-        If a hook is unknown, the folder holds something else, nothing could be used, the disk is
-        full, or (with ``strict``) an image or a caption could not be used.
+        If a hook is unknown or did not fire, the folder holds something else or cannot be
+        written, more pairs than ``max_skipped`` could not be used (what was encoded is kept),
+        the disk is full, or (with ``strict``) an image or a caption could not be used.
     KeyboardInterrupt
         On Ctrl-C, with a line that says how to go on; what was finished is kept.
+
+    Warns
+    -----
+    UserWarning
+        If captions were longer than the model's context, or a store of an earlier version does
+        not say all of what it was extracted with.
     """
     cfg = cfg or ExtractConfig()
     out = Path(out)
     n_tokens = check_hooks(model, cfg)
+    _check_inputs(model, cfg)
+    identity = _identity(model, source, cfg)
+    with plain_write_errors(out):
+        found = find_earlier(out, Wanted(identity, lambda: model.legacy_weights_id))
+    # The opener travels to the workers; a source of one's own may be its own.
+    opener = getattr(source, "opener", source)
+    if found.store and not found.store.manifest.skipped and not isinstance(opener, PictureOpener):
+        return _told(found.store)
+
+    plan = ExtractionPlan.of(source, progress)
+    _check_plan(plan, source, cfg)
+    with plain_write_errors(out):
+        found = _still_right(model, found, out, plan, opener)
+    if found.store:
+        manifest = found.store.manifest
+        _check_skipped(plan, source, out, cfg, manifest.n_pairs, manifest.skipped)
+        return _told(found.store)
+    encoder = BatchEncoder(prepare_model(model, cfg), plan, cfg, n_tokens)
+    state = found.progress or new_progress(out, identity)
+    _encode_or_keep(encoder, state, out, opener, progress)
+
+    skipped = [(skip.image_id, skip.reason) for skip in state.skipped]
+    if not state.shards:
+        image_id, reason = skipped[0]
+        # Nothing is kept, so the folder is free for whatever comes next.
+        (out / PROGRESS).unlink()
+        raise UserError(
+            f"None of the {plan.n_images:,} images of {source.spec} could be used; the first, "
+            f"{image_id}: {reason}."
+        )
+    n_kept = sum(shard.n_pairs for shard in state.shards)
+    _check_skipped(plan, source, out, cfg, n_kept, skipped)
+    context_length = encoder.are_cut.context_length if cfg.text_hook else None
+    close_store(out, state, plan, n_tokens, source, context_length)
+    return _told(ActivationStore.open(out, verify=False))
+
+
+def _check_inputs(model: "HookedCLIP", cfg: ExtractConfig) -> None:
     if model.preprocess is None:
         raise UserError(f"{model.cfg.model_name} has no preprocess: wrap it with one.")
-    identity = _identity(model, source, cfg)
-    state = _find_progress(out, identity)
-    if isinstance(state, ActivationStore):
-        return state
-    plan = ExtractionPlan.of(source, progress)
+    if cfg.text_hook and model.tokenizer is None:
+        raise UserError(
+            f"{model.cfg.model_name} has no tokenizer: wrap it with one, or leave the text tower "
+            "out with text_hook=None."
+        )
+
+
+def _check_plan(plan: ExtractionPlan, source: PairSource, cfg: ExtractConfig) -> None:
+    if cfg.strict and plan.skipped:
+        name, reason = plan.skipped[0]
+        raise UserError(f"{name}: {reason}; mend or remove it, or leave strict out to skip it.")
     if cfg.text_hook and not any(caption.strip() for caption in plan.captions):
         raise UserError(
             f"{source.spec} has no captions: give some, or leave the text tower out with "
             "text_hook=None."
         )
-    state = state or new_progress(out, identity)
 
-    writer = ShardWriter(out, state, cfg.shard_size)
-    encoder = BatchEncoder(prepare_model(model, cfg), plan, cfg, n_tokens)
-    # The opener travels to the workers; a source of one's own may be its own.
-    opener = getattr(source, "opener", source)
+
+def _still_right(
+    model: "HookedCLIP", found: Found, out: Path, plan: ExtractionPlan, opener: ImageOpener
+) -> Found:
+    """Compare what is there with the pictures as they are now, and make room for mended ones."""
+    state = found.progress
+    shards = found.store.manifest.shards if found.store else state.shards if state else []
+    if isinstance(opener, PictureOpener):
+        refuse_changed_pictures(out, shards, plan, opener)
+    if state is None:
+        return found
+    assert model.preprocess is not None
+    mended = first_mended(state, plan, opener, model.preprocess)
+    if mended is None:
+        return found
+    # In this order: a manifest without its shards would be a damaged store.
+    (out / MANIFEST).unlink(missing_ok=True)
+    state.rewind_to(mended)
+    state.save(out)
+    return Found(None, state)
+
+
+def _encode_or_keep(
+    encoder: BatchEncoder, state: Progress, out: Path, opener: ImageOpener, progress: bool
+) -> None:
+    """Encode what is left; whatever ends it early, what was encoded is written."""
+    plan = encoder.plan
+    writer = ShardWriter(out, state, encoder.cfg.shard_size)
     try:
         _encode_all(encoder, writer, state.n_done, opener, progress)
         writer.flush()
@@ -91,17 +167,6 @@ def extract(
     except Refused as refused:
         writer.flush()
         raise UserError(str(refused)) from refused
-
-    if not state.shards:
-        _, image_id, reason = state.skipped[0]
-        # Left behind, it would answer a second attempt without trying any image again.
-        (out / PROGRESS).unlink()
-        raise UserError(
-            f"None of the {plan.n_images:,} images of {source.spec} could be used; the first, "
-            f"{image_id}: {reason}."
-        )
-    close_store(out, state, plan, n_tokens, getattr(source, "image_column", "image"))
-    return ActivationStore.open(out, verify=False)
 
 
 def _encode_all(
@@ -133,6 +198,49 @@ def _encode_all(
                 bar.set_postfix(skipped=writer.n_skipped, refresh=False)
 
 
+def _check_skipped(
+    plan: ExtractionPlan,
+    source: PairSource,
+    out: Path,
+    cfg: ExtractConfig,
+    n_kept: int,
+    skipped: Sequence[tuple[str, str]],
+) -> None:
+    """Refuse to call an extraction finished that lost too much."""
+    n_lost = plan.n_pairs - n_kept
+    if cfg.strict and n_lost:
+        name, reason = skipped[0]
+        raise UserError(f"{name}: {reason}; mend or remove it, or leave strict out to skip it.")
+    if n_lost / plan.n_pairs <= cfg.max_skipped:
+        return
+    listed = "; ".join(f"{name}: {reason}" for name, reason in skipped[:_N_REASONS])
+    more = "; …" if len(skipped) > _N_REASONS else ""
+    raise UserError(
+        f"{n_lost:,} of {plan.n_pairs:,} pairs of {source.spec} could not be used, more than the "
+        f"share of {cfg.max_skipped:g} that --max-skipped allows ({listed}{more}): mend them and "
+        f"run the same command again, which tries them anew, or allow more. What could be encoded "
+        f"is kept in {out}."
+    )
+
+
+def _told(store: ActivationStore) -> ActivationStore:
+    """Say what a reader of the store should know."""
+    cut = _cut_captions(store.manifest)
+    if cut:
+        warnings.warn(cut, stacklevel=3)
+    return store
+
+
+def _cut_captions(manifest: StoreManifest) -> str | None:
+    if not manifest.n_captions_cut:
+        return None
+    return (
+        f"{manifest.n_captions_cut:,} of {manifest.n_pairs:,} captions are longer than the "
+        f"{manifest.context_length} tokens that {manifest.model_name} reads, and were cut there: "
+        "their activations know nothing of the rest."
+    )
+
+
 def _identity(model: "HookedCLIP", source: PairSource, cfg: ExtractConfig) -> Identity:
     dtype = cfg.model_dtype or str(model.dtype).removeprefix("torch.")
     return Identity(
@@ -145,45 +253,7 @@ def _identity(model: "HookedCLIP", source: PairSource, cfg: ExtractConfig) -> Id
         model_dtype=dtype,
         source=source.spec,
         fingerprint=source.fingerprint,
+        reading=getattr(source, "reading", None),
+        transform_id=model.transform_id,
+        tokenizer_id=model.tokenizer_id if cfg.text_hook else None,
     )
-
-
-def _find_progress(out: Path, identity: Identity) -> ActivationStore | Progress | None:
-    """Return the complete store, an unfinished one's progress, or None for a new folder."""
-    if out.exists() and not out.is_dir():
-        raise UserError(f"{out} is a file: give a folder for the store.")
-    if (out / MANIFEST).is_file():
-        manifest = StoreManifest.load(out)
-        _refuse_other(out, manifest.identity, identity)
-        try:
-            return ActivationStore.open(out)
-        except UserError:
-            # Damaged: what is whole is kept and the rest is computed again.
-            (out / MANIFEST).unlink()
-    if (out / PROGRESS).is_file():
-        progress = Progress.load(out)
-        _refuse_other(out, progress.identity, identity)
-        progress.rewind(_n_whole(out, progress))
-        return progress
-    if out.is_dir() and any(out.iterdir()):
-        raise UserError(
-            f"{out} is not empty and holds no activation store: give a new folder for the store."
-        )
-    return None
-
-
-def _refuse_other(out: Path, there: Identity, now: Identity) -> None:
-    if there.key != now.key:
-        raise UserError(
-            f"{out} holds other activations ({there.differences(now)}): give another folder, or "
-            "remove this one."
-        )
-
-
-def _n_whole(out: Path, progress: Progress) -> int:
-    for number, shard in enumerate(progress.shards):
-        try:
-            check_shard(out, shard)
-        except UserError:
-            return number
-    return len(progress.shards)

@@ -1,55 +1,21 @@
-"""What a store says about itself, and how its address is computed."""
+"""What a store says about itself."""
 
 import json
 from dataclasses import asdict, dataclass, field
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from mm_sae_plugin.activations.identity import Identity
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.files import write_json_atomically
+from mm_sae_plugin.pairs import ImageReader
 
 MANIFEST = "manifest.json"
 """Written last: a folder that has it is complete."""
 PROGRESS = "progress.json"
 """How far an extraction has come; alone in a folder, it is under way or was interrupted."""
-FORMAT_VERSION = 1
-
-
-@dataclass(frozen=True)
-class Identity:
-    """All that decides the content of a store; its hash is the store's address."""
-
-    model_name: str
-    """The name the model was loaded by."""
-    weights_id: str
-    """Which weights; see ``HookedCLIP.weights_id``."""
-    image_hook: str
-    """Hook point of the image rows."""
-    text_hook: str | None
-    """Hook point of the text rows."""
-    token_mode: str | None
-    """Which tokens of an image were kept."""
-    dtype: str
-    """Precision of the stored rows."""
-    model_dtype: str
-    """Precision in which the model ran."""
-    source: str
-    """The spec of the pairs."""
-    fingerprint: str
-    """Hash of what the source held."""
-
-    @property
-    def key(self) -> str:
-        """The address, 64 hexadecimal digits; where things lie and what they are called is out."""
-        content = {k: v for k, v in asdict(self).items() if k not in ("model_name", "source")}
-        return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-    def differences(self, other: "Identity") -> str:
-        """Say in words where two identities differ."""
-        pairs = zip(asdict(self).items(), asdict(other).values(), strict=True)
-        shown = [f"{name} {a!r} there, {b!r} now" for (name, a), b in pairs if a != b]
-        return "; ".join(shown)
+FORMAT_VERSION = 2
+"""Version 1 had no image transform, tokenizer and cut captions. Every earlier one can be read."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +36,23 @@ class ShardInfo:
     """Images in it."""
     n_pairs: int
     """Captions in it."""
+    n_captions_cut: int | None = None
+    """Captions in it that were longer than the context; None if nobody counted."""
+
+
+@dataclass(frozen=True)
+class Skip:
+    """An image, or one of its captions, that could not be used."""
+
+    position: int
+    """The image's position among the distinct images of the source."""
+    image_id: str
+    """Its name."""
+    reason: str
+    """Why it could not be used."""
+    unreadable: bool = True
+    """Whether the image could not be opened. That may be mended without the source becoming
+    another, so such an image is tried again."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +67,18 @@ class SideStatistics:
     """Root of the mean squared length."""
     norm_of_mean: float
     """Length of the mean row: near `rms_norm` when rows hardly differ from each other."""
+
+
+@dataclass(frozen=True)
+class PictureFacts:
+    """What is known of the files of the pictures that a store used."""
+
+    digest: str
+    """Hash over the pictures' own cheap hashes, in their order."""
+    n_with_alpha: int
+    """Pictures of which some was transparent and lies on the background."""
+    n_one_colour: int
+    """Pictures that have one colour all over, on which nothing can be seen."""
 
 
 @dataclass(frozen=True)
@@ -131,9 +126,27 @@ class StoreManifest:
     shards: list[ShardInfo]
     """In manifest order."""
     skipped: list[tuple[str, str]]
-    """Image id and reason of every image or caption that could not be used."""
+    """Name and reason of all that could not be used: first what the source itself could not make
+    a pair of, then images and captions by the image's id."""
     format_version: int = FORMAT_VERSION
     """Version of the layout of the folder."""
+    reading: str | None = None
+    """Rules by which the source's files became captions and pictures."""
+    reader: ImageReader | None = None
+    """How the source's image files became pictures; None where there are none, and in what
+    earlier versions made."""
+    pictures: PictureFacts | None = None
+    """What is known of the pictures' files; None where there are none, and in what earlier
+    versions made."""
+    transform_id: str | None = None
+    """Which image transform; None where it is not known."""
+    tokenizer_id: str | None = None
+    """Which tokenizer; None where it is not known, and without a text tower."""
+    n_captions_cut: int | None = None
+    """Captions that were longer than the context and lost what stood beyond it; None where nobody
+    counted: without a text tower, and in what earlier versions made."""
+    context_length: int | None = None
+    """Tokens that the text tower takes of a caption; None where cut captions were not counted."""
 
     @property
     def identity(self) -> Identity:
@@ -152,24 +165,27 @@ class StoreManifest:
         Raises
         ------
         UserError
-            If it is damaged, or of another version.
+            If it is damaged, or of a later version.
         """
         content = _read_json(folder / MANIFEST)
+        _check_version(folder, content)
         try:
             text = content["text_statistics"]
+            reader, pictures = content.get("reader"), content.get("pictures")
             return cls(
                 **{
                     **content,
                     "image_statistics": SideStatistics(**content["image_statistics"]),
                     "text_statistics": SideStatistics(**text) if text else None,
+                    "reader": ImageReader(**reader) if reader else None,
+                    "pictures": PictureFacts(**pictures) if pictures else None,
                     "shards": [ShardInfo(**shard) for shard in content["shards"]],
                     "skipped": [(image_id, reason) for image_id, reason in content["skipped"]],
                 }
             )
         except (TypeError, KeyError, ValueError) as error:
             raise UserError(
-                f"{folder / MANIFEST} is damaged or of another version of mm_sae_plugin: "
-                f"extract the store again ({error})."
+                f"{folder / MANIFEST} is damaged: extract the store again ({error})."
             ) from error
 
 
@@ -183,8 +199,10 @@ class Progress:
     """Distinct images dealt with so far."""
     shards: list[ShardInfo] = field(default_factory=list)
     """Finished shards, in order."""
-    skipped: list[tuple[int, str, str]] = field(default_factory=list)
-    """Position of the image, its id and the reason, for what could not be used."""
+    skipped: list[Skip] = field(default_factory=list)
+    """What could not be used."""
+    format_version: int = FORMAT_VERSION
+    """Version of the layout of the folder."""
 
     def rewind(self, n_shards: int) -> None:
         """Keep the first ``n_shards`` shards only."""
@@ -192,7 +210,15 @@ class Progress:
             return
         self.n_done = self.shards[n_shards].start
         self.shards = self.shards[:n_shards]
-        self.skipped = [entry for entry in self.skipped if entry[0] < self.n_done]
+        self.skipped = [entry for entry in self.skipped if entry.position < self.n_done]
+
+    def rewind_to(self, position: int) -> None:
+        """Go back to before the image at ``position``, to where a shard began."""
+        begun = [number for number, shard in enumerate(self.shards) if shard.start <= position]
+        if begun:
+            self.rewind(begun[-1])
+        else:
+            self.n_done, self.shards, self.skipped = 0, [], []
 
     def save(self, folder: Path) -> None:
         """Write it down."""
@@ -205,20 +231,36 @@ class Progress:
         Raises
         ------
         UserError
-            If the file is damaged.
+            If the file is damaged, or of a later version.
         """
         content = _read_json(folder / PROGRESS)
+        _check_version(folder, content)
         try:
             return cls(
                 Identity(**content["identity"]),
                 content["n_done"],
                 [ShardInfo(**shard) for shard in content["shards"]],
-                [(position, name, reason) for position, name, reason in content["skipped"]],
+                [_skip(entry) for entry in content["skipped"]],
             )
         except (TypeError, KeyError, ValueError) as error:
             raise UserError(
                 f"{folder / PROGRESS} is damaged: remove the folder and extract again ({error})."
             ) from error
+
+
+def _skip(entry: Any) -> Skip:
+    # Version 1 wrote position, id and reason.
+    return Skip(*entry) if isinstance(entry, list) else Skip(**entry)
+
+
+def _check_version(folder: Path, content: dict[str, Any]) -> None:
+    version = content.get("format_version", 1)
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        raise UserError(
+            f"{folder} holds an activation store of format version {version}, and this version "
+            f"of mm_sae_plugin reads up to {FORMAT_VERSION}: upgrade mm_sae_plugin, or extract "
+            "into another folder."
+        )
 
 
 def _read_json(path: Path) -> dict[str, Any]:

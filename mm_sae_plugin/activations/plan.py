@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from mm_sae_plugin.pairs import ImageKey, PairSource
+from mm_sae_plugin.pairs import ImageKey, PairRecord, PairSource
+from mm_sae_plugin.pairs.captions import printable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -29,6 +30,15 @@ class ExtractionPlan:
     """All captions, image by image."""
     labels: dict[str, list[str]] = field(default_factory=dict)
     """Labels by name, one value per caption."""
+    faults: dict[int, str] = field(default_factory=dict)
+    """Why the source could not give a caption, by position, where it says so."""
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+    """Name and reason of what the source holds and no record uses."""
+
+    @property
+    def n_pairs(self) -> int:
+        """Captions, empty ones too."""
+        return len(self.captions)
 
     @property
     def n_images(self) -> int:
@@ -52,13 +62,17 @@ class ExtractionPlan:
         ids: list[str] = []
         owners: list[int] = []
         captions: list[str] = []
+        reasons: dict[int, str] = {}
         labels = _LabelColumns()
         bar = tqdm(source.records, desc="list", unit="pair", delay=1, disable=not progress)
         for record in bar:
             image = position.setdefault(record.image_key, len(position))
             if image == len(ids):
-                ids.append(record.image_id)
-            captions.append(record.caption)
+                ids.append(printable(record.image_id))
+            caption, fault = _writable(record)
+            if fault:
+                reasons[len(captions)] = fault
+            captions.append(caption)
             owners.append(image)
             labels.append(record.labels or {})
         order = sorted(range(len(owners)), key=owners.__getitem__)
@@ -73,6 +87,11 @@ class ExtractionPlan:
             first_pair=first_pair,
             captions=[captions[i] for i in order],
             labels={name: [vs[i] for i in order] for name, vs in labels.columns.items()},
+            faults={new: reasons[old] for new, old in enumerate(order) if old in reasons},
+            # A source of one's own need not list anything.
+            skipped=[
+                (printable(name), printable(why)) for name, why in getattr(source, "skipped", ())
+            ],
         )
 
     def image_table(self, images: Sequence[int]) -> "pa.Table":
@@ -82,7 +101,7 @@ class ExtractionPlan:
         keys = [self.image_keys[i] for i in images]
         # One column has one type; a source that mixes numbers and names gets names.
         if not all(isinstance(key, int) for key in keys):
-            keys = [str(key) for key in keys]
+            keys = [printable(str(key)) for key in keys]
         return pa.table({"image_id": [self.image_ids[i] for i in images], "image_key": keys})
 
     def pair_table(self, pairs: Sequence[int], image_rows: Sequence[int]) -> "pa.Table":
@@ -94,9 +113,17 @@ class ExtractionPlan:
             "caption": pa.array([self.captions[i] for i in pairs], pa.string()),
         }
         for name, values in self.labels.items():
-            picked = pa.array([values[i] for i in pairs], pa.string())
-            columns[f"label.{name}"] = picked.dictionary_encode()
+            picked = pa.array([printable(values[i]) for i in pairs], pa.string())
+            columns[printable(f"label.{name}")] = picked.dictionary_encode()
         return pa.table(columns)
+
+
+def _writable(record: PairRecord) -> tuple[str, str | None]:
+    """Return a caption that can be written to a file, and why it is another than the record's."""
+    # The sources of the package look for themselves; one of a script's own may not.
+    if printable(record.caption) == record.caption:
+        return record.caption, record.fault
+    return "", f"the caption is no valid Unicode: {printable(record.caption)!r}"
 
 
 class _LabelColumns:

@@ -122,9 +122,9 @@ class PairedBatches(ActivationBatches):
 
     def __init__(
         self,
-        acts_image: Float[Tensor, "n_images d_in"],
-        acts_text: Float[Tensor, "n_pairs d_in"],
-        image_index: Int[Tensor, "n_pairs"] | None,
+        acts_image: Float[Tensor, "n_images d_image"],
+        acts_text: Float[Tensor, "n_pairs d_text"],
+        image_index: Int[Tensor, "n_indices"] | None,
         batch_size: int,
         seed: int,
     ) -> None:
@@ -161,9 +161,9 @@ class RowBatches(ActivationBatches):
 
 
 def paired_batches(
-    acts_image: Float[Tensor, "n_images d_in"],
-    acts_text: Float[Tensor, "n_pairs d_in"],
-    image_index: Int[Tensor, "n_pairs"] | None = None,
+    acts_image: Float[Tensor, "n_images d_image"],
+    acts_text: Float[Tensor, "n_pairs d_text"],
+    image_index: Int[Tensor, "n_indices"] | None = None,
     *,
     batch_size: int,
     seed: int = 0,
@@ -175,12 +175,12 @@ def paired_batches(
 
     Parameters
     ----------
-    acts_image : Float[Tensor, "n_images d_in"]
+    acts_image : Float[Tensor, "n_images d_image"]
         One row per distinct image.
-    acts_text : Float[Tensor, "n_pairs d_in"]
-        One row per caption, same dtype and device.
-    image_index : Int[Tensor, "n_pairs"], optional
-        Row of each caption's image. Without it, row i of both sides is pair i.
+    acts_text : Float[Tensor, "n_pairs d_text"]
+        One row per caption, of the same width, dtype and device.
+    image_index : Int[Tensor, "n_indices"], optional
+        Row of each caption's image, one for every caption. Without it, row i of both sides is pair i.
     batch_size : int
         Rows of a batch, even, at least 2; the trainer's ``train_batch_size_samples``.
     seed : int

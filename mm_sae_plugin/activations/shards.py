@@ -46,12 +46,16 @@ def check_file(path: Path, checksum: str, n_bytes: int | None = None) -> None:
     UserError
         Naming the file, if it is missing, cut short or damaged.
     """
-    if not path.is_file():
-        raise UserError(f"{path} is missing: {_REMEDY}")
-    size = path.stat().st_size
-    if n_bytes is not None and size != n_bytes:
-        raise UserError(f"{path} has {size:,} bytes rather than {n_bytes:,}: {_REMEDY}")
-    if sha256_of_file(path) != checksum:
+    try:
+        if not path.is_file():
+            raise UserError(f"{path} is missing: {_REMEDY}")
+        size = path.stat().st_size
+        if n_bytes is not None and size != n_bytes:
+            raise UserError(f"{path} has {size:,} bytes rather than {n_bytes:,}: {_REMEDY}")
+        found = sha256_of_file(path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}): {_REMEDY}") from error
+    if found != checksum:
         raise UserError(f"{path} is damaged, its checksum is not the one written: {_REMEDY}")
 
 
@@ -68,11 +72,45 @@ def read_shard(folder: Path, shard: ShardInfo, names: tuple[str, ...]) -> list[T
     UserError
         If the file is gone or cannot be read.
     """
+    return read_shard_rows(folder, shard, names)
+
+
+def read_shard_rows(
+    folder: Path,
+    shard: ShardInfo,
+    names: tuple[str, ...],
+    start: int = 0,
+    stop: int | None = None,
+) -> list[Tensor]:
+    """Return the rows ``start`` to ``stop`` of named tensors of a shard; no others are read.
+
+    Raises
+    ------
+    UserError
+        If the file is gone or cannot be read.
+    """
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(folder / shard.file, framework="pt") as file:
-            return [file.get_tensor(name) for name in names]
+            return [file.get_slice(name)[start:stop] for name in names]
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{folder / shard.file} cannot be read ({error}): {_REMEDY}") from error
+
+
+def read_if_there(folder: Path, shard: ShardInfo, name: str) -> Tensor | None:
+    """Return a named tensor of a shard, or None if it has none of that name.
+
+    Raises
+    ------
+    UserError
+        If the file is gone or cannot be read.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(folder / shard.file, framework="pt") as file:
+            return file.get_tensor(name) if name in file.keys() else None  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise UserError(f"{folder / shard.file} cannot be read ({error}): {_REMEDY}") from error
 

@@ -10,10 +10,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from mm_sae_plugin.activations.manifest import MANIFEST, PROGRESS, StoreManifest
+from mm_sae_plugin.activations.partitions import Partition, rechunk
 from mm_sae_plugin.activations.shards import check_file, check_shard, read_shard
-from mm_sae_plugin.activations.writer import IMAGES_TABLE, PAIRS_TABLE, STATISTICS
+from mm_sae_plugin.activations.tables import IMAGES_TABLE, PAIRS_TABLE, read_table
+from mm_sae_plugin.activations.writer import STATISTICS
 from mm_sae_plugin.errors import UserError
-from mm_sae_plugin.pairs import ImageKey, ImageOpener, open_images
+from mm_sae_plugin.pairs import ImageKey, ImageOpener, ImageReader, open_images
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -53,12 +55,16 @@ class ActivationStore:
         from tqdm import tqdm
 
         path = Path(path)
-        if not (path / MANIFEST).is_file():
-            if (path / PROGRESS).is_file():
-                raise UserError(
-                    f"The extraction into {path} was not finished: run the same extraction again "
-                    "and it goes on."
-                )
+        try:
+            is_complete, is_begun = (path / MANIFEST).is_file(), (path / PROGRESS).is_file()
+        except OSError as error:
+            raise UserError(f"{path} cannot be read ({error.strerror}).") from error
+        if not is_complete and is_begun:
+            raise UserError(
+                f"The extraction into {path} was not finished: run the same extraction again "
+                "and it goes on."
+            )
+        if not is_complete:
             raise UserError(f"{path} is no activation store: make one with mm-sae extract.")
         manifest = StoreManifest.load(path)
         if manifest.n_images == 0:
@@ -95,7 +101,7 @@ class ActivationStore:
     def iter_image_rows(self, chunk: int) -> Iterator[Float[Tensor, "rows d_image"]]:
         """Yield the image rows in order, ``chunk`` at a time, one shard in memory."""
         parts = (read_shard(self.path, shard, ("image_rows",)) for shard in self.manifest.shards)
-        for (rows,) in _rechunk(parts, chunk):
+        for (rows,) in rechunk(parts, chunk):
             yield rows.float()
 
     def iter_pairs(
@@ -111,9 +117,29 @@ class ActivationStore:
             Image activations (repeated for each caption), text activations, both float32, and the
             row of the image.
         """
+        for part in self.partitions(self.manifest.n_pairs):
+            for acts_image, acts_text, image_index, _ in part.iter_pairs(chunk):
+                yield acts_image, acts_text, image_index
+
+    def partitions(self, n_pairs: int) -> list[Partition]:
+        """Cut the pairs into consecutive parts that can be sent to other processes.
+
+        Parameters
+        ----------
+        n_pairs
+            Pairs in each part but the last; at least 1. A part may begin or end between two
+            captions of one image.
+
+        Raises
+        ------
+        UserError
+            If the store holds images alone.
+        """
         self._check_text()
-        for acts_image, acts_text, image_index in _rechunk(self._pair_parts(), chunk):
-            yield acts_image.float(), acts_text.float(), image_index
+        assert n_pairs >= 1
+        total = self.manifest.n_pairs
+        starts = range(0, total, n_pairs)
+        return [Partition(self.path, start, min(start + n_pairs, total)) for start in starts]
 
     @cached_property
     def image_index(self) -> Int[Tensor, "n_pairs"]:
@@ -153,7 +179,7 @@ class ActivationStore:
         return {name.removeprefix("mean_"): mean for name, mean in means.items()}
 
     def open_image(self, row: int) -> "Image | None":
-        """Return a distinct image in RGB, or None when the source or the image is gone."""
+        """Return a distinct image as the model saw it, or None when it or the source is gone."""
         if self._opener is None:
             return None
         # Reports show what is there; whatever is wrong with one picture must not end them.
@@ -165,17 +191,23 @@ class ActivationStore:
     @cached_property
     def _opener(self) -> ImageOpener | None:
         try:
-            return open_images(self.manifest.source, self.manifest.image_column)
+            reader = self.manifest.reader or ImageReader()
+            return open_images(
+                self.manifest.source,
+                self.manifest.image_column,
+                max_pixels=reader.max_pixels,
+                background=reader.background,
+            )
         except UserError:
             return None
 
     @cached_property
     def _pairs(self) -> Any:
-        return _read_table(self.path / PAIRS_TABLE)
+        return read_table(self.path / PAIRS_TABLE)
 
     @cached_property
     def _images(self) -> Any:
-        return _read_table(self.path / IMAGES_TABLE)
+        return read_table(self.path / IMAGES_TABLE)
 
     def _check_text(self) -> None:
         if self.manifest.text_hook is None:
@@ -194,37 +226,3 @@ class ActivationStore:
             start += len(part)
         assert start == n_rows, (start, n_rows)
         return rows
-
-    def _pair_parts(self) -> Iterator[list[Tensor]]:
-        first_image = first_pair = 0
-        for shard in self.manifest.shards:
-            images, texts = read_shard(self.path, shard, ("image_rows", "text_rows"))
-            index = self.image_index[first_pair : first_pair + shard.n_pairs]
-            yield [images[index - first_image], texts, index]
-            first_image += shard.n_images
-            first_pair += shard.n_pairs
-
-
-def _rechunk(parts: Iterator[list[Tensor]], chunk: int) -> Iterator[list[Tensor]]:
-    """Cut parallel tensors into pieces of ``chunk`` rows, whatever the sizes they come in."""
-    assert chunk >= 1
-    held: list[Tensor] | None = None
-    for part in parts:
-        joined = part if held is None else [torch.cat(two) for two in zip(held, part, strict=True)]
-        n_whole = len(joined[0]) // chunk * chunk
-        for start in range(0, n_whole, chunk):
-            yield [tensor[start : start + chunk] for tensor in joined]
-        held = [tensor[n_whole:] for tensor in joined]
-    if held is not None and len(held[0]):
-        yield held
-
-
-def _read_table(path: Path) -> Any:
-    import pyarrow.parquet as pq
-
-    try:
-        return pq.read_table(path)
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{path} cannot be read ({error}): run the extraction of the store again."
-        ) from error

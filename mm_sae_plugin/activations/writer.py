@@ -1,31 +1,27 @@
 """Collecting encoded batches into shards, and closing a store."""
 
-import io
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from mm_sae_plugin.activations.encoding import EncodedBatch
+from mm_sae_plugin.activations.facts import FACTS, picture_facts
+from mm_sae_plugin.activations.identity import Identity
 from mm_sae_plugin.activations.manifest import (
-    Identity,
     Progress,
     ShardInfo,
     SideStatistics,
     StoreManifest,
 )
 from mm_sae_plugin.activations.plan import ExtractionPlan
-from mm_sae_plugin.activations.shards import read_shard, write_bytes, write_tensors
+from mm_sae_plugin.activations.shards import read_shard, write_tensors
+from mm_sae_plugin.activations.tables import IMAGES_TABLE, PAIRS_TABLE, write_table
 from mm_sae_plugin.files import sha256_of_file
+from mm_sae_plugin.pairs import PairSource
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-IMAGES_TABLE = "images.parquet"
-PAIRS_TABLE = "pairs.parquet"
 STATISTICS = "statistics.safetensors"
 _SIDES = ("image", "text")
 
@@ -80,6 +76,9 @@ class ShardWriter:
         text_rows = [batch.text_rows for batch in batches if batch.text_rows is not None]
         if text_rows:
             tensors |= _with_sums("text", torch.cat(text_rows))
+        facts = [batch.facts for batch in batches if batch.facts is not None]
+        if facts:
+            tensors[FACTS] = torch.cat(facts)
         path = self._folder / name
         write_tensors(path, tensors)
         return ShardInfo(
@@ -90,6 +89,7 @@ class ShardWriter:
             stop=batches[-1].stop,
             n_images=len(images),
             n_pairs=len(pairs),
+            n_captions_cut=_sum_of_known([batch.n_captions_cut for batch in batches]),
         )
 
 
@@ -98,7 +98,8 @@ def close_store(
     progress: Progress,
     plan: ExtractionPlan,
     n_tokens: int,
-    image_column: str,
+    source: PairSource,
+    context_length: int | None,
 ) -> StoreManifest:
     """Write the tables, the statistics and at last the manifest of a finished extraction."""
     images: list[int] = []
@@ -109,8 +110,8 @@ def close_store(
         pairs += pair_part.tolist()
     row_of = {image: row for row, image in enumerate(images)}
     owners = [row_of[image] for image in plan.owners_of(pairs)]
-    write_bytes(folder / IMAGES_TABLE, _parquet(plan.image_table(images)))
-    write_bytes(folder / PAIRS_TABLE, _parquet(plan.pair_table(pairs, owners)))
+    write_table(folder / IMAGES_TABLE, plan.image_table(images))
+    write_table(folder / PAIRS_TABLE, plan.pair_table(pairs, owners))
 
     sides = _SIDES if progress.identity.text_hook else _SIDES[:1]
     sums = {side: _total(folder, progress.shards, side) for side in sides}
@@ -118,10 +119,13 @@ def close_store(
     write_tensors(folder / STATISTICS, means)
     statistics = {side: _statistics(*total) for side, total in sums.items()}
     widths = {side: len(total[0]) for side, total in sums.items()}
+    facts = picture_facts(folder, progress.shards)
+    n_cut = _sum_of_known([shard.n_captions_cut for shard in progress.shards])
     manifest = StoreManifest(
-        key=progress.identity.key,
+        key=progress.identity.key_with(None if facts is None else facts.digest),
         **asdict(progress.identity),
-        image_column=image_column,
+        # A source of one's own need have neither columns nor files.
+        image_column=getattr(source, "image_column", "image"),
         n_images=len(images),
         n_pairs=len(pairs),
         n_tokens=n_tokens,
@@ -133,9 +137,17 @@ def close_store(
             name: sha256_of_file(folder / name) for name in (IMAGES_TABLE, PAIRS_TABLE, STATISTICS)
         },
         shards=progress.shards,
-        skipped=[(image_id, reason) for _, image_id, reason in progress.skipped],
+        skipped=[
+            *plan.skipped,
+            *((skip.image_id, skip.reason) for skip in progress.skipped),
+        ],
+        pictures=facts,
+        reader=getattr(source, "reader", None),
+        n_captions_cut=n_cut,
+        context_length=None if n_cut is None else context_length,
     )
     manifest.save(folder)
+    _remove_others(folder, progress.shards)
     return manifest
 
 
@@ -144,6 +156,19 @@ def new_progress(folder: Path, identity: Identity) -> Progress:
     progress = Progress(identity)
     progress.save(folder)
     return progress
+
+
+def _remove_others(folder: Path, shards: list[ShardInfo]) -> None:
+    # An extraction that began anew with larger shards leaves some of the earlier ones behind.
+    listed = {shard.file for shard in shards}
+    for path in folder.glob("shard-*.safetensors"):
+        if path.name not in listed:
+            path.unlink()
+
+
+def _sum_of_known(counts: list[int | None]) -> int | None:
+    known = [count for count in counts if count is not None]
+    return sum(known) if len(known) == len(counts) else None
 
 
 def _with_sums(side: str, rows: Float[Tensor, "rows d"]) -> dict[str, Tensor]:
@@ -176,11 +201,3 @@ def _statistics(
         rms_norm=(square_sum / n_rows) ** 0.5,
         norm_of_mean=float((row_sum / n_rows).norm()),
     )
-
-
-def _parquet(table: "pa.Table") -> bytes:
-    import pyarrow.parquet as pq
-
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
-    return buffer.getvalue()

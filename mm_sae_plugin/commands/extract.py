@@ -5,6 +5,7 @@ from pathlib import Path
 
 from mm_sae_plugin.activations.config import ExtractConfig
 from mm_sae_plugin.commands.model_choice import ModelChoice
+from mm_sae_plugin.pairs.images import DEFAULT_BACKGROUND, DEFAULT_MAX_PIXELS
 
 
 @dataclass(frozen=True)
@@ -12,18 +13,25 @@ class ExtractCommand:
     """Run a model over image–caption pairs and store its activations."""
 
     pairs: str
-    """factorworld:N, a .csv, .tsv or .parquet file, an image folder, shards-{000..003}.tar, or
-    hf:DATASET."""
+    """factorworld:N, a .csv, .tsv, .jsonl or .parquet file, an image folder, shards-{000..003}.tar,
+    or hf:DATASET."""
     out: Path
     """Folder for the activation store; an interrupted extraction into it is resumed."""
-    image_column: str = "image"
-    """Column of the image paths."""
-    caption_column: str = "caption"
-    """Column of the captions."""
+    image_column: str | None = None
+    """Column of the image paths; by default image or file_name."""
+    caption_column: str | None = None
+    """Column of the captions; by default caption or text. One that is named is never replaced by
+    another."""
     id_column: str | None = None
     """Column that names the image; captions with the same id belong to one image."""
     label_columns: tuple[str, ...] = ()
     """Further columns to keep beside each pair."""
+    background: str = DEFAULT_BACKGROUND
+    """Colour that transparent pictures are laid on: a name or a hex code."""
+    max_pixels: int = DEFAULT_MAX_PIXELS
+    """Pictures with more pixels are skipped before they are decoded."""
+    encoding: str | None = None
+    """Encoding of text files without a byte-order mark, such as cp1252; UTF-8 by default."""
     choice: ModelChoice = field(default_factory=ModelChoice)
     settings: ExtractConfig = field(default_factory=ExtractConfig)
 
@@ -39,10 +47,21 @@ class ExtractCommand:
             self.caption_column,
             self.id_column,
             self.label_columns,
+            max_pixels=self.max_pixels,
+            background=self.background,
+            encoding=self.encoding,
         )
         store = extract(self.choice.load(), source, self.out, self.settings)
         manifest = store.manifest
         print(f"{manifest.n_images:,} images and {manifest.n_pairs:,} pairs are in {self.out}.")
+        pictures = manifest.pictures
+        if pictures and pictures.n_with_alpha:
+            ground = f"laid on {self.background} (--background)"
+            print(f"Pictures with transparent parts, {ground}: {pictures.n_with_alpha:,}.")
+        if pictures and pictures.n_one_colour:
+            print(
+                f"Pictures of one single colour, on which nothing shows: {pictures.n_one_colour:,}."
+            )
         if manifest.skipped:
             print(f"{len(manifest.skipped):,} were skipped; the first of them:")
             for name, reason in manifest.skipped[:5]:

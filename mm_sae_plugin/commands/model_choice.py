@@ -13,9 +13,10 @@ class ModelChoice:
     pretrained: str | None = None
     """For an open_clip model: a tag of pretrained weights, or a checkpoint file."""
     tokenizer: str | None = None
-    """For an open_clip model: another model's name, whose tokenizer to use."""
+    """For an open_clip model: whose tokenizer to use, another name or `hf:ID_OR_FOLDER`."""
     preprocess: str | None = None
-    """For an open_clip model: a JSON file with mean, std, interpolation and resize_mode."""
+    """For an open_clip model: a JSON file with mean, std, interpolation and resize_mode, or a
+    published tag with its model, `ViT-B-16-SigLIP/webli`."""
     force_quick_gelu: bool = False
     """For an open_clip model: run with QuickGELU, as OpenAI's own weights were trained."""
 

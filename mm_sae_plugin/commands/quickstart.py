@@ -89,8 +89,9 @@ def run_quickstart(cfg: QuickstartConfig, progress: bool = True) -> dict[str, An
         )
         try:
             MultimodalSAETrainingRunner(training, store).run()
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt("Interrupted; run the same command again to go on.") from None
+        except KeyboardInterrupt as interruption:
+            told = "Interrupted; run the same command again to go on."
+            raise type(interruption)(told) from None
     with _timed(seconds, "label"):
         study = Study.open(sae_dir, store, model)
         findings = study.label(engine=one_core_each(1), progress=progress)

@@ -8,13 +8,19 @@ from transformer_lens.hook_points import HookPoint
 from transformer_lens.HookedRootModule import HookedRootModule
 
 from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.models.activation_cache import ActivationCache
 
 
 class CheckedHooks(HookedRootModule):
     """TransformerLens' hook methods, which take an unknown name for a filter that matches none."""
 
-    check_hook: Callable[[str], None]
-    """Raises ``UserError`` when there is no such hook."""
+    def check_hook(self, name: str) -> None:
+        """Raise ``UserError`` when there is no such hook."""
+        raise NotImplementedError
+
+    def n_layers(self, tower: str) -> int:
+        """Return the number of a tower's blocks."""
+        raise NotImplementedError
 
     def add_hook(self, name: str | Callable[[str], bool], *args: Any, **kwargs: Any) -> None:
         """Add a hook that stays until ``reset_hooks``; an unknown name is a ``UserError``."""
@@ -28,56 +34,77 @@ class CheckedHooks(HookedRootModule):
         self._check_names(names_filter)
         return super().get_caching_hooks(names_filter, *args, **kwargs)
 
-    def run_with_cache(self, *args: Any, names_filter: Any = None, **kwargs: Any) -> Any:
-        """As in TransformerLens, but a hook asked for by name that did not fire is an error.
+    def run_with_cache(
+        self, *model_args: Any, names_filter: Any = None, incl_bwd: bool = False, **kwargs: Any
+    ) -> tuple[Any, ActivationCache]:
+        """As in TransformerLens, but a hook that was asked for and did not fire is an error.
+
+        Returns
+        -------
+        tuple
+            What the forward pass returns, and the activations.
 
         Raises
         ------
         UserError
             If a name is unknown, or its activation was not on the way of this forward pass.
         """
-        result = super().run_with_cache(*args, names_filter=names_filter, **kwargs)
-        self._check_fired(names_filter, set(result[1]))
-        return result
+        if incl_bwd:
+            raise UserError(
+                "There is no one output to go backward from: leave incl_bwd out, and take "
+                "gradients with model.hooks(bwd_hooks=…) around your own loss."
+            )
+        output, activations = super().run_with_cache(
+            *model_args, names_filter=names_filter, **kwargs
+        )
+        self._check_fired(names_filter, set(activations))
+        n_layers = {tower: self.n_layers(tower) for tower in ("vision", "text")}
+        return output, ActivationCache(activations, n_layers)
 
     def run_with_hooks(
-        self, *args: Any, fwd_hooks: Sequence[tuple[Any, Any]] = (), **kwargs: Any
+        self, *model_args: Any, fwd_hooks: Sequence[tuple[Any, Any]] = (), **kwargs: Any
     ) -> Any:
-        """As in TransformerLens, but a forward hook by name that did not fire is an error.
+        """As in TransformerLens, but a forward hook that did not fire is an error.
 
         Raises
         ------
         UserError
             If a name is unknown, or its activation was not on the way of this forward pass.
         """
-        fired: set[str] = set()
-
-        def noting(name: str, function: Callable) -> Callable:
-            def hook(activation: Tensor, hook: HookPoint) -> Any:
-                fired.add(name)
-                return function(activation, hook=hook)
-
-            return hook
-
+        fired: list[set[str]] = [set() for _ in fwd_hooks]
         watched = [
-            (name, noting(name, function) if isinstance(name, str) else function)
-            for name, function in fwd_hooks
+            (name, _noting(function, seen))
+            for (name, function), seen in zip(fwd_hooks, fired, strict=True)
         ]
-        result = super().run_with_hooks(*args, fwd_hooks=watched, **kwargs)
-        self._check_fired([name for name, _ in watched if isinstance(name, str)], fired)
-        return result
+        output = super().run_with_hooks(*model_args, fwd_hooks=watched, **kwargs)
+        for (name, _), seen in zip(fwd_hooks, fired, strict=True):
+            self._check_fired(name, seen)
+        return output
 
     def _check_fired(self, requested: Any, fired: set[str]) -> None:
-        if requested is None or callable(requested):
+        if requested is None:
+            return
+        if callable(requested):
+            if not fired:
+                raise UserError(
+                    "No hook that the filter names fired in this forward pass: "
+                    f"{self._remedy('the')}"
+                )
             return
         for name in [requested] if isinstance(requested, str) else requested:
-            if name in fired:
-                continue
-            raise UserError(
-                f"The hook {name!r} did not fire in this forward pass: give its "
-                "tower an input, and leave out normalize=False or stop_at_layer where they end "
-                "the pass before it."
-            )
+            if name not in fired:
+                tower = name.split(".", 1)[0]
+                raise UserError(
+                    f"The hook {name!r} did not fire in this forward pass: "
+                    f"{self._remedy(f'the {tower}')}"
+                )
+
+    @staticmethod
+    def _remedy(which: str) -> str:
+        return (
+            f"give {which} tower an input, and leave out normalize=False or stop_at_layer where "
+            "they end the pass before it."
+        )
 
     def _enable_hook(self, name: str | Callable[[str], bool], hook: Callable, dir: Any) -> None:
         self._check_names(name)
@@ -88,3 +115,14 @@ class CheckedHooks(HookedRootModule):
             return
         for name in [requested] if isinstance(requested, str) else requested:
             self.check_hook(name)
+
+
+def _noting(function: Callable[..., Any], seen: set[str]) -> Callable[..., Any]:
+    """Wrap a hook function so that it notes where it fired."""
+
+    def hook(activation: Tensor, hook: HookPoint) -> Any:
+        assert hook.name is not None
+        seen.add(hook.name)
+        return function(activation, hook=hook)
+
+    return hook

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,38 +10,33 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformer_lens.hook_points import HookPoint
-from transformer_lens.HookedRootModule import HookedRootModule
 
+from mm_sae_plugin.devices import checked_device, checked_dtype
 from mm_sae_plugin.errors import UserError
-from mm_sae_plugin.hooks.routes import (
-    EarlyStop,
-    HookTree,
-    TowerSpec,
-    refuse_compiled_parts,
-    routed,
-)
 from mm_sae_plugin.models import hook_names as names
 from mm_sae_plugin.models.checked_hooks import CheckedHooks
 from mm_sae_plugin.models.config import HookedCLIPConfig
 from mm_sae_plugin.models.families import family_of
 from mm_sae_plugin.models.families.base import Family
-from mm_sae_plugin.models.input_ids import tokenizer_digest, transform_digest
-from mm_sae_plugin.models.loading import ModelParts, open_clip_parts, transformers_parts
+from mm_sae_plugin.models.given import Preprocess, Tokenizer, as_pixels, as_tokens
+from mm_sae_plugin.models.identity import Identified
+from mm_sae_plugin.models.open_clip_parts import open_clip_parts
+from mm_sae_plugin.models.parts import ModelParts
 from mm_sae_plugin.models.splicing import SAESplicing
-from mm_sae_plugin.models.weights import weights_digest
+from mm_sae_plugin.models.towers import EarlyStop, HookTree, TowerSpec, routed
+from mm_sae_plugin.models.transformers_parts import transformers_parts
+from mm_sae_plugin.models.weights import WeightsId, identify_weights
 
-Tokenizer = Callable[[list[str]], Int[Tensor, "n ctx"]]
-Preprocess = Callable[[Any], Float[Tensor, "3 height width"]]
 
-
-class HookedCLIP(SAESplicing, CheckedHooks, HookedRootModule):
+class HookedCLIP(Identified, SAESplicing, CheckedHooks):
     """A CLIP-like model whose activations can be read, edited and replaced by SAEs.
 
     The wrapped model stays as it is in ``.clip``; while a forward pass of this module lasts,
     the hook points in use are connected to it. With no hook set the outputs are bit-identical to
     the wrapped model's. Hook methods are TransformerLens' (``run_with_cache``,
     ``run_with_hooks``, ``hooks``, ``hook_dict``, ``reset_hooks``) and SAE methods are SAELens'
-    (``add_sae``, ``saes``, ``run_with_saes``, ``reset_saes``).
+    (``add_sae``, ``saes``, ``run_with_saes``, ``reset_saes``); ``encode_image``, ``encode_text``
+    and ``logit_scale`` are open_clip's.
 
     Build one with :func:`mm_sae_plugin.load_model`, :meth:`wrap`, :meth:`from_open_clip` or
     :meth:`from_transformers`. Calling ``.clip`` directly passes by every hook. Hooks and SAEs are
@@ -60,7 +55,8 @@ class HookedCLIP(SAESplicing, CheckedHooks, HookedRootModule):
     name
         The model's name, kept in stores and SAEs.
     weights_id
-        Which weights these are; a hash over them by default.
+        Which weights these are; a hash over them, and over the settings that change what they
+        compute, by default.
     """
 
     clip: nn.Module
@@ -74,15 +70,16 @@ class HookedCLIP(SAESplicing, CheckedHooks, HookedRootModule):
         tokenizer: Tokenizer | None,
         preprocess: Preprocess | None,
         name: str,
-        weights_id: str | None = None,
+        weights_id: str | WeightsId | None = None,
     ) -> None:
         super().__init__()
-        refuse_compiled_parts(clip)
         self.clip = clip
         self.tokenizer = tokenizer
         self.preprocess = preprocess
         self.family = family
-        self.weights_id = weights_id or weights_digest(clip)
+        if isinstance(weights_id, str):
+            weights_id = WeightsId(weights_id, weights_id)
+        self._weights = weights_id or identify_weights(clip)
         self._specs: dict[str, TowerSpec] = {
             names.VISION: family.vision(clip),
             names.TEXT: family.text(clip),
@@ -106,7 +103,7 @@ class HookedCLIP(SAESplicing, CheckedHooks, HookedRootModule):
         tokenizer: Tokenizer | None = None,
         preprocess: Preprocess | None = None,
         name: str | None = None,
-        weights_id: str | None = None,
+        weights_id: str | WeightsId | None = None,
     ) -> HookedCLIP:
         """Wrap a model that exists already; its device, dtype and training mode stay.
 
@@ -124,9 +121,10 @@ class HookedCLIP(SAESplicing, CheckedHooks, HookedRootModule):
         name: str,
         pretrained: str | None = None,
         device: str | torch.device = "cpu",
-        dtype: torch.dtype = torch.float32,
+        dtype: str | torch.dtype = torch.float32,
     ) -> HookedCLIP:
         """Load an open_clip model by name, with a tag, a local file or random weights."""
+        device, dtype = checked_device(device), checked_dtype(dtype)
         return cls.from_parts(open_clip_parts(name, pretrained)).to(device=device, dtype=dtype)
 
     @classmethod
@@ -134,9 +132,10 @@ class HookedCLIP(SAESplicing, CheckedHooks, HookedRootModule):
         cls,
         id_or_folder: str,
         device: str | torch.device = "cpu",
-        dtype: torch.dtype = torch.float32,
+        dtype: str | torch.dtype = torch.float32,
     ) -> HookedCLIP:
         """Load a transformers CLIP or SigLIP from the hub or from a folder."""
+        device, dtype = checked_device(device), checked_dtype(dtype)
         return cls.from_parts(transformers_parts(id_or_folder)).to(device=device, dtype=dtype)
 
     @classmethod
@@ -159,37 +158,42 @@ class HookedCLIP(SAESplicing, CheckedHooks, HookedRootModule):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Floating-point type that the model computes in.
+        """Floating-point type that pixels are cast to.
 
         Where only the products run in half precision (open_clip's ``precision="fp16"``), norms
-        and embeddings keep float32; the image tower's first product says what pixels must be.
+        and embeddings keep float32: the image tower's first product says what pixels must be.
         """
-        for module in self.clip.modules():
-            if isinstance(module, nn.Conv2d):
-                return module.weight.dtype
+        for kind in (nn.Conv2d, nn.Linear):
+            for module in self.clip.modules():
+                if isinstance(module, kind):
+                    return module.weight.dtype
         return next(self.clip.parameters()).dtype
 
-    @property
-    def transform_id(self) -> str | None:
-        """Which image transform, by what it does to a picture; None without one."""
-        return None if self.preprocess is None else transform_digest(self.preprocess)
+    def n_prefix_tokens(self, tower: names.Tower) -> int:
+        """Return how many tokens stand before the patches in a tower's token hooks.
+
+        These are the class token, where :meth:`has_class_token`, and register tokens after it.
+        Text towers have none.
+        """
+        return self._specs[tower].n_prefix_tokens
+
+    def has_class_token(self, tower: names.Tower) -> bool:
+        """Say whether the first token of a tower's token hooks is a class token."""
+        return self._specs[tower].has_class_token
+
+    def n_layers(self, tower: names.Tower) -> int:
+        """Return how many blocks of a tower have hooks."""
+        return len(self._specs[tower].block_paths)
 
     @property
-    def tokenizer_id(self) -> str | None:
-        """Which tokenizer, by what it makes of a few captions; None without one."""
-        return None if self.tokenizer is None else tokenizer_digest(self.tokenizer)
+    def logit_scale(self) -> Tensor:
+        """The model's own learnt log of the inverse temperature, a scalar parameter."""
+        return self.clip.logit_scale  # type: ignore[return-value]
 
     @property
-    def legacy_weights_id(self) -> str:
-        """The id that earlier versions gave: local weights without their activation function."""
-        if not self.weights_id.startswith("sha256:"):
-            return self.weights_id
-        return weights_digest(self.clip, with_activations=False)
-
-    @property
-    def has_class_token(self) -> bool:
-        """Whether the first token of the image tower's blocks is a class token."""
-        return self._specs[names.VISION].has_class_token
+    def logit_bias(self) -> Tensor | None:
+        """The model's own learnt bias of the logits, which only some have."""
+        return getattr(self.clip, "logit_bias", None)
 
     def forward(
         self,
@@ -229,8 +233,8 @@ class HookedCLIP(SAESplicing, CheckedHooks, HookedRootModule):
         if images is None and texts is None:
             raise UserError("Nothing to embed: give images=…, texts=… or both.")
         # Inputs of both towers are checked before either runs.
-        pixels = None if images is None else self._pixels(images)
-        tokens = None if texts is None else self._tokens(texts)
+        pixels = None if images is None else self.to_pixels(images)
+        tokens = None if texts is None else self.to_tokens(texts)
         stop_vision = None if pixels is None else self._layer_index(names.VISION, stop_at_layer)
         stop_text = None if tokens is None else self._layer_index(names.TEXT, stop_at_layer)
         image_features = text_features = None
@@ -239,6 +243,36 @@ class HookedCLIP(SAESplicing, CheckedHooks, HookedRootModule):
         if tokens is not None:
             text_features = self._run_tower(names.TEXT, tokens, tokens, normalize, stop_text)
         return image_features, text_features
+
+    def encode_image(
+        self,
+        image: Float[Tensor, "batch 3 height width"] | Sequence[Any],
+        normalize: bool = False,
+    ) -> Float[Tensor, "batch d_joint"]:
+        """Embed images alone, through the hooks; as in open_clip, not normalised by default."""
+        features, _ = self(images=image, normalize=normalize)
+        return features
+
+    def encode_text(
+        self,
+        text: Int[Tensor, "batch ctx"] | Sequence[str] | str,
+        normalize: bool = False,
+    ) -> Float[Tensor, "batch d_joint"]:
+        """Embed captions alone, through the hooks; as in open_clip, not normalised by default."""
+        _, features = self(texts=text, normalize=normalize)
+        return features
+
+    def to_tokens(
+        self, texts: Int[Tensor, "batch ctx"] | Sequence[str] | str
+    ) -> Int[Tensor, "batch ctx"]:
+        """Return token ids of captions, on the model's device."""
+        return as_tokens(texts, self.tokenizer).to(self.device)
+
+    def to_pixels(
+        self, images: Float[Tensor, "batch 3 height width"] | Sequence[Any]
+    ) -> Float[Tensor, "batch 3 height width"]:
+        """Return the pixels of PIL images, on the model's device and in its dtype."""
+        return as_pixels(images, self.preprocess).to(self.device, self.dtype)
 
     def hook_shapes(self) -> dict[str, tuple[str | int, ...]]:
         """Return hook name -> shape for one input, measured by a forward pass of one blank pair.
@@ -307,7 +341,7 @@ class HookedCLIP(SAESplicing, CheckedHooks, HookedRootModule):
     def _layer_index(self, tower: names.Tower, stop_at_layer: int | None) -> int | None:
         if stop_at_layer is None:
             return None
-        n_layers = len(self._specs[tower].block_paths)
+        n_layers = self.n_layers(tower)
         if not n_layers:
             raise UserError(
                 f"The {tower} tower of {self._cfg.model_name} has no blocks to stop at: "
@@ -320,31 +354,6 @@ class HookedCLIP(SAESplicing, CheckedHooks, HookedRootModule):
                 f"give a number from {-n_layers} to {n_layers}."
             )
         return layer
-
-    def _pixels(self, images: Any) -> Float[Tensor, "batch 3 height width"]:
-        if not isinstance(images, Tensor):
-            if self.preprocess is None:
-                raise UserError("This model has no preprocess: give images as a tensor.")
-            images = torch.stack([self.preprocess(image) for image in images])
-        if images.ndim != 4 or images.shape[1] != 3:
-            raise UserError(
-                f"images must be [batch, 3, height, width], not {list(images.shape)}: "
-                "stack the outputs of model.preprocess."
-            )
-        return images.to(self.device, self.dtype)
-
-    def _tokens(self, texts: Any) -> Int[Tensor, "batch ctx"]:
-        if isinstance(texts, Tensor):
-            if texts.ndim != 2 or texts.is_floating_point():
-                raise UserError(
-                    f"texts must be token ids [batch, ctx], not {texts.dtype} {list(texts.shape)}: "
-                    "give strings, or the output of model.tokenizer."
-                )
-            return texts.to(self.device)
-        if self.tokenizer is None:
-            raise UserError("This model has no tokenizer: give texts as a tensor of token ids.")
-        captions = [texts] if isinstance(texts, str) else list(texts)
-        return self.tokenizer(captions).to(self.device)
 
     def _place(self, name: str, module: nn.Module) -> nn.Module:
         owner_path, _, site = name.rpartition(".")

@@ -81,8 +81,25 @@ class Deferred:
         except Exception as error:
             raise UserError(
                 f"The {self.what} could not be loaded: make it reachable, or give ready tensors "
-                f"({first_line(error)})."
+                f"({why_not(error)})."
             ) from error
+
+
+def why_not(error: Exception) -> str:
+    """Return why a library could not load a file, without its advice to switch safety off."""
+    text = str(error)
+    if "trust_remote_code" in text:
+        return "it needs code of its own to be run, which is refused"
+    if "TorchScript" in text:
+        return "it is a TorchScript archive: save its state_dict() instead, best as safetensors"
+    if "Unsupported" in text and "weights_only" in text:
+        return (
+            "it is a pickle of more than plain tensors, which can run any code when it is opened: "
+            "save its state_dict() instead, best as safetensors"
+        )
+    if "weights_only" in text:
+        return "it is damaged, or was not written by torch.save or as safetensors"
+    return first_line(error)[:160]
 
 
 def first_line(error: Exception) -> str:

@@ -2,16 +2,17 @@
 
 import torch
 
-from mm_sae_plugin.devices import checked_device
+from mm_sae_plugin.devices import checked_device, checked_dtype
 from mm_sae_plugin.models.hooked_clip import HookedCLIP
 from mm_sae_plugin.models.loading import parts_of
+from mm_sae_plugin.models.open_clip_parts import OpenCLIPOptions
 
 
 def load_model(
     name: str,
     pretrained: str | None = None,
     device: str | torch.device = "cpu",
-    dtype: torch.dtype = torch.float32,
+    dtype: str | torch.dtype = torch.float32,
     *,
     tokenizer: str | None = None,
     preprocess: str | None = None,
@@ -30,20 +31,24 @@ def load_model(
         without it the weights are random and a warning says so. A checkpoint takes the image
         transform that the published tags of its name agree on.
     device, dtype
-        Where the weights go and their floating-point type.
+        Where the weights go and their floating-point type, such as ``"bfloat16"``.
     tokenizer
-        For an open_clip name: another open_clip name whose tokenizer to use.
+        For an open_clip name: another open_clip name whose tokenizer to use, or
+        ``"hf:ID_OR_FOLDER"`` of a transformers tokenizer.
     preprocess
-        For an open_clip name: a JSON file with open_clip's ``preprocess_cfg`` (``mean``, ``std``,
-        ``interpolation``, ``resize_mode``), such as an ``open_clip_config.json``.
+        For an open_clip name: a JSON file with some of open_clip's ``mean``, ``std``,
+        ``interpolation`` and ``resize_mode``, such as an ``open_clip_config.json``, or a published
+        tag with its model, ``"ViT-B-16-SigLIP/webli"``.
     force_quick_gelu
         For an open_clip name: run with QuickGELU, as OpenAI's own weights were trained.
 
     Raises
     ------
     UserError
-        If the name, the tag or the file is unknown, or cannot be loaded.
+        If the name, the tag, the file, the device or the dtype is unknown, or cannot be loaded.
     """
-    checked = checked_device(str(device))
-    parts = parts_of(name, pretrained, tokenizer, preprocess, force_quick_gelu)
-    return HookedCLIP.from_parts(parts).to(device=checked, dtype=dtype)
+    # Before the weights are read, which takes a while.
+    device, dtype = checked_device(device), checked_dtype(dtype)
+    options = OpenCLIPOptions(tokenizer, preprocess, force_quick_gelu)
+    parts = parts_of(name, pretrained, options)
+    return HookedCLIP.from_parts(parts).to(device=device, dtype=dtype)

@@ -9,26 +9,28 @@ from typing import Any, TypeVar
 
 from jaxtyping import Float
 from sae_lens import SAE
-from sae_lens.analysis.hooked_sae_transformer import _SAEWrapper
 from torch import Tensor, nn
 from transformer_lens.hook_points import HookPoint
 
 from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.models.sae_lens_wrapper import SAEWrapper
 
 SAEOrSAEs = SAE[Any] | Sequence[SAE[Any]]
 Self = TypeVar("Self", bound="SAESplicing")
 
 
-class SplicedSAE(_SAEWrapper):
+class SplicedSAE(SAEWrapper):
     """An SAE standing where a hook point stood: SAELens' own wrapper, kept to the model's dtype."""
 
     def __init__(self, sae: SAE[Any], original: SAE[Any], use_error_term: bool) -> None:
         super().__init__(sae, use_error_term=use_error_term)
         # Past `nn.Module.__setattr__`, so that the SAE is no submodule of the model.
         self.__dict__["original"] = original
+        self.has_fired = False
 
     def forward(self, original_output: Float[Tensor, "... d_in"]) -> Float[Tensor, "... d_in"]:
         """Replace an activation by its reconstruction, in the activation's own dtype."""
+        self.has_fired = True
         return super().forward(original_output).to(original_output.dtype)
 
 
@@ -41,7 +43,6 @@ class SAESplicing:
     """
 
     hook_dict: dict[str, HookPoint]
-    weights_id: str
     _spliced: dict[str, SplicedSAE]
     _displaced: dict[str, nn.Module]
 
@@ -121,8 +122,14 @@ class SAESplicing:
         use_error_term: bool | None = None,
         **model_kwargs: Any,
     ) -> Any:
-        """Run one forward pass with SAEs attached."""
-        with self.saes(saes, reset_saes_end, use_error_term) as model:
+        """Run one forward pass with SAEs attached.
+
+        Raises
+        ------
+        UserError
+            If nothing passed one of the SAEs, at any of its hooks.
+        """
+        with self.saes(saes, reset_saes_end, use_error_term) as model, model._all_fire(saes):
             return model(*model_args, **model_kwargs)  # type: ignore[operator]
 
     def run_with_cache_with_saes(
@@ -133,8 +140,14 @@ class SAESplicing:
         use_error_term: bool | None = None,
         **kwargs: Any,
     ) -> tuple[Any, dict[str, Tensor]]:
-        """Run one forward pass with SAEs attached and cache activations, theirs included."""
-        with self.saes(saes, reset_saes_end, use_error_term) as model:
+        """Run one forward pass with SAEs attached and cache activations, theirs included.
+
+        Raises
+        ------
+        UserError
+            If nothing passed one of the SAEs, at any of its hooks.
+        """
+        with self.saes(saes, reset_saes_end, use_error_term) as model, model._all_fire(saes):
             return model.run_with_cache(*model_args, **kwargs)  # type: ignore[attr-defined]
 
     def run_with_hooks_with_saes(
@@ -145,9 +158,24 @@ class SAESplicing:
         use_error_term: bool | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Run one forward pass with SAEs and hooks attached."""
-        with self.saes(saes, reset_saes_end, use_error_term) as model:
+        """Run one forward pass with SAEs and hooks attached.
+
+        Raises
+        ------
+        UserError
+            If nothing passed one of the SAEs, at any of its hooks.
+        """
+        with self.saes(saes, reset_saes_end, use_error_term) as model, model._all_fire(saes):
             return model.run_with_hooks(*model_args, **kwargs)  # type: ignore[attr-defined]
+
+    @property
+    def weights_id(self) -> str:
+        """Which weights the model runs with."""
+        raise NotImplementedError
+
+    def has_weights(self, noted: str) -> bool:
+        """Say whether ``noted`` is the id of the model's weights."""
+        raise NotImplementedError
 
     def setup(self) -> None:
         """Rebuild the dictionary of hook points."""
@@ -163,6 +191,23 @@ class SAESplicing:
     def _place(self, name: str, module: nn.Module) -> nn.Module:
         """Put ``module`` at a hook's place and return what stood there."""
         raise NotImplementedError
+
+    @contextmanager
+    def _all_fire(self, saes: SAEOrSAEs) -> Iterator[None]:
+        """Refuse a forward pass in which one of these SAEs stood beside the way."""
+        wanted = [saes] if isinstance(saes, SAE) else saes
+        for spliced in self._spliced.values():
+            spliced.has_fired = False
+        yield
+        for sae in wanted:
+            # A shared SAE serves both towers, of which one alone may be run.
+            at = {n: s for n, s in self._spliced.items() if s.__dict__["original"] is sae}
+            if at and not any(spliced.has_fired for spliced in at.values()):
+                raise UserError(
+                    f"Nothing passed the SAE at {' and '.join(map(repr, at))} in this forward "
+                    "pass: give its tower an input, and leave out normalize=False or "
+                    "stop_at_layer where they end the pass before it."
+                )
 
     def _put(self, name: str, spliced: SplicedSAE) -> None:
         previous = self._place(name, spliced)
@@ -205,7 +250,7 @@ class SAESplicing:
                     "give the SAE that was trained on this model and hook."
                 )
         metadata = sae.cfg.metadata
-        if metadata.weights_id and metadata.weights_id != self.weights_id:
+        if metadata.weights_id and not self.has_weights(metadata.weights_id):
             raise UserError(
                 f"The SAE was trained on {metadata.weights_id} and this model is "
                 f"{self.weights_id}: load the encoder that it was trained on."

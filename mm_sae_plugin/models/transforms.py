@@ -8,7 +8,17 @@ from typing import Any
 
 from mm_sae_plugin.errors import UserError
 
-_KEYS = ("mean", "std", "interpolation", "resize_mode")
+_DEFAULTS = {
+    # What open_clip takes where a tag says nothing.
+    "mean": (0.48145466, 0.4578275, 0.40821073),
+    "std": (0.26862954, 0.26130258, 0.27577711),
+    "interpolation": "bicubic",
+    "resize_mode": "shortest",
+}
+_CHOICES = {
+    "interpolation": ("bicubic", "bilinear"),
+    "resize_mode": ("shortest", "longest", "squash"),
+}
 
 
 def open_clip_transform(clip: Any, settings: Mapping[str, Any] | None = None) -> Any:
@@ -20,7 +30,7 @@ def open_clip_transform(clip: Any, settings: Mapping[str, Any] | None = None) ->
     return image_transform_v2(PreprocessCfg(**{**own, **(settings or {})}), is_train=False)
 
 
-def published_transform(name: str, clip: Any) -> Any:
+def agreed_transform(name: str, clip: Any) -> Any:
     """Return the transform that all published weights of a model's name agree on.
 
     A checkpoint in a file does not say how pictures must be prepared for it. Where the published
@@ -28,45 +38,77 @@ def published_transform(name: str, clip: Any) -> Any:
     """
     from open_clip.pretrained import get_pretrained_cfg, list_pretrained_tags_by_model
 
-    tags = list_pretrained_tags_by_model(name)
-    settings = {_frozen(get_pretrained_cfg(name, tag)) for tag in tags}
-    if len(settings) == 1:
-        return open_clip_transform(clip, dict(settings.pop()))
-    why = "differ in" if settings else "are none that would tell"
+    by_tag = {
+        tag: _settings(get_pretrained_cfg(name, tag)) for tag in list_pretrained_tags_by_model(name)
+    }
+    kinds = list({repr(settings): settings for settings in by_tag.values()}.values())
+    if len(kinds) == 1:
+        return open_clip_transform(clip, kinds[0])
+    why = "are none that would tell"
+    how = "a JSON file with mean, std, interpolation and resize_mode"
+    if kinds:
+        one_each = [next(t for t, s in by_tag.items() if s == kind) for kind in kinds]
+        why = f"differ in it ({', '.join(one_each[:3])})"
+        how += f", or a published tag such as {name}/{one_each[0]}"
     warnings.warn(
-        f"Published weights of {name} {why} the image transform, so open_clip's default is a "
-        "guess for this file: give the right one with preprocess, a JSON file with mean, std, "
-        "interpolation and resize_mode.",
-        stacklevel=5,
+        f"The image transform of this file is a guess, open_clip's default: published weights of "
+        f"{name} {why}. Give the right one with preprocess: {how}.",
+        stacklevel=2,
     )
     return open_clip_transform(clip)
 
 
-def file_transform(path: str, clip: Any) -> Any:
-    """Return the transform that a JSON file describes, alone or as its ``preprocess_cfg``.
+def chosen_transform(choice: str, clip: Any) -> Any:
+    """Return the transform that a user chose.
+
+    Parameters
+    ----------
+    choice
+        A JSON file with some of ``mean``, ``std``, ``interpolation`` and ``resize_mode``, alone or
+        as the ``preprocess_cfg`` of an ``open_clip_config.json``; or a published tag with its
+        model, ``"ViT-B-16-SigLIP/webli"``.
+    clip
+        The open_clip model that it is for.
 
     Raises
     ------
     UserError
-        If the file cannot be read or says something else.
+        If there is no such file or tag, or the file says something else.
     """
+    from open_clip.pretrained import get_pretrained_cfg
+
+    name, _, tag = choice.rpartition("/")
+    published = get_pretrained_cfg(name, tag) if name and not Path(choice).exists() else None
+    if published:
+        return open_clip_transform(clip, _settings(published))
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-        content = content.get("preprocess_cfg", content)
-        unknown = set(content) - {*_KEYS, "size", "mode", "fill_color"}
-        if unknown or not set(content) & set(_KEYS):
-            raise ValueError(f"its keys are {sorted(content)}")
-        return open_clip_transform(clip, content)
-    except (OSError, ValueError, AttributeError, TypeError, AssertionError) as error:
+        content = json.loads(Path(choice).read_text(encoding="utf-8-sig"))
+        settings = _checked(content.get("preprocess_cfg", content))
+    except (OSError, ValueError, AttributeError, TypeError) as error:
         raise UserError(
-            f"{path} does not describe an image transform ({error}): give a JSON file with "
-            f"{', '.join(_KEYS)}, as open_clip_config.json has in preprocess_cfg."
+            f"{choice} does not describe an image transform ({error}): give a JSON file with "
+            f"{', '.join(_DEFAULTS)}, as open_clip_config.json has in preprocess_cfg, or a "
+            "published tag such as ViT-B-16-SigLIP/webli."
         ) from error
+    return open_clip_transform(clip, settings)
 
 
-def _frozen(cfg: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
-    from open_clip.transform import PreprocessCfg
+def _settings(cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a tag says of its transform, with open_clip's defaults for the rest."""
+    found = {key: cfg.get(key) or default for key, default in _DEFAULTS.items()}
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in found.items()}
 
-    default = PreprocessCfg()
-    pairs = {key: cfg.get(key) or getattr(default, key) for key in _KEYS}
-    return tuple((k, tuple(v) if isinstance(v, list | tuple) else v) for k, v in pairs.items())
+
+def _checked(content: Mapping[str, Any]) -> dict[str, Any]:
+    settings = {key: content[key] for key in _DEFAULTS if content.get(key) is not None}
+    if not settings:
+        raise ValueError(f"its keys are {', '.join(sorted(content))}")
+    for key in {"mean", "std"} & set(settings):
+        values = [float(value) for value in settings[key]]
+        if len(values) != 3 or (key == "std" and min(values) <= 0):
+            raise ValueError(f"{key} is {settings[key]}, not three numbers that make sense")
+        settings[key] = tuple(values)
+    for key, choices in _CHOICES.items():
+        if settings.get(key, choices[0]) not in choices:
+            raise ValueError(f"{key} is {settings[key]!r}, not one of {', '.join(choices)}")
+    return settings

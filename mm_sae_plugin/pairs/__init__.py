@@ -1,18 +1,5 @@
 """Image–text pairs from wherever they lie: tables, folders, shards, data sets, FactorWorld."""
 
-from mm_sae_plugin.pairs.images import DEFAULT_MAX_PIXELS, BadImage, decode_image
-from mm_sae_plugin.pairs.loading import load_pairs, open_images
-from mm_sae_plugin.pairs.records import ImageKey, ImageOpener, ListedPairs, PairRecord, PairSource
+import lazy_loader
 
-__all__ = [
-    "DEFAULT_MAX_PIXELS",
-    "BadImage",
-    "ImageKey",
-    "ImageOpener",
-    "ListedPairs",
-    "PairRecord",
-    "PairSource",
-    "decode_image",
-    "load_pairs",
-    "open_images",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,23 +1,27 @@
 """Pairs in a Hugging Face data set: ``hf:FOLDER``, ``hf:NAME``, each with ``:SPLIT``."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from io import BytesIO
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mm_sae_plugin.errors import UserError
-from mm_sae_plugin.pairs.images import DEFAULT_MAX_PIXELS, BadImage, decode_image
-from mm_sae_plugin.pairs.records import ImageKey, ListedPairs, PairRecord, fingerprint_of
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
+from mm_sae_plugin.pairs.captions import captions_of, text_of
+from mm_sae_plugin.pairs.images import BadImage, ImageReader
+from mm_sae_plugin.pairs.kinds import SourceKind
+from mm_sae_plugin.pairs.openers import PictureOpener
+from mm_sae_plugin.pairs.records import (
+    ImageKey,
+    ListedPairs,
+    PairList,
+    ReadOptions,
+    fingerprint_of,
+)
 
 PREFIX = "hf:"
 
 
 @dataclass(frozen=True)
-class DatasetOpener:
+class DatasetOpener(PictureOpener):
     """Opens images of a ``datasets.Dataset``, whose rows lie on disk and not in memory."""
 
     dataset: Any
@@ -26,77 +30,102 @@ class DatasetOpener:
     """Its name."""
     folder: Path
     """Where relative paths start, should the column hold paths."""
-    max_pixels: int = DEFAULT_MAX_PIXELS
-    """Larger images are refused before they are decoded."""
+    reader: ImageReader = field(default_factory=ImageReader)
+    """How image files become pictures."""
 
-    def open_image(self, image_key: ImageKey) -> "Image":
-        """Open the image in row ``image_key``."""
+    def locate(self, image_key: ImageKey) -> Path | bytes:
+        """Return the bytes or the path in row ``image_key``."""
         value = self.dataset[int(image_key)][self.image_column]
         if isinstance(value, dict):
             value = value.get("bytes") or value.get("path")
         if not value:
             raise BadImage("the row holds no image")
-        if isinstance(value, bytes):
-            return decode_image(BytesIO(value), self.max_pixels)
-        return decode_image(self.folder / str(value), self.max_pixels)
+        return value if isinstance(value, bytes) else self.folder / str(value)
 
 
-def load_hf(
-    spec: str,
-    image_column: str = "image",
-    caption_column: str = "caption",
-    id_column: str | None = None,
-    label_columns: Sequence[str] = (),
-    max_pixels: int = DEFAULT_MAX_PIXELS,
-) -> ListedPairs:
+def load_hf(spec: str, options: ReadOptions) -> ListedPairs:
     """Open a data set; see :func:`mm_sae_plugin.load_pairs`.
 
-    A caption column may hold a list of captions per row. Rows with the same id show the image of
-    the first of them, so that it is encoded once.
+    A caption column may hold a list of captions per row. Rows with the same id show one image,
+    which is encoded once.
     """
     dataset, spec, folder = _open(spec)
+    # Before the format is taken off, which counts as another data set.
     fingerprint = str(dataset._fingerprint)
-    needed = [image_column, caption_column, *([id_column] if id_column else []), *label_columns]
-    _check_columns(spec, dataset, needed)
-    opener = _opener(dataset, image_column, folder, max_pixels)
+    dataset = dataset.with_format(None)
+    columns = options.columns.found_in(dataset.column_names, spec)
+    assert columns.image is not None and columns.caption is not None
+    opener = _opener(dataset, columns.image, folder, options.reader)
 
-    texts = dataset.select_columns([name for name in dict.fromkeys(needed) if name != image_column])
-    captions = texts[caption_column][:]
-    ids = [str(i) for i in (texts[id_column][:] if id_column else range(len(dataset)))]
-    labels = {name: _label_texts(dataset, texts, name) for name in label_columns}
+    captions = _cells(dataset, columns.caption)
+    ids = [text_of(cell) for cell in _cells(dataset, columns.id)] if columns.id else None
+    labels = {name: [text_of(cell) for cell in _cells(dataset, name)] for name in columns.labels}
     first_row: dict[str, int] = {}
-    records = []
-    for row, (image_id, caption) in enumerate(zip(ids, captions, strict=True)):
+    pairs = PairList()
+    for row, cell in enumerate(captions):
+        image_id = ids[row] if ids else str(row)
+        if not image_id:
+            pairs.skip(f"row {row}", f"the column {columns.id!r} is empty")
+            continue
         key = first_row.setdefault(image_id, row)
+        if key != row and not _shows(opener, row):
+            pairs.skip(f"row {row}", f"it holds no image, and row {key} has its id")
+            continue
+        if key != row:
+            _check_same_image(spec, opener, image_id, key, row)
         named = {name: values[row] for name, values in labels.items()} or None
-        several = caption if isinstance(caption, list) else [caption]
-        records += [PairRecord(key, str(text or ""), image_id, named) for text in several]
+        pairs.add(key, image_id, captions_of(cell, options.encoding), named)
+    names = [columns.image, columns.caption, *([columns.id] if columns.id else []), *columns.labels]
     return ListedPairs(
         spec=spec,
-        fingerprint=fingerprint_of(["hf", fingerprint, *needed, id_column or ""]),
-        records=records,
+        fingerprint=fingerprint_of(["hf", fingerprint, *names, columns.id or ""]),
+        records=pairs.records,
         opener=opener,
-        image_column=image_column,
+        image_column=columns.image,
+        skipped=pairs.skipped,
+        reader=options.reader,
     )
 
 
-def open_hf(
-    spec: str, image_column: str = "image", max_pixels: int = DEFAULT_MAX_PIXELS
-) -> DatasetOpener:
+def open_hf(spec: str, image_column: str, reader: ImageReader) -> DatasetOpener:
     """Return what opens the images of a data set, without reading its captions."""
     dataset, spec, folder = _open(spec)
-    _check_columns(spec, dataset, [image_column])
-    return _opener(dataset, image_column, folder, max_pixels)
+    if image_column not in dataset.column_names:
+        raise UserError(f"{spec} has no column {image_column!r} any more.")
+    return _opener(dataset.with_format(None), image_column, folder, reader)
 
 
-def _opener(dataset: Any, image_column: str, folder: Path, max_pixels: int) -> DatasetOpener:
+def _shows(opener: DatasetOpener, row: int) -> bool:
+    try:
+        opener.locate(row)
+    except BadImage:
+        return False
+    return True
+
+
+def _check_same_image(
+    spec: str, opener: DatasetOpener, image_id: str, first: int, row: int
+) -> None:
+    """Refuse an id that names two images: the second would be taken for the first."""
+    try:
+        one, other = opener.locate(first), opener.locate(row)
+    except BadImage:
+        one, other = b"", b"other"
+    if one != other:
+        raise UserError(
+            f"In {spec} the image id {image_id!r} names two images, those of rows {first} and "
+            f"{row}: give every image its own id, or leave the id column out."
+        )
+
+
+def _opener(dataset: Any, image_column: str, folder: Path, reader: ImageReader) -> DatasetOpener:
     from datasets import Image
 
     images = dataset.select_columns([image_column])
     if isinstance(images.features[image_column], Image):
-        # Decoding is left to `decode_image`, which looks at the size first.
+        # Decoding is left to the reader, which looks at the size first.
         images = images.cast_column(image_column, Image(decode=False))
-    return DatasetOpener(images, image_column, folder, max_pixels)
+    return DatasetOpener(images, image_column, folder, reader)
 
 
 def _open(spec: str) -> tuple[Any, str, Path]:
@@ -151,20 +180,31 @@ def _split_off(name: str) -> tuple[str, str]:
     return (head, tail) if len(head) > 1 and "/" not in tail and "\\" not in tail else (name, "")
 
 
-def _check_columns(spec: str, dataset: Any, needed: Sequence[str]) -> None:
-    missing = [name for name in needed if name not in dataset.column_names]
-    if missing:
-        raise UserError(
-            f"{spec} has no column {missing[0]!r}: its columns are "
-            f"{', '.join(map(repr, dataset.column_names))}; name the right one."
-        )
-
-
-def _label_texts(dataset: Any, texts: Any, name: str) -> list[str]:
+def _cells(dataset: Any, name: str) -> list[Any]:
     from datasets import ClassLabel
 
     feature = dataset.features[name]
-    values = texts[name][:]
+    values = dataset.select_columns([name])[name][:]
     if isinstance(feature, ClassLabel):
+        # Classes are numbers on disk; -1 stands for none.
         return ["" if v is None or v < 0 else str(feature.int2str(v)) for v in values]
-    return ["" if value is None else str(value) for value in values]
+    return values
+
+
+def _answers(spec: str) -> bool:
+    if spec.startswith(PREFIX):
+        return True
+    # A folder that `save_to_disk` wrote is known without the prefix.
+    return any((Path(spec) / name).is_file() for name in ("state.json", "dataset_dict.json"))
+
+
+def _with_prefix(spec: str) -> str:
+    return spec if spec.startswith(PREFIX) else PREFIX + spec
+
+
+SOURCE = SourceKind(
+    "hf:DATASET",
+    answers=_answers,
+    load=lambda spec, options: load_hf(_with_prefix(spec), options),
+    open=lambda spec, column, reader: open_hf(_with_prefix(spec), column, reader),
+)

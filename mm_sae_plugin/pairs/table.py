@@ -1,80 +1,84 @@
-"""Pairs listed in a CSV, TSV or Parquet file with image paths and captions."""
+"""Pairs listed in a CSV, TSV, JSON Lines or Parquet file with image paths and captions."""
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.factorworld.truth import is_factor_label
 from mm_sae_plugin.files import sha256_of_file
-from mm_sae_plugin.pairs.images import DEFAULT_MAX_PIXELS, decode_image
-from mm_sae_plugin.pairs.records import ImageKey, ListedPairs, PairRecord, fingerprint_of
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
-
-
-@dataclass(frozen=True)
-class FileOpener:
-    """Opens image files, relative to a folder."""
-
-    folder: Path
-    """Relative paths start here; absolute ones stay."""
-    max_pixels: int = DEFAULT_MAX_PIXELS
-    """Larger images are refused before they are decoded."""
-
-    def open_image(self, image_key: ImageKey) -> "Image":
-        """Open the file at path ``image_key``."""
-        return decode_image(self.folder / str(image_key), self.max_pixels)
+from mm_sae_plugin.pairs.captions import captions_of, text_of
+from mm_sae_plugin.pairs.cells import TABLE_SUFFIXES, Cells, read_cells
+from mm_sae_plugin.pairs.images import ImageReader
+from mm_sae_plugin.pairs.kinds import SourceKind
+from mm_sae_plugin.pairs.openers import FileOpener
+from mm_sae_plugin.pairs.records import (
+    ImageKey,
+    ListedPairs,
+    PairList,
+    ReadOptions,
+    Skipped,
+    fingerprint_of,
+)
 
 
 def load_table(
     path: str | Path,
-    image_column: str = "image",
-    caption_column: str = "caption",
-    id_column: str | None = None,
-    label_columns: Sequence[str] = (),
-    max_pixels: int = DEFAULT_MAX_PIXELS,
+    options: ReadOptions,
     spec: str | None = None,
+    skipped: Sequence[Skipped] = (),
 ) -> ListedPairs:
     """Open a table; see :func:`mm_sae_plugin.load_pairs`.
 
     Columns whose names begin with ``drawn.`` or ``said.``, which FactorWorld writes, are labels
-    without being asked for.
+    without being asked for. A cell with a list of captions gives as many pairs.
+
+    Parameters
+    ----------
+    path
+        The table; image paths start where it lies.
+    options
+        How it is read.
+    spec
+        What the source is opened by again, where that is not the table's own path.
+    skipped
+        What is left out beside the table.
     """
     path = Path(path).resolve()
-    frame = _read(path)
-    needed = [image_column, caption_column, *([id_column] if id_column else []), *label_columns]
-    missing = [column for column in needed if column not in frame.columns]
-    if missing:
-        raise UserError(
-            f"{path} has no column {missing[0]!r}: its columns are "
-            f"{', '.join(map(repr, map(str, frame.columns[:8])))}"
-            f"{', …' if len(frame.columns) > 8 else ''}; name the right one."
-        )
-    factors = [name for name in frame.columns if is_factor_label(str(name))]
-    labelled = list(dict.fromkeys([*label_columns, *factors]))
-    keys = [os.path.normpath(name) if name else "" for name in _texts(frame, image_column)]
-    ids = _texts(frame, id_column) if id_column else keys
-    check_ids(path, keys, ids)
-    captions = _texts(frame, caption_column)
-    labels = [_texts(frame, name) for name in labelled]
-    rows = zip(*labels, strict=True) if labels else [()] * len(frame)
-    records = [
-        PairRecord(key, caption, image_id, dict(zip(labelled, row, strict=True)) or None)
-        for key, caption, image_id, row in zip(keys, captions, ids, rows, strict=True)
-    ]
-    columns = [image_column, caption_column, id_column or "", *labelled]
+    cells = read_cells(path, options.encoding)
+    if not cells.names:
+        raise UserError(f"{path} holds no rows with names: it needs some.")
+    columns = options.columns.found_in(list(cells.names), path)
+    assert columns.image is not None and columns.caption is not None
+    factors = [name for name in cells.names if is_factor_label(str(name))]
+    labelled = list(dict.fromkeys([*columns.labels, *factors]))
+
+    paths = _paths(cells, columns.image)
+    ids = [text_of(cell) for cell in cells.column(columns.id)] if columns.id else paths
+    captions = cells.column(columns.caption)
+    labels = {name: [text_of(cell) for cell in cells.column(name)] for name in labelled}
+    pairs = PairList()
+    pairs.skipped += [*skipped, *((f"{path.name}, {where}", why) for where, why in cells.skipped)]
+    for row, (key, image_id) in enumerate(zip(paths, ids, strict=True)):
+        if not key or not image_id:
+            missing = columns.id if key else columns.image
+            pairs.skip(f"{path.name}, {cells.place(row)}", f"the column {missing!r} is empty")
+            continue
+        named = {name: values[row] for name, values in labels.items()} or None
+        pairs.add(key, image_id, captions_of(captions[row], options.encoding), named)
+    check_ids(
+        path, [record.image_key for record in pairs.records], [r.image_id for r in pairs.records]
+    )
+    names = [columns.image, columns.caption, columns.id or "", *labelled]
+    encoding = [options.encoding] if options.encoding else []
     return ListedPairs(
         spec=spec or str(path),
-        fingerprint=fingerprint_of([sha256_of_file(path), *columns]),
-        records=records,
-        opener=FileOpener(path.parent, max_pixels),
-        image_column=image_column,
+        fingerprint=fingerprint_of([sha256_of_file(path), *names, *encoding]),
+        records=pairs.records,
+        opener=FileOpener(path.parent, options.reader),
+        image_column=columns.image,
+        skipped=pairs.skipped,
+        reader=options.reader,
     )
 
 
@@ -89,30 +93,25 @@ def check_ids(where: str | Path, keys: Sequence[ImageKey], ids: Sequence[str]) -
             )
 
 
-def _read(path: Path) -> Any:
-    import pandas as pd
-
-    if not path.is_file():
-        raise UserError(f"There is no file {path}: check the path of the pairs.")
-    try:
-        if path.suffix.lower() == ".parquet":
-            return pd.read_parquet(path)
-        separator = "\t" if path.suffix.lower() == ".tsv" else ","
-        # Everything is text: "NA" is a caption, and 007 keeps its zeros.
-        return pd.read_csv(
-            path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig"
-        )
-    except pd.errors.EmptyDataError as error:
-        raise UserError(f"{path} is empty: it needs a line of column names and rows.") from error
-    except (ValueError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"{path} cannot be read as a table: {reason}") from error
-
-
-def _texts(frame: Any, column: str) -> list[str]:
-    values = frame[column]
-    if len(values) and isinstance(values.iloc[0], dict | bytes):
+def _paths(cells: Cells, column: str) -> list[str]:
+    values = cells.column(column)
+    if any(isinstance(value, dict | bytes) for value in values):
         raise UserError(
             f"The column {column!r} holds images, not paths: give the file as hf:FILE.parquet."
         )
-    return ["" if value is None or value != value else str(value) for value in values.tolist()]
+    return [os.path.normpath(text) if (text := text_of(value)) else "" for value in values]
+
+
+def _open(spec: str, image_column: str, reader: ImageReader) -> FileOpener:
+    folder = Path(spec).absolute().parent
+    if not folder.is_dir():
+        raise UserError(f"There is no folder {folder}: the images of {spec} are gone.")
+    return FileOpener(folder, reader)
+
+
+SOURCE = SourceKind(
+    "a .csv, .tsv, .jsonl or .parquet file",
+    answers=lambda spec: spec.lower().endswith(TABLE_SUFFIXES) and not spec.startswith("hf:"),
+    load=load_table,
+    open=_open,
+)

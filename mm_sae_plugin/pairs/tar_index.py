@@ -6,6 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.pairs.records import Skipped
+
+_KINDS = (
+    (tarfile.TarInfo.issym, "a link"),
+    (tarfile.TarInfo.islnk, "a hard link"),
+    (tarfile.TarInfo.isdev, "a device or a pipe"),
+    (tarfile.TarInfo.issparse, "a sparse file"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +28,10 @@ class TarMember:
     """How many there are."""
 
 
-def tar_members(shard: Path) -> Iterator[TarMember]:
+def tar_members(shard: Path, skipped: list[Skipped]) -> Iterator[TarMember]:
     """Yield the files of an uncompressed tar file in their order; only headers are read.
+
+    Links, devices and the like have no bytes of their own: they are appended to ``skipped``.
 
     Raises
     ------
@@ -34,7 +44,11 @@ def tar_members(shard: Path) -> Iterator[TarMember]:
     try:
         with tarfile.open(shard, "r:") as tar:
             for member in tar:
-                if not member.isfile():
+                if member.isdir():
+                    continue
+                if not member.isfile() or member.issparse():
+                    kind = next((k for is_kind, k in _KINDS if is_kind(member)), "of no known kind")
+                    skipped.append((member.name, f"the member is {kind}, not a regular file"))
                     continue
                 if member.offset_data + member.size > length:
                     raise tarfile.ReadError(f"{member.name} goes on after the end of the file")

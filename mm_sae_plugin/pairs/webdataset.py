@@ -2,47 +2,52 @@
 
 import json
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from io import BytesIO
-from itertools import groupby
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from mm_sae_plugin.errors import UserError
-from mm_sae_plugin.pairs.images import DEFAULT_MAX_PIXELS, IMAGE_SUFFIXES, BadImage, decode_image
-from mm_sae_plugin.pairs.records import ImageKey, ListedPairs, PairRecord, fingerprint_of
+from mm_sae_plugin.pairs.captions import BadText, Caption, captions_of, decode_text, text_of
+from mm_sae_plugin.pairs.columns import CAPTION_COLUMNS
+from mm_sae_plugin.pairs.images import BadImage, ImageReader
+from mm_sae_plugin.pairs.kinds import SourceKind
+from mm_sae_plugin.pairs.openers import PictureOpener
+from mm_sae_plugin.pairs.records import (
+    ImageKey,
+    ListedPairs,
+    PairList,
+    ReadOptions,
+    fingerprint_of,
+)
+from mm_sae_plugin.pairs.samples import Sample, samples_of
+from mm_sae_plugin.pairs.table import check_ids
 from mm_sae_plugin.pairs.tar_index import TarMember, read_member, tar_members
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _CHOICE = re.compile(r"\{([^{}]*,[^{}]*)\}")
-_KEY = re.compile(r"(.*)@(\d+)\+(\d+)")
-_TEXT_SUFFIXES = (".txt", ".caption", ".text")
+_KEY = re.compile(r"(.*)@(\d+)\+(\d+)", re.DOTALL)
 
 
 @dataclass(frozen=True)
-class TarOpener:
+class TarOpener(PictureOpener):
     """Opens images inside tar files; the key says where, so that no index is needed."""
 
     folder: Path
     """Where the shards lie."""
-    max_pixels: int = DEFAULT_MAX_PIXELS
-    """Larger images are refused before they are decoded."""
+    reader: ImageReader = field(default_factory=ImageReader)
+    """How image files become pictures."""
 
-    def open_image(self, image_key: ImageKey) -> "Image":
-        """Open ``SHARD@OFFSET+SIZE``."""
+    def locate(self, image_key: ImageKey) -> bytes:
+        """Return the bytes at ``SHARD@OFFSET+SIZE``."""
         match = _KEY.fullmatch(str(image_key))
         if match is None:
             raise BadImage(f"{image_key!r} is not a place in a shard")
         shard, offset, size = match.groups()
         try:
-            data = read_member(self.folder / shard, int(offset), int(size))
+            return read_member(self.folder / shard, int(offset), int(size))
         except OSError as error:
             raise BadImage(f"the shard {shard} cannot be read ({error.strerror})") from error
-        return decode_image(BytesIO(data), self.max_pixels)
 
 
 def expand_pattern(pattern: str) -> list[str]:
@@ -60,40 +65,57 @@ def expand_pattern(pattern: str) -> list[str]:
     return [name for middle in middles for name in expand_pattern(head + middle + tail)]
 
 
-def load_shards(
-    pattern: str,
-    caption_column: str = "caption",
-    label_columns: Sequence[str] = (),
-    max_pixels: int = DEFAULT_MAX_PIXELS,
-) -> ListedPairs:
+def load_shards(pattern: str, options: ReadOptions) -> ListedPairs:
     """Open WebDataset shards; see :func:`mm_sae_plugin.load_pairs`.
 
-    A sample's caption is its ``.txt`` file, or the entry ``caption_column`` of its ``.json``
-    file; its labels are entries of its ``.json`` file. Files without an image are passed over.
+    A sample's caption is its ``.txt`` file, else the entry ``caption`` or ``text`` of its
+    ``.json`` file. A caption column that is named is that entry of the ``.json`` file, or the
+    member with that ending, and nothing else. Labels and ids are entries of the ``.json`` file.
+    Which files are one sample stands in :func:`mm_sae_plugin.pairs.samples.samples_of`; files of
+    other kinds than images, captions and ``.json`` are taken for a part of their sample.
     """
     from tqdm import tqdm
 
     shards = _find(pattern)
     folder = _common_folder(shards)
-    records: list[PairRecord] = []
+    pairs = PairList()
     sizes = []
+    seen: set[str] = set()
     for shard in tqdm(shards, desc="index", unit="shard", delay=2):
         name = shard.relative_to(folder).as_posix()
         sizes += [name, str(shard.stat().st_size)]
-        for key, members in _samples(shard):
-            records += _records(shard, name, key, members, caption_column, label_columns)
-    parts = [part for r in records for part in (str(r.image_key), r.caption)]
+        in_shard: list[tuple[str, str]] = []
+        for sample in samples_of(tar_members(shard, in_shard), in_shard):
+            seen |= _Reading(shard, name, sample, options).add_to(pairs)
+        for member, reason in in_shard:
+            pairs.skip(f"{name}/{member}", reason)
+    columns = options.columns
+    for wanted in columns.insists_on:
+        if not {wanted, wanted.lower().removeprefix(".")} & seen:
+            found = ", ".join(map(repr, sorted(seen)[:8])) or "none"
+            raise UserError(
+                f"No sample of {pattern} has {wanted!r}: what they have is {found}; name the right "
+                "one."
+            )
+    if columns.id:
+        records = pairs.records
+        check_ids(pattern, [r.image_key for r in records], [r.image_id for r in records])
+    encoding = [options.encoding] if options.encoding else []
     return ListedPairs(
         spec=str(Path(pattern).absolute()),
-        fingerprint=fingerprint_of(["webdataset", *label_columns, *sizes, *parts]),
-        records=records,
-        opener=TarOpener(folder, max_pixels),
+        fingerprint=fingerprint_of(
+            ["webdataset", *columns.labels, *encoding, *sizes, *pairs.parts]
+        ),
+        records=pairs.records,
+        opener=TarOpener(folder, options.reader),
+        skipped=pairs.skipped,
+        reader=options.reader,
     )
 
 
-def open_shards(pattern: str, max_pixels: int = DEFAULT_MAX_PIXELS) -> TarOpener:
+def open_shards(pattern: str, reader: ImageReader) -> TarOpener:
     """Return what opens the images of the shards, without reading their captions."""
-    return TarOpener(_common_folder(_find(pattern)), max_pixels)
+    return TarOpener(_common_folder(_find(pattern)), reader)
 
 
 def _find(pattern: str) -> list[Path]:
@@ -122,54 +144,101 @@ def _common_folder(shards: Sequence[Path]) -> Path:
     return folder
 
 
-def _samples(shard: Path) -> Iterator[tuple[str, list[TarMember]]]:
-    # Files of one sample stand together and share all of the name before its first dot.
-    for key, members in groupby(tar_members(shard), key=lambda member: _split(member.name)[0]):
-        yield key, list(members)
+@dataclass(frozen=True)
+class _Reading:
+    """One sample, about to become records."""
+
+    shard: Path
+    shard_name: str
+    sample: Sample
+    options: ReadOptions
+
+    def add_to(self, pairs: PairList) -> set[str]:
+        """Add the sample or list it; return the names of its entries and endings."""
+        members, columns = self.sample.members, self.options.columns
+        name = f"{self.shard_name}/{self.sample.image_id}"
+        images = self.sample.images
+        if columns.image:
+            wanted = self._of_name(columns.image)[:1]
+            if wanted or columns.image in columns.insists_on:
+                images = wanted and [*wanted, *(image for image in images if image not in wanted)]
+        if not images:
+            what = f"image {columns.image!r}" if columns.image else "image beside it"
+            for member in members.values():
+                pairs.skip(f"{self.shard_name}/{member.name}", f"its sample has no {what}")
+            return set()
+        image, *others = (members[suffix] for suffix in images)
+        for other in others:
+            reason = f"its sample has several images, of which {image.name} is used"
+            pairs.skip(f"{self.shard_name}/{other.name}", reason)
+        content, fault = self._description()
+        image_id = text_of(content.get(columns.id)) if columns.id else name
+        if not image_id:
+            why = fault or f"its .json file has no {columns.id!r}"
+            pairs.skip(f"{self.shard_name}/{image.name}", why)
+            return set(content)
+        if not columns.caption:
+            self._list_further_texts(pairs)
+        captions = self._captions(content, fault)
+        if fault and columns.labels:
+            captions = [Caption("", fault)]
+        labels = {label: text_of(content.get(label)) for label in columns.labels} or None
+        place = f"{self.shard_name}@{image.offset}+{image.size}"
+        pairs.add(place, image_id, captions, labels)
+        endings = [suffix[1:] for suffix in members]
+        return {*content, *endings, *(ending.rpartition(".")[0] for ending in endings)} - {""}
+
+    def _list_further_texts(self, pairs: PairList) -> None:
+        members, texts = self.sample.members, self.sample.texts
+        for text in texts[1:]:
+            reason = f"its sample has several captions, of which {members[texts[0]].name} is used"
+            pairs.skip(f"{self.shard_name}/{members[text].name}", reason)
+
+    def _captions(self, content: dict[str, Any], fault: str | None) -> list[Caption]:
+        named = self.options.columns.caption
+        if named and named in content:
+            return captions_of(content[named])
+        if named and (members := self._of_name(named)):
+            return [self._text(self.sample.members[members[0]])]
+        if named in self.options.columns.insists_on:
+            return [Caption("", fault or f"its sample has no caption {named!r}")]
+        if self.sample.texts:
+            return [self._text(self.sample.members[self.sample.texts[0]])]
+        entry = next((name for name in CAPTION_COLUMNS if name in content), None)
+        return captions_of(content[entry]) if entry else [Caption("", fault)]
+
+    def _of_name(self, name: str) -> list[str]:
+        ending = "." + name.lower().removeprefix(".")
+        among = (*self.sample.images, *self.sample.texts, *self.sample.members)
+        found = [s for s in among if s == ending or s.rpartition(".")[0] == ending]
+        return list(dict.fromkeys(found))
+
+    def _text(self, member: TarMember) -> Caption:
+        try:
+            text = decode_text(self._bytes(member), self.options.encoding)
+        except BadText as error:
+            return Caption("", f"its caption {member.name} cannot be read: {error}")
+        return Caption(" ".join(text.split()))
+
+    def _description(self) -> tuple[dict[str, Any], str | None]:
+        member = self.sample.members.get(".json")
+        if member is None:
+            return {}, None
+        try:
+            content = json.loads(decode_text(self._bytes(member), self.options.encoding))
+        except (BadText, ValueError) as error:
+            return {}, f"{member.name} is not JSON: {error}"
+        if not isinstance(content, dict):
+            return {}, f"{member.name} is no JSON object with names and values"
+        return content, None
+
+    def _bytes(self, member: TarMember) -> bytes:
+        return read_member(self.shard, member.offset, member.size)
 
 
-def _split(name: str) -> tuple[str, str]:
-    folder, slash, base = name.rpartition("/")
-    stem, dot, suffix = base.partition(".")
-    return folder + slash + stem, (dot + suffix).lower()
-
-
-def _records(
-    shard: Path,
-    shard_name: str,
-    key: str,
-    members: list[TarMember],
-    caption_column: str,
-    label_columns: Sequence[str],
-) -> list[PairRecord]:
-    by_suffix = {_split(member.name)[1]: member for member in members}
-    image = next((m for s, m in by_suffix.items() if s in IMAGE_SUFFIXES), None)
-    if image is None:
-        return []
-    place = f"{shard_name}@{image.offset}+{image.size}"
-    image_id = f"{shard_name}/{key}"
-    content = _json(shard, by_suffix[".json"]) if ".json" in by_suffix else {}
-    labels = {name: str(content.get(name, "")) for name in label_columns} or None
-    captions = _captions(shard, by_suffix, content, caption_column)
-    return [PairRecord(place, caption, image_id, labels) for caption in captions]
-
-
-def _captions(
-    shard: Path, by_suffix: dict[str, TarMember], content: dict, caption_column: str
-) -> list[str]:
-    for suffix in _TEXT_SUFFIXES:
-        if suffix in by_suffix:
-            member = by_suffix[suffix]
-            text = read_member(shard, member.offset, member.size).decode("utf-8", "replace")
-            return [" ".join(text.split())]
-    caption = content.get(caption_column, "")
-    captions = caption if isinstance(caption, list) else [caption]
-    return [str(text or "") for text in captions] or [""]
-
-
-def _json(shard: Path, member: TarMember) -> dict:
-    try:
-        content = json.loads(read_member(shard, member.offset, member.size))
-    except ValueError as error:
-        raise UserError(f"{member.name} in the shard {shard} is not JSON: {error}") from error
-    return content if isinstance(content, dict) else {}
+SOURCE = SourceKind(
+    "shards-{000..003}.tar",
+    answers=lambda spec: spec.lower().endswith(".tar") and not spec.startswith("hf:"),
+    load=load_shards,
+    open=lambda spec, column, reader: open_shards(spec, reader),
+)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, overload
 
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.factorworld import FactorWorld
-from mm_sae_plugin.pairs.records import ImageKey, ListedPairs, PairRecord
+from mm_sae_plugin.pairs.kinds import SourceKind
+from mm_sae_plugin.pairs.records import ImageKey, ListedPairs, PairRecord, ReadOptions
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -55,8 +56,8 @@ class WorldRecords(Sequence[PairRecord]):
         return PairRecord(number, caption, str(number), labels)
 
 
-def load_world(spec: str) -> ListedPairs:
-    """Open ``factorworld:N[:SEED]``."""
+def load_world(spec: str, options: ReadOptions | None = None) -> ListedPairs:
+    """Open ``factorworld:N[:SEED]``, which draws its pictures: there is nothing to read."""
     n_pairs, seed = _parse(spec)
     world = FactorWorld(seed=seed)
     return ListedPairs(
@@ -80,3 +81,11 @@ def _parse(spec: str) -> tuple[int, int]:
             "such as factorworld:20000 or factorworld:20000:1."
         )
     return int(numbers[0]), int(numbers[1]) if len(numbers) == 2 else 0
+
+
+SOURCE = SourceKind(
+    "factorworld:N",
+    answers=lambda spec: spec == PREFIX or spec.startswith(PREFIX + ":"),
+    load=load_world,
+    open=lambda spec, column, reader: open_world(spec),
+)

@@ -1,5 +1,6 @@
 from .architectures import training_sae_config as training_sae_config
-from .folder import check_encoder as check_encoder, load_sae as load_sae
+from .encoder_check import check_encoder as check_encoder, check_tower as check_tower
+from .folder import load_sae as load_sae
 from .normalization import (
     ModalityNormalization as ModalityNormalization,
     fold_normalization as fold_normalization,

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.modality import MODALITIES, Modality, other_modality
+from mm_sae_plugin.saes.folder_files import NORMALIZATION_FILENAME
 
-NORMALIZATION_FILENAME = "normalization.safetensors"
 METHODS = ("none", "per_modality_scale", "per_modality_center", "per_modality_center_scale")
 
 

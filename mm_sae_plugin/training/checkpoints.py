@@ -1,24 +1,44 @@
 """Checkpoints: SAELens' own, plus the position in the data, and how to continue from one."""
 
-import errno
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import logging
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from sae_lens.training.sae_trainer import SAETrainer
 
 from mm_sae_plugin.activations.provider import ActivationBatches
-from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.errors import UserError, one_line
 from mm_sae_plugin.files import write_json_atomically
+from mm_sae_plugin.saes.folder_files import (
+    CFG_FILENAME,
+    CHECKSUMS_FILENAME,
+    check_files,
+    written,
+)
+from mm_sae_plugin.saes.normalization import ModalityNormalization
+
+_log = logging.getLogger(__name__)
 
 # Written last: a checkpoint without it was cut off and is passed over.
 STATE_FILENAME = "multimodal_state.json"
 
 
-def write_state(folder: Path, provider: ActivationBatches, identity: Mapping[str, Any]) -> None:
-    """Complete a checkpoint that SAELens has written: the provider's place, the run's identity."""
+def complete(
+    folder: Path,
+    normalization: ModalityNormalization,
+    provider: ActivationBatches,
+    identity: Mapping[str, Any],
+) -> None:
+    """Complete a checkpoint that SAELens has written: it opens, is checked, and can be resumed.
+
+    Adds the normalisation, checksums of all files, the provider's place and the run's identity.
+    """
+    normalization.save(folder)
+    with written(folder, *_files(folder)):
+        pass
     state = {"provider": provider.state_dict(), "identity": dict(identity)}
     write_json_atomically(folder / STATE_FILENAME, state)
 
@@ -31,22 +51,47 @@ def newest_checkpoint(folder: Path | None) -> Path | None:
     return max(complete, key=_n_batches, default=None)
 
 
+def drop_incomplete(checkpoint: Path) -> None:
+    """Delete a checkpoint unless it was written whole."""
+    if not (checkpoint / STATE_FILENAME).is_file():
+        shutil.rmtree(checkpoint, ignore_errors=True)
+
+
 def restore(
     checkpoint: Path,
     trainer: SAETrainer[Any, Any],
     provider: ActivationBatches,
     identity: Mapping[str, Any],
+    older_key: str,
 ) -> None:
     """Bring a fresh trainer and provider to where a checkpoint was taken.
+
+    Parameters
+    ----------
+    checkpoint : Path
+        A complete checkpoint.
+    trainer, provider : SAETrainer, ActivationBatches
+        What is brought there.
+    identity : mapping
+        What must agree with the checkpoint's.
+    older_key : str
+        What earlier versions would call the activations; a checkpoint that does is continued.
 
     Raises
     ------
     UserError
         If the checkpoint belongs to another run: other data, another schedule, another SAE.
     """
-    state = json.loads((checkpoint / STATE_FILENAME).read_text(encoding="utf-8"))
+    state = _state(checkpoint)
     # Through JSON, so that tuples and lists compare equal.
     own = json.loads(json.dumps(dict(identity)))
+    if state["identity"].get("activations") == older_key != own.get("activations"):
+        _log.warning(
+            "%s is of an earlier version, which looked at sums and a few rows of the activations: "
+            "see to it yourself that they are the same.",
+            checkpoint,
+        )
+        own["activations"] = older_key
     for name in sorted(own.keys() | state["identity"].keys()):
         was, now = state["identity"].get(name), own.get(name)
         if was != now:
@@ -56,13 +101,14 @@ def restore(
                 "another folder."
             )
     try:
+        check_files(checkpoint, *_files(checkpoint))
+        saved = json.loads((checkpoint / CFG_FILENAME).read_text(encoding="utf-8"))
         trainer.load_trainer_state(checkpoint)
         trainer.sae.load_weights_from_checkpoint(checkpoint)
     except Exception as error:
-        raise UserError(
-            f"The checkpoint {checkpoint} cannot be read ({error}): remove that folder and resume "
-            "from an earlier one."
-        ) from error
+        raise UserError(_unreadable(checkpoint, error)) from error
+    # After the last step it is folded into the weights, and must not be measured again.
+    trainer.sae.cfg.normalize_activations = saved["normalize_activations"]
     provider.load_state_dict(state["provider"])
     # SAELens saves a checkpoint before it counts the step.
     batch_size = trainer.cfg.train_batch_size_samples
@@ -73,22 +119,24 @@ def restore(
     ]
 
 
-@contextmanager
-def full_disk_is_told(folder: Path) -> Iterator[None]:
-    """Turn the many exceptions for a full disk into one clear sentence."""
-    try:
-        yield
-    except Exception as error:
-        full = isinstance(error, OSError) and error.errno == errno.ENOSPC
-        # safetensors and torch.save wrap the system's error in their own.
-        if not full and "No space left" not in str(error) and "os error 28" not in str(error):
-            raise
-        raise UserError(
-            f"The disk is full: {folder} was not written whole; free some space and run the same "
-            "command again with resume (--resume)."
-        ) from error
+def _files(checkpoint: Path) -> list[str]:
+    names = {path.name for path in checkpoint.iterdir() if path.is_file()}
+    return sorted(names - {CHECKSUMS_FILENAME, STATE_FILENAME})
 
 
 def _n_batches(checkpoint: Path) -> int:
-    state = json.loads((checkpoint / STATE_FILENAME).read_text(encoding="utf-8"))
-    return int(state["provider"]["n_batches"])
+    return int(_state(checkpoint)["provider"]["n_batches"])
+
+
+def _state(checkpoint: Path) -> dict[str, Any]:
+    try:
+        return json.loads((checkpoint / STATE_FILENAME).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(_unreadable(checkpoint, error)) from error
+
+
+def _unreadable(checkpoint: Path, error: Exception) -> str:
+    return (
+        f"The checkpoint {checkpoint} cannot be read ({one_line(error)}): remove that folder and "
+        "resume from an earlier one."
+    )

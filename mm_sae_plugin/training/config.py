@@ -9,6 +9,8 @@ from tyro.conf import Suppress, arg
 from mm_sae_plugin.errors import UserError
 
 DEFAULT_STEPS = 1500
+# What SAELens can save an SAE in.
+DTYPES = ("float32", "float64", "float16", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,8 @@ class MultimodalSAERunnerConfig:
     device: str = "cpu"
     """Where the SAE is trained."""
     dtype: str = "float32"
-    """Floating-point type of the SAE's weights."""
+    """Type of the SAE's weights: float32, float64, bfloat16 or float16. In float16 Adam diverges at
+    common learning rates, which stops the training."""
     autocast: bool = False
     """Run the SAE in bfloat16 autocast."""
     n_checkpoints: int = 0
@@ -88,6 +91,8 @@ class MultimodalSAERunnerConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"{name} must be at least 1; got {value}.")
+        if self.dtype.removeprefix("torch.") not in DTYPES:
+            raise UserError(f"Unknown dtype {self.dtype!r}: choose one of {', '.join(DTYPES)}.")
         if not self.lr > 0:
             raise UserError(f"lr must be above 0; got {self.lr}.")
         if self.n_checkpoints < 0:

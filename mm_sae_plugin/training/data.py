@@ -13,6 +13,9 @@ from mm_sae_plugin.activations.provider import ActivationBatches, paired_batches
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.saes.normalization import ModalityNormalization
 
+# What a manifest may say of the encoder beside its name and weights, for `check_encoder`.
+_NOTED = ("legacy_weights_id", "transform_id", "tokenizer_id")
+
 
 @dataclass(frozen=True)
 class TrainingData:
@@ -25,9 +28,11 @@ class TrainingData:
     image_index: Int[Tensor, "n_pairs"] | None
     """Image row of each caption; None when row i of both sides is pair i."""
     key: str
-    """Tells one data set from another: the store's key, or a hash of the tensors."""
+    """Tells one data set from another: the store's key, or a hash of all values."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     """Where the activations come from; goes into the SAE's ``cfg.metadata``."""
+    older_key: str = ""
+    """The key that earlier versions gave; a store's is the same."""
 
     @classmethod
     def from_store(cls, store: Any) -> "TrainingData":
@@ -41,6 +46,7 @@ class TrainingData:
         metadata = {
             "model_name": manifest.model_name,
             "weights_id": manifest.weights_id,
+            **{name: getattr(manifest, name) for name in _NOTED if hasattr(manifest, name)},
             "hook_name_image": manifest.image_hook if has_image else None,
             "hook_name_text": manifest.text_hook if has_text else None,
             "dataset_path": getattr(manifest, "source", None),
@@ -93,8 +99,10 @@ class TrainingData:
         # One name that SAELens' own tools know; the image side stands for both.
         hook_name = metadata.get("hook_name_image") or metadata.get("hook_name_text")
         metadata.setdefault("hook_name", hook_name)
-        key = key or _hash(acts_image, acts_text, image_index)
-        return cls(acts_image, acts_text, image_index, key, {**metadata, "store_key": key})
+        sides = acts_image, acts_text, image_index
+        older_key = key or _older_hash(*sides)
+        key = key or _hash(*sides)
+        return cls(*sides, key, {**metadata, "store_key": key}, older_key)
 
     @property
     def is_paired(self) -> bool:
@@ -131,6 +139,7 @@ class TrainingData:
             self.image_index,
             self.key,
             self.metadata,
+            self.older_key,
         )
 
     def provider(self, batch_size: int, seed: int) -> ActivationBatches:
@@ -180,12 +189,25 @@ def _fits(n_bytes: int, device: str) -> bool:
 
 
 def _hash(*tensors: Tensor | None) -> str:
+    """Return a digest of all values, in whatever memory they lie."""
     digest = hashlib.sha256()
     for tensor in tensors:
         if tensor is None:
             digest.update(b"none")
             continue
-        # Sums see every value; a few rows see the order.
+        digest.update(repr((list(tensor.shape), str(tensor.dtype))).encode())
+        for part in tensor.detach().split(65_536):
+            digest.update(part.cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return f"rows:{digest.hexdigest()[:16]}"
+
+
+def _older_hash(*tensors: Tensor | None) -> str:
+    """Return what earlier versions called the same tensors: sums and the rows at the ends."""
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        if tensor is None:
+            digest.update(b"none")
+            continue
         total = tensor.sum(dtype=torch.float64).item()
         ends = torch.cat([tensor[:4].flatten(), tensor[-4:].flatten()]).double().tolist()
         digest.update(repr((list(tensor.shape), total, ends)).encode())

@@ -1,22 +1,30 @@
-"""Stopping a training between two steps, without signal handlers.
+"""Stopping a training between two steps, whatever thread it was started from.
 
 Ctrl-C raises ``KeyboardInterrupt`` anywhere in the main thread, also between an optimiser's update
-and its learning-rate schedule; weights saved there would not continue the same run. Handlers for
-signals would help, but can only be installed in the main thread, which a Gradio app does not give
-us. So the trainer runs in a thread of its own, which Ctrl-C never reaches, and is asked to stop
-where it asks for its next batch.
+and its learning-rate schedule; weights saved there would not continue the same run. A handler for
+signals can only be installed in the main thread, which a Gradio app does not give us. So the
+trainer runs in a thread of its own, which Ctrl-C never reaches, and is asked to stop where it asks
+for its next batch.
 """
 
+import signal
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from torch import Tensor
+
+from mm_sae_plugin.errors import Terminated
 
 _SECONDS_PER_TURN = 0.2
 
 
 class StoppedBetweenSteps(Exception):
     """Raised inside the trainer at a step border."""
+
+
+class InterruptedTwice(KeyboardInterrupt):
+    """Raised when the work was not waited for: what it works on is in no state to be saved."""
 
 
 class StoppableBatches(Iterator[Tensor]):
@@ -49,15 +57,17 @@ def run_interruptibly(work: Callable[[], object], stop: Callable[[], None]) -> N
     Raises
     ------
     KeyboardInterrupt
-        If the caller was interrupted, once ``work`` has come to rest. A second Ctrl-C does not
-        wait for that.
+        If the caller was interrupted, once ``work`` has come to rest, stopped or finished.
+    InterruptedTwice
+        If the caller was interrupted again before that.
     BaseException
         Whatever ``work`` raised.
     """
     failures: list[BaseException] = []
-    done = threading.Event()
+    begun, done = threading.Event(), threading.Event()
 
     def guarded() -> None:
+        begun.wait()
         try:
             work()
         except BaseException as error:
@@ -65,18 +75,52 @@ def run_interruptibly(work: Callable[[], object], stop: Callable[[], None]) -> N
         finally:
             done.set()
 
-    # A daemon, so that a second Ctrl-C can end the process whatever the step is doing.
+    # A daemon, so that a second Ctrl-C can end the process whatever the step is doing. Interrupted
+    # here, the work has not begun and never will.
     threading.Thread(target=guarded, name="sae-trainer", daemon=True).start()
     try:
-        # In turns: an interruption that is no real signal does not wake a thread that sleeps.
-        while not done.wait(_SECONDS_PER_TURN):
-            pass
+        begun.set()
+        _wait(done)
     except BaseException:
         stop()
-        done.wait()
+        try:
+            _wait(done)
+        except KeyboardInterrupt:
+            raise InterruptedTwice("Interrupted twice; the last steps are not saved.") from None
         # What ended the work for another reason is the more important news.
         if failures and not isinstance(failures[0], StoppedBetweenSteps):
             raise failures[0] from None
         raise
     if failures:
         raise failures[0]
+
+
+def _wait(event: threading.Event) -> None:
+    # In turns: an interruption that is no real signal does not wake a thread that sleeps.
+    while not event.wait(_SECONDS_PER_TURN):
+        pass
+
+
+@contextmanager
+def termination_interrupts() -> Iterator[None]:
+    """Let SIGTERM, with which jobs are preempted, raise :class:`Terminated` as Ctrl-C raises.
+
+    Once: schedulers like to send it twice, and what is being saved must be saved. Outside the main
+    thread, and where the program has its own way with SIGTERM, nothing is changed.
+    """
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if not in_main_thread or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    received = threading.Event()
+
+    def terminate(_number: int, _frame: object) -> None:
+        if not received.is_set():
+            received.set()
+            raise Terminated
+
+    signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)

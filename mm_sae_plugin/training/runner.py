@@ -2,7 +2,6 @@
 
 import dataclasses
 import logging
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +11,12 @@ import torch
 from jaxtyping import Float, Int
 from sae_lens import SAE, LoggingConfig, TrainingSAE, TrainingSAEConfig
 from sae_lens.config import SAETrainerConfig
-from sae_lens.training.sae_trainer import SAETrainer
 from torch import Tensor
 
 from mm_sae_plugin.devices import checked_device
-from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.errors import UserError, one_line
 from mm_sae_plugin.saes.architectures import training_sae_config
+from mm_sae_plugin.saes.folder import load_sae
 from mm_sae_plugin.saes.normalization import ModalityNormalization
 from mm_sae_plugin.saes.sparse.step import SparseTrainingStep
 from mm_sae_plugin.stats.reconstruction import PerModalityEvaluation
@@ -26,8 +25,16 @@ from mm_sae_plugin.training.config import MultimodalSAERunnerConfig
 from mm_sae_plugin.training.data import TrainingData
 from mm_sae_plugin.training.evaluation import PerModalityEvaluator, evaluate_per_modality
 from mm_sae_plugin.training.fused_adam import use_fused_adam
-from mm_sae_plugin.training.interruption import StoppableBatches, run_interruptibly
+from mm_sae_plugin.training.interruption import (
+    InterruptedTwice,
+    StoppableBatches,
+    run_interruptibly,
+    termination_interrupts,
+)
+from mm_sae_plugin.training.place import ReservedSpace, is_full_disk, sole_training_of
+from mm_sae_plugin.training.rescue import Rescue
 from mm_sae_plugin.training.saving import finished_sae, save_evaluation, save_sae
+from mm_sae_plugin.training.trainer import WatchedTrainer
 
 _log = logging.getLogger(__name__)
 
@@ -51,7 +58,7 @@ class TrainingResult:
     normalization: ModalityNormalization
     """What goes before it; the identity unless the config asked for more."""
     evaluation: PerModalityEvaluation
-    """Explained variance, L0 and dead latents of each modality."""
+    """Explained variance, L0 and latents that never fire, of each modality."""
     path: Path | None
     """The SAE folder, if one was written."""
 
@@ -90,7 +97,7 @@ class MultimodalSAETrainingRunner:
         self.cfg = cfg
         checked_device(cfg.device)
         # Settled first: reading a large store only to refuse the folder would waste minutes.
-        self._finished = self._look_at_out()
+        self._is_finished()
         in_memory = acts_image is not None or acts_text is not None
         if store is None and not in_memory and cfg.acts is not None:
             from mm_sae_plugin.activations.store import ActivationStore
@@ -109,6 +116,8 @@ class MultimodalSAETrainingRunner:
         items_per_batch = batch_size // 2 if self.data.is_paired else batch_size
         self.n_steps = cfg.n_steps(self.data.n_items, max(1, items_per_batch))
         self.sae = self._build_sae()
+        # Before the training changes the config, as folding a normalisation does.
+        self.identity = self._identity()
 
     def run(self) -> TrainingResult:
         """Train, save and evaluate.
@@ -116,17 +125,24 @@ class MultimodalSAETrainingRunner:
         Raises
         ------
         KeyboardInterrupt
-            After a checkpoint was saved; its message says how to resume.
+            After a checkpoint was saved; its message says how to resume. ``errors.Terminated`` if
+            it was SIGTERM, which is only noticed in the main thread.
         UserError
-            If ``out`` already holds an SAE, a checkpoint belongs to another run, or the disk is
-            full.
+            If ``out`` already holds an SAE, another training is writing into it, a checkpoint
+            belongs to another run, the training diverges, or the disk is full.
         """
-        if self._finished:
+        with termination_interrupts(), sole_training_of(self._folders()):
+            # Again: another training may have finished meanwhile.
+            if not self._is_finished():
+                self._tell_of_checkpoints()
+                return self._train()
             _log.warning("%s is trained already; it is evaluated again.", self.cfg.out)
-            return self._result(SAE.load_from_disk(Path(str(self.cfg.out)), self.cfg.device))
+            return self._result(load_sae(str(self.cfg.out), self.cfg.device)[0])
+
+    def _train(self) -> TrainingResult:
         provider = self.data.provider(self.cfg.train_batch_size_samples, self.cfg.seed)
         batches = StoppableBatches(provider)
-        trainer = SAETrainer(
+        trainer = WatchedTrainer(
             cfg=self.trainer_config(),
             sae=self.sae,
             data_provider=batches,
@@ -137,17 +153,49 @@ class MultimodalSAETrainingRunner:
             use_fused_adam(trainer)
         if self.cfg.resume:
             self._resume(trainer, provider)
-        with logs.wandb_run(self.logger, self._identity()):
+        with logs.wandb_run(self.logger, self.identity), ReservedSpace(self._needs()) as reserve:
+            sae = self._fit(trainer, batches, reserve)
             try:
-                with checkpoints.full_disk_is_told(self.cfg.checkpoints or Path()):
-                    run_interruptibly(trainer.fit, batches.stop)
-            except KeyboardInterrupt:
-                raise KeyboardInterrupt(self._save_interrupted(trainer)) from None
-            sae = save_sae(trainer, self.normalization, self.cfg.out, self._identity())
-            self._drop_interrupted()
-            result = self._result(sae)
+                result = self._result(sae)
+            except KeyboardInterrupt as interruption:
+                raise type(interruption)(self._ended) from None
             logs.log_final(self.logger, result.evaluation.metrics(), trainer.n_training_steps)
         return result
+
+    def _fit(
+        self, trainer: WatchedTrainer, batches: StoppableBatches, reserve: ReservedSpace
+    ) -> SAE[Any]:
+        """Train and save; when that is cut short, save what there is and say so."""
+        saved: list[SAE[Any]] = []
+        rescue = Rescue(self.cfg.checkpoints)
+
+        # Saving is part of it, so that no interruption falls between the last step and the SAE.
+        def work() -> None:
+            trainer.fit()
+            trainer.check()
+            reserve.release()
+            saved.append(save_sae(trainer, self.normalization, self.cfg.out, self.identity))
+            rescue.drop()
+
+        try:
+            run_interruptibly(work, batches.stop)
+        except InterruptedTwice:
+            raise
+        except KeyboardInterrupt as interruption:
+            reserve.release()
+            message = self._ended if saved else rescue.interrupted(trainer)
+            raise type(interruption)(message) from None
+        except Exception as error:
+            if is_full_disk(error):
+                reserve.release()
+                raise UserError(rescue.disk_is_full(trainer, self.cfg.out)) from error
+            if isinstance(error, RuntimeError) and "dtype" in str(error):
+                raise UserError(
+                    f"SAELens' {self.sae.cfg.architecture()} cannot be trained in "
+                    f"{self.sae.cfg.dtype} ({one_line(error)}): train in float32."
+                ) from error
+            raise
+        return saved[0]
 
     def trainer_config(self) -> SAETrainerConfig:
         """Return SAELens' trainer config with this run's defaults filled in."""
@@ -221,7 +269,8 @@ class MultimodalSAETrainingRunner:
         own = {n: v for n, v in vars(self.cfg).items() if n not in _INCIDENTAL}
         return {**own, **sae_cfg, "n_steps": self.n_steps, "activations": self.data.key}
 
-    def _look_at_out(self) -> bool:
+    def _is_finished(self) -> bool:
+        """Whether this very training was finished before; raises where it was another."""
         if self.cfg.out is None or not finished_sae(self.cfg.out):
             return False
         if self.cfg.resume:
@@ -233,48 +282,48 @@ class MultimodalSAETrainingRunner:
             )
         return False
 
-    def _resume(self, trainer: SAETrainer[Any, Any], provider: Any) -> None:
+    @property
+    def _ended(self) -> str:
+        return f"Interrupted after the last step; the SAE is in {self.cfg.out}."
+
+    def _folders(self) -> list[Path]:
+        """Return where this training writes."""
+        folders = (self.cfg.out, self.cfg.checkpoint_path)
+        return [Path(folder) for folder in folders if folder is not None]
+
+    def _needs(self) -> dict[Path, int]:
+        """Return the bytes that are written when the training ends or is interrupted."""
+        weights = sum(p.numel() * p.element_size() for p in self.sae.parameters())
+        needs = dict.fromkeys(self._folders(), 2**20)
+        if self.cfg.out is not None:
+            needs[Path(self.cfg.out)] += weights
+        if needs:
+            # A checkpoint holds Adam's two moments beside the weights.
+            needs[Path(self.cfg.checkpoint_path or str(self.cfg.out))] += 3 * weights
+        return needs
+
+    def _tell_of_checkpoints(self) -> None:
+        checkpoint = checkpoints.newest_checkpoint(self.cfg.checkpoints)
+        if checkpoint is None or self.cfg.resume:
+            return
+        _log.warning(
+            "There is a checkpoint of an earlier training, %s, and this one starts anew: stop it "
+            "and give resume=True (--resume) to continue from there.",
+            checkpoint,
+        )
+
+    def _resume(self, trainer: WatchedTrainer, provider: Any) -> None:
         checkpoint = checkpoints.newest_checkpoint(self.cfg.checkpoints)
         if checkpoint is None:
             _log.warning("No checkpoint in %s; training from the start.", self.cfg.checkpoints)
             return
-        checkpoints.restore(checkpoint, trainer, provider, self._identity())
+        older_key = self.data.older_key
+        checkpoints.restore(checkpoint, trainer, provider, self.identity, older_key)
         _log.info("Resuming from %s at step %d.", checkpoint, trainer.n_training_steps)
 
     def _complete(self, checkpoint_path: Path | None, provider: Any) -> None:
-        if checkpoint_path is None:
-            return
-        self.normalization.save(checkpoint_path)
-        checkpoints.write_state(checkpoint_path, provider, self._identity())
-
-    def _save_interrupted(self, trainer: SAETrainer[Any, Any]) -> str:
-        """Save what there is, and return the line that says so."""
-        if trainer.n_training_samples >= trainer.cfg.total_training_samples:
-            # Too late to stop anything: a checkpoint now would fold the weights twice.
-            save_sae(trainer, self.normalization, self.cfg.out, self._identity())
-            self._drop_interrupted()
-            return f"Interrupted after the last step; the SAE is in {self.cfg.out}."
-        step = f"step {trainer.n_training_steps} of {self.n_steps}"
-        if trainer.n_training_steps == 0:
-            return "Interrupted before the first step; run the same again."
-        if self.cfg.checkpoints is None:
-            return f"Interrupted at {step}; nothing is saved, since no out folder is set."
-        name = f"interrupted_{trainer.n_training_samples}"
-        with checkpoints.full_disk_is_told(self.cfg.checkpoints):
-            trainer.save_checkpoint(name)
-        return (
-            f"Interrupted at {step}; saved {self.cfg.checkpoints / name}. Run the same again with "
-            "resume=True (--resume) to continue."
-        )
-
-    def _drop_interrupted(self) -> None:
-        folder = self.cfg.checkpoints
-        if folder is None or not folder.is_dir():
-            return
-        for path in folder.glob("interrupted_*"):
-            shutil.rmtree(path, ignore_errors=True)
-        if not any(folder.iterdir()):
-            folder.rmdir()
+        if checkpoint_path is not None:
+            checkpoints.complete(checkpoint_path, self.normalization, provider, self.identity)
 
     def _result(self, sae: SAE[Any]) -> TrainingResult:
         sae.eval().requires_grad_(False)

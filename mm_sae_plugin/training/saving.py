@@ -6,28 +6,36 @@ from pathlib import Path
 from typing import Any
 
 from sae_lens import SAE
-from sae_lens.constants import (
-    RUNNER_CFG_FILENAME,
-    SAE_CFG_FILENAME,
-    SAE_WEIGHTS_FILENAME,
-    SPARSITY_FILENAME,
-)
 from sae_lens.training.sae_trainer import SAETrainer
 from safetensors.torch import save_file
 
 from mm_sae_plugin.files import write_json_atomically
-from mm_sae_plugin.saes.normalization import NORMALIZATION_FILENAME, ModalityNormalization
+from mm_sae_plugin.saes.folder_files import (
+    CFG_FILENAME,
+    EVALUATION_FILENAME,
+    NORMALIZATION_FILENAME,
+    OWN,
+    RUNNER_CFG_FILENAME,
+    SPARSITY_FILENAME,
+    WEIGHTS_FILENAME,
+    remove_derived,
+    written,
+)
+from mm_sae_plugin.saes.normalization import ModalityNormalization
 from mm_sae_plugin.stats.reconstruction import PerModalityEvaluation
-from mm_sae_plugin.training.checkpoints import full_disk_is_told
 
-EVALUATION_FILENAME = "evaluation.json"
-# What is derived from an SAE and would be wrong beside another one.
-_DERIVED = (EVALUATION_FILENAME, "modality.safetensors", "modality.parquet", NORMALIZATION_FILENAME)
+_SAVED = (
+    WEIGHTS_FILENAME,
+    SPARSITY_FILENAME,
+    RUNNER_CFG_FILENAME,
+    NORMALIZATION_FILENAME,
+    CFG_FILENAME,
+)
 
 
 def finished_sae(folder: str | Path) -> bool:
     """Whether a folder holds a saved SAE; its config is always written last."""
-    return (Path(folder) / SAE_CFG_FILENAME).is_file()
+    return (Path(folder) / CFG_FILENAME).is_file()
 
 
 def save_sae(
@@ -57,33 +65,27 @@ def save_sae(
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     # A sibling on the same disk, so that each file moves into place in one instant.
-    with (
-        full_disk_is_told(folder),
-        tempfile.TemporaryDirectory(dir=folder, prefix=".partial-") as temporary,
-    ):
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".partial-") as temporary:
         partial = Path(temporary)
-        trainer.sae.save_inference_model(partial)
-        save_file({"sparsity": trainer.log_feature_sparsity}, partial / SPARSITY_FILENAME)
-        normalization.save(partial)
-        write_json_atomically(partial / RUNNER_CFG_FILENAME, dict(identity))
+        with written(partial, *_SAVED):
+            trainer.sae.save_inference_model(partial)
+            save_file({"sparsity": trainer.log_feature_sparsity}, partial / SPARSITY_FILENAME)
+            normalization.save(partial)
+            write_json_atomically(partial / RUNNER_CFG_FILENAME, dict(identity))
         # The old config goes first and the new one comes last: in between there is no SAE here,
         # rather than one with another's weights.
-        (folder / SAE_CFG_FILENAME).unlink(missing_ok=True)
-        for name in _DERIVED:
-            (folder / name).unlink(missing_ok=True)
-        for name in (
-            SAE_WEIGHTS_FILENAME,
-            SPARSITY_FILENAME,
-            RUNNER_CFG_FILENAME,
-            NORMALIZATION_FILENAME,
-            SAE_CFG_FILENAME,
-        ):
+        (folder / CFG_FILENAME).unlink(missing_ok=True)
+        remove_derived(folder)
+        for name in OWN:
             if (partial / name).exists():
                 (partial / name).replace(folder / name)
+            else:
+                (folder / name).unlink(missing_ok=True)
     return SAE.load_from_disk(folder, device)
 
 
 def save_evaluation(out: Path | None, evaluation: PerModalityEvaluation) -> None:
     """Write ``evaluation.json`` into the SAE folder, if there is one."""
     if out is not None:
-        write_json_atomically(Path(out) / EVALUATION_FILENAME, evaluation.to_dict())
+        with written(out, EVALUATION_FILENAME):
+            write_json_atomically(Path(out) / EVALUATION_FILENAME, evaluation.to_dict())

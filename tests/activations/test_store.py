@@ -1,5 +1,9 @@
 """A store reads back in any pieces, and names whatever is wrong with it."""
 
+import shutil
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
 import pytest
 import torch
 
@@ -84,3 +88,57 @@ def test_the_key_follows_content_and_nothing_else(model, tmp_path):
         key("hook", cfg=ExtractConfig(num_workers=0, image_hook="vision.hook_proj")),
     }
     assert len(others) == 4 and same not in others
+
+
+@pytest.mark.parametrize("n_pairs", [1, 7, 20, 64, 1000])
+def test_partitions_are_the_store_in_order(store, n_pairs):
+    parts = store.partitions(n_pairs)
+    assert [(part.start, part.stop) for part in parts] == [
+        (start, min(start + n_pairs, 100)) for start in range(0, 100, n_pairs)
+    ]
+    batches = [batch for part in parts for batch in part.iter_pairs(3)]
+    assert torch.equal(torch.cat([b.acts_text for b in batches]), store.text_rows())
+    assert torch.equal(torch.cat([b.image_index for b in batches]), store.image_index)
+    images = torch.cat([b.acts_image for b in batches])
+    assert torch.equal(images, store.image_rows()[store.image_index])
+    for acts_image, acts_text, index, rows in batches:
+        assert torch.equal(acts_text, store.text_rows()[rows])
+        assert torch.equal(index, store.image_index[rows])
+        assert len(acts_image) == rows.stop - rows.start <= 3
+
+
+def test_a_partition_in_one_piece(store):
+    (batch,) = store.partitions(30)[1].iter_pairs()
+    assert batch.rows == slice(30, 60) and len(batch.acts_text) == 30
+
+
+def test_a_partition_can_be_read_elsewhere(store):
+    part = store.partitions(32)[2]
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        acts_text, index = pool.submit(_read, part).result()
+    assert torch.equal(torch.tensor(acts_text), store.text_rows()[64:96])
+    assert index == store.image_index[64:96].tolist()
+
+
+def _read(part):
+    (batch,) = part.iter_pairs()
+    return batch.acts_text.tolist(), batch.image_index.tolist()
+
+
+def test_a_partition_sees_a_store_that_was_made_anew(model, tmp_path, store):
+    (before,) = store.partitions(100)[0].iter_pairs()
+    other = extract(model, noise_pairs(20), tmp_path / "other", CFG, progress=False)
+    shutil.rmtree(store.path)
+    shutil.move(other.path, store.path)
+    (after,) = ActivationStore.open(store.path).partitions(100)[0].iter_pairs()
+    assert len(before.acts_text) == 100 and len(after.acts_text) == 20
+    shutil.rmtree(store.path)
+    with pytest.raises(UserError, match="is gone"):
+        list(store.partitions(100)[0].iter_pairs())
+
+
+def test_images_alone_have_no_partitions(model, tmp_path):
+    cfg = ExtractConfig(batch_size=8, num_workers=0, text_hook=None)
+    store = extract(model, noise_pairs(5), tmp_path / "s", cfg, progress=False)
+    with pytest.raises(UserError, match="images alone"):
+        store.partitions(2)

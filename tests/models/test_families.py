@@ -74,7 +74,8 @@ def test_sites_of_the_family(family: str, model: HookedCLIP) -> None:
             assert n_layers == 0
             continue
         assert n_layers >= 2
-        assert len(sites) == 1 + 5 * n_layers + len(names.POOLED_SITES)
+        n_embed = 0 if tower == "vision" and "relpos" in family else 1
+        assert len(sites) == n_embed + 5 * n_layers + len(names.POOLED_SITES)
 
 
 def test_editing_any_hook_changes_its_own_tower_only(tiny: Tiny, model: HookedCLIP) -> None:
@@ -316,3 +317,22 @@ def test_gradient_checkpointing_with_hooks_is_refused(family: str, tiny: Tiny) -
     with torch.no_grad():
         model.run_with_hooks(images=pixels, fwd_hooks=hooks)
     model(images=pixels)
+
+
+CLASS_TOKENS = {
+    "transformers-siglip": (False, 0),
+    "resnet": (False, 0),
+    "convnext": (False, 0),
+    # A class token and four registers.
+    "timm-vit_base_patch14_reg4_dinov2": (True, 5),
+}
+
+
+def test_tokens_before_the_patches_are_known(family: str, model: HookedCLIP) -> None:
+    expected = CLASS_TOKENS.get(family, (True, 1))
+    assert (model.has_class_token("vision"), model.n_prefix_tokens("vision")) == expected
+    assert (model.has_class_token("text"), model.n_prefix_tokens("text")) == (False, 0)
+    if model.cfg.n_layers_vision:
+        n_tokens = int(model.hook_shapes()["vision.blocks.0.hook_resid_pre"][1])
+        n_patches = n_tokens - model.n_prefix_tokens("vision")
+        assert n_patches in (16, 100), "a square of patches is left"

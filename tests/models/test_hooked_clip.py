@@ -5,6 +5,7 @@ import json
 import pickle
 from dataclasses import asdict
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -39,7 +40,8 @@ def test_family_names(family: str, model: HookedCLIP) -> None:
         "transformers-clip-old-eos": "transformers.clip",
         "transformers-siglip": "transformers.siglip",
     }
-    assert model.cfg.family == expected.get(family, "open_clip.vit")
+    default = "open_clip.timm_vit" if family.startswith("timm-") else "open_clip.vit"
+    assert model.cfg.family == expected.get(family, default)
 
 
 def test_moving_saving_and_modes_reach_the_wrapped_model(vit: Tiny, vit_model: HookedCLIP) -> None:
@@ -174,9 +176,27 @@ def test_an_unknown_hook_is_named_with_its_neighbours(vit_model: HookedCLIP, use
     ("arguments", "message"),
     [
         ({}, "Nothing to embed"),
-        ({"images": torch.zeros(3, 32, 32)}, r"\[batch, 3, height, width\], not \[3, 32, 32\]"),
+        (
+            {"images": torch.zeros(3, 32, 32)},
+            r"\[batch, 3, height, width\], not \[3, 32, 32\]: add the batch .* images\[None\]",
+        ),
+        ({"images": torch.zeros(1, 4, 32, 32)}, "stack the outputs of model.preprocess"),
+        ({"images": torch.zeros(1, 12, dtype=torch.long)}, "give token ids as texts=…"),
+        ({"images": torch.zeros(1, 3, 32, 32, dtype=torch.uint8)}, "not torch.uint8 values"),
+        ({"images": Image.new("RGB", (8, 8))}, r"give one as images=\[picture\]"),
+        ({"images": "a cat"}, "not a str: give captions as texts=…"),
+        ({"images": 3}, "not a int: give captions"),
+        ({"images": ["a cat"]}, "must hold PIL images, not a str: give captions as texts=…"),
+        ({"images": np.zeros((2, 8, 8, 3))}, "arrays with PIL.Image.fromarray"),
+        ({"images": [torch.zeros(3, 32, 32)]}, r"give torch\.stack\(images\)"),
+        ({"images": []}, "images is empty"),
         ({"images": [Image.new("RGB", (8, 8))]}, "no preprocess"),
         ({"texts": torch.zeros(2, 12)}, "token ids"),
+        ({"texts": torch.zeros(12, dtype=torch.long)}, r"one caption: add .* texts\[None\]"),
+        ({"texts": Image.new("RGB", (8, 8))}, r"not a Image: give pictures as images=\[…\]"),
+        ({"texts": [Image.new("RGB", (8, 8))]}, "must hold strings, not a Image"),
+        ({"texts": ["a", None]}, "must hold strings, not a NoneType"),
+        ({"texts": []}, "texts is empty"),
         ({"texts": "a", "stop_at_layer": 4}, "text tower has 3 layers"),
         ({"texts": "a", "stop_at_layer": -4}, "give a number from -3 to 3"),
     ],
@@ -184,6 +204,40 @@ def test_an_unknown_hook_is_named_with_its_neighbours(vit_model: HookedCLIP, use
 def test_wrong_input_is_refused(vit_model: HookedCLIP, arguments: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
         vit_model(**arguments)
+
+
+def test_a_lone_string_or_picture_is_explained(vit_model: HookedCLIP) -> None:
+    with pytest.raises(UserError, match="give captions as texts=…"):
+        vit_model("a cat")
+    with pytest.raises(UserError, match=r"images=\[picture\]"):
+        vit_model(Image.new("RGB", (8, 8)))
+
+
+def test_embedding_one_side_as_open_clip_does(tiny: Tiny, family: str, model: HookedCLIP) -> None:
+    pixels, tokens = tiny.inputs()
+    with torch.no_grad():
+        image, text = model(images=pixels, texts=tokens)
+        raw_image, raw_text = model(images=pixels, texts=tokens, normalize=False)
+        assert torch.equal(model.encode_image(pixels), raw_image)
+        assert torch.equal(model.encode_text(tokens), raw_text)
+        assert torch.equal(model.encode_image(pixels, normalize=True), image)
+        assert torch.equal(model.encode_text(tokens, normalize=True), text)
+        if not family.startswith("transformers"):
+            bare = tiny.clip.encode_image(pixels, normalize=False)
+            assert torch.equal(model.encode_image(pixels), bare)
+        edited = ("vision.hook_proj", double)
+        with model.hooks(fwd_hooks=[edited]):
+            assert torch.equal(model.encode_image(pixels), raw_image * 2)
+    assert model.logit_scale is tiny.clip.logit_scale
+    assert model.logit_bias is getattr(tiny.clip, "logit_bias", None)
+
+
+def test_captions_become_tokens(vit_model: HookedCLIP) -> None:
+    tokens = vit_model.to_tokens(["a cat", "two dogs"])
+    assert vit_model.tokenizer is not None
+    assert torch.equal(tokens, vit_model.tokenizer(["a cat", "two dogs"]))
+    assert torch.equal(vit_model.to_tokens("a cat"), tokens[:1])
+    assert vit_model.to_tokens(tokens) is tokens
 
 
 def test_strings_need_a_tokenizer(vit: Tiny) -> None:

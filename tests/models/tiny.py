@@ -152,6 +152,44 @@ def _transformers_forward(clip: nn.Module, pixels: Tensor, tokens: Tensor) -> An
     return output.image_embeds, output.text_embeds
 
 
+_SMALL: dict[str, Any] = dict(img_size=32, patch_size=8, embed_dim=32, depth=2, num_heads=2)
+TIMM_TRUNKS: dict[str, dict[str, Any]] = {
+    # The projection into the joint space is the trunk's own head, and tokens have rotary positions.
+    "eva02_base_patch16_clip_224": dict(_SMALL, timm_pool="token", timm_proj=None),
+    "eva_giant_patch14_224": dict(_SMALL, timm_pool="token", timm_proj=None),
+    "vit_pe_core_tiny_patch16_384": dict(_SMALL, timm_pool="map", timm_proj="linear"),
+    "vit_base_patch14_reg4_dinov2": dict(_SMALL, timm_pool="token", timm_proj="linear"),
+    "beit_base_patch16_224": dict(_SMALL, timm_pool="avg", timm_proj="linear"),
+    "vit_relpos_medium_patch16_cls_224": dict(_SMALL, timm_pool="avg", timm_proj="linear"),
+}
+"""timm's name of a trunk -> how to shrink it, and how open_clip puts it into a model."""
+
+
+def _timm_vision(trunk: str, timm_pool: str, timm_proj: str | None, **settings: Any) -> Tiny:
+    import timm
+    from open_clip.timm_model import TimmModel
+
+    # open_clip's configs cannot shrink a trunk, so it is put into the model afterwards.
+    tiny = _open_clip(text=SIGLIP_TEXT, custom=True)
+    torch.manual_seed(0)
+    visual = TimmModel("test_vit", 16, 160, pool="avg", proj="linear")
+    n_classes = 16 if timm_proj is None else 0
+    visual.trunk = timm.create_model(
+        trunk, num_classes=n_classes, global_pool=timm_pool, **settings
+    )
+    visual.head = nn.Sequential()
+    if timm_proj == "linear":
+        visual.head.append(nn.Linear(visual.trunk.num_features, 16))
+    visual.image_size = (SIZE, SIZE)
+    spread = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in visual.parameters():
+            # Layer scales and class tokens begin at almost nothing, where edits would vanish.
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=spread))
+    tiny.clip.visual = visual.eval()
+    return tiny
+
+
 BUILDERS: dict[str, Callable[[], Tiny]] = {
     "vit": _open_clip,
     "vit-custom-text": lambda: _open_clip(
@@ -173,6 +211,10 @@ BUILDERS: dict[str, Callable[[], Tiny]] = {
         size=160,
         d_joint=64,
     ),
+    **{
+        f"timm-{name}": partial(_timm_vision, name, **settings)
+        for name, settings in TIMM_TRUNKS.items()
+    },
     "coca": _coca,
     "resnet": lambda: _open_clip(dict(layers=[1, 1, 1, 1], width=8, image_size=64), size=64),
     "convnext": lambda: _open_clip(

@@ -1,3 +1,5 @@
+import signal
+
 import pytest
 import torch
 
@@ -18,6 +20,14 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def ctrl_c_is_heard():
+    """Undo what `nohup … &` sets: a parent that ignores Ctrl-C has children that ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

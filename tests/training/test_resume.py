@@ -170,7 +170,8 @@ MultimodalSAETrainingRunner(cfg, acts_image=acts_image, acts_text=acts_text).run
 """
 
 
-def test_ctrl_c_in_a_terminal_loses_nothing(tmp_path, pairs):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_the_process_loses_nothing(tmp_path, pairs, number):
     steps = 200_000
     root = Path(__file__).parents[2]
     environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
@@ -185,7 +186,7 @@ def test_ctrl_c_in_a_terminal_loses_nothing(tmp_path, pairs):
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     time.sleep(0.3)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode != 0
     assert "Run the same again with resume=True (--resume)" in stderr

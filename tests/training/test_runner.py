@@ -72,7 +72,7 @@ def test_folder_says_where_the_sae_comes_from(make_runner, tmp_path):
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {
         *("cfg.json", "sae_weights.safetensors", "sparsity.safetensors"),
-        *("runner_cfg.json", "evaluation.json"),
+        *("runner_cfg.json", "evaluation.json", "checksums.json"),
     }
 
 

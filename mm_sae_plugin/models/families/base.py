@@ -1,13 +1,14 @@
 """What every family of models answers."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from mm_sae_plugin.hooks.routes import TowerSpec
+from mm_sae_plugin.models.towers import TowerSpec
 
 
+@runtime_checkable
 class Family(Protocol):
     """How to run one family of models and where its hook points lie. It holds no state."""
 

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from mm_sae_plugin.hooks.routes import TowerSpec
 from mm_sae_plugin.models.families import open_clip_text, open_clip_vision
+from mm_sae_plugin.models.towers import TowerSpec
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,11 @@ class OpenCLIPFamily:
 
         if isinstance(clip, CoCa):
             return cls("open_clip.coca")
-        return cls(f"open_clip.{open_clip_vision.kind_of_tower(clip.visual)}")
+        return cls(f"open_clip.{open_clip_vision.vision_tower(clip).kind}")
 
-    def vision(self, clip: nn.Module) -> TowerSpec:
-        """Return the routes of the image tower."""
-        return open_clip_vision.vision_spec(clip)
+    def vision(self, clip: Any) -> TowerSpec:
+        """Return the routes of the image tower; a convolutional one has the joint sites only."""
+        return open_clip_vision.vision_tower(clip).spec(clip.visual)
 
     def text(self, clip: nn.Module) -> TowerSpec:
         """Return the routes of the text tower."""

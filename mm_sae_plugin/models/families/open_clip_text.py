@@ -6,9 +6,11 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from mm_sae_plugin.hooks.routes import InputRoute, OutputRoute, PositionRoute, Route, TowerSpec
+from mm_sae_plugin.hooks.inspection import uncompiled
+from mm_sae_plugin.hooks.routes import InputRoute, OutputRoute, PositionRoute, Route
 from mm_sae_plugin.models import hook_names as names
 from mm_sae_plugin.models.families.open_clip_vision import resblock_routes
+from mm_sae_plugin.models.towers import TowerSpec
 
 # Where a Hugging Face text tower gives a longer table of positions than captions ever use.
 _LONGEST_CAPTION = 77
@@ -69,7 +71,7 @@ def _is_on_root(clip: nn.Module) -> bool:
 def _is_open_clip_transformer(text: nn.Module) -> bool:
     from open_clip.transformer import TextTransformer
 
-    return isinstance(text, TextTransformer)
+    return isinstance(uncompiled(text), TextTransformer)
 
 
 def _transformer_spec(tower: Any, prefix: str, pool_type: str, has_cls: bool) -> TowerSpec:

@@ -1,36 +1,37 @@
-"""Image towers of open_clip: its own ViT, timm transformers, and convolutional towers."""
+"""Image towers of open_clip: its own ViT, timm transformers, and convolutional towers.
 
+``TOWERS`` at the end is the one place that a new kind of tower is entered in.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
-from mm_sae_plugin.hooks.routes import InputRoute, MethodRoute, OutputRoute, Route, TowerSpec
+from mm_sae_plugin.hooks.inspection import uncompiled
+from mm_sae_plugin.hooks.routes import InputRoute, MethodRoute, OutputRoute, Route
 from mm_sae_plugin.models import hook_names as names
+from mm_sae_plugin.models.families.timm_vision import is_timm_transformer, timm_spec
+from mm_sae_plugin.models.towers import TowerSpec
 
 
-def kind_of_tower(visual: nn.Module) -> str:
-    """Return ``"vit"``, ``"timm_vit"``, ``"resnet"`` or ``"timm_conv"``."""
-    from open_clip.modified_resnet import ModifiedResNet
-    from open_clip.timm_model import TimmModel
-    from open_clip.transformer import VisionTransformer
+@dataclass(frozen=True)
+class VisionTower:
+    """A kind of image tower: how it is known and where its hook points lie."""
 
-    if isinstance(visual, VisionTransformer):
-        return "vit"
-    if isinstance(visual, ModifiedResNet):
-        return "resnet"
-    if isinstance(visual, TimmModel) and _is_timm_transformer(visual.trunk):
-        return "timm_vit"
-    return "timm_conv"
+    kind: str
+    """Its name, the second half of ``HookedCLIPConfig.family``."""
+    knows: Callable[[nn.Module], bool]
+    """Says whether a model's ``visual`` is of this kind."""
+    spec: Callable[[Any], TowerSpec]
+    """Returns the routes of ``visual``."""
 
 
-def vision_spec(clip: Any) -> TowerSpec:
-    """Return the routes of the image tower; a convolutional one has the joint sites only."""
-    kind = kind_of_tower(clip.visual)
-    if kind == "vit":
-        return _vit_spec(clip.visual)
-    if kind == "timm_vit":
-        return _timm_spec(clip.visual)
-    return TowerSpec()
+def vision_tower(clip: Any) -> VisionTower:
+    """Return the kind of a model's image tower: the first of ``TOWERS`` that knows it."""
+    visual = uncompiled(clip.visual)
+    return next(tower for tower in TOWERS if tower.knows(visual))
 
 
 def resblock_routes(path: str, layer: int, batch_first: bool) -> dict[str, Route]:
@@ -48,6 +49,12 @@ def resblock_routes(path: str, layer: int, batch_first: bool) -> dict[str, Route
     }
 
 
+def _is_vit(visual: nn.Module) -> bool:
+    from open_clip.transformer import VisionTransformer
+
+    return isinstance(visual, VisionTransformer)
+
+
 def _vit_spec(visual: Any) -> TowerSpec:
     # `ln_pre` runs before the transformer changes the layout, so it is always batch first.
     routes: dict[str, Route] = {names.HOOK_EMBED: InputRoute("visual.ln_pre")}
@@ -58,39 +65,34 @@ def _vit_spec(visual: Any) -> TowerSpec:
     # `pool_type="none"` leaves all tokens unpooled: there is no such vector to hook.
     if visual.pool_type != "none":
         routes[names.HOOK_POOLED] = MethodRoute("visual", "_pool")
-    # open_clip puts one in front of the patches, however it pools.
     return TowerSpec(
-        routes, paths, visual.transformer.width, has_class_token=True, batch_first=batch_first
+        routes,
+        paths,
+        visual.transformer.width,
+        # It stands before the patches however the tower pools.
+        has_class_token=True,
+        n_prefix_tokens=1,
+        batch_first=batch_first,
     )
 
 
-def _is_timm_transformer(trunk: nn.Module) -> bool:
-    from timm.models.vision_transformer import Block, VisionTransformer
+def _is_resnet(visual: nn.Module) -> bool:
+    from open_clip.modified_resnet import ModifiedResNet
 
-    if not isinstance(trunk, VisionTransformer):
-        return False
-    # timm has blocks of other shapes (parallel, post-norm) whose parts mean something else.
-    return all(type(block) is Block for block in trunk.blocks)
+    return isinstance(visual, ModifiedResNet)
 
 
-def _timm_spec(visual: Any) -> TowerSpec:
-    trunk = visual.trunk
-    routes: dict[str, Route] = {names.HOOK_EMBED: InputRoute("visual.trunk.norm_pre")}
-    paths = [f"visual.trunk.blocks.{i}" for i in range(len(trunk.blocks))]
-    for layer, path in enumerate(paths):
-        routes |= _timm_block_routes(path, layer)
-    # A pool inside open_clip's own head leaves the trunk's output unpooled.
-    if not hasattr(visual.head, "pool"):
-        routes[names.HOOK_POOLED] = OutputRoute("visual.trunk")
-    has_class_token = trunk.cls_token is not None
-    return TowerSpec(routes, paths, trunk.embed_dim, has_class_token)
+def _is_any(visual: nn.Module) -> bool:
+    return True
 
 
-def _timm_block_routes(path: str, layer: int) -> dict[str, Route]:
-    return {
-        names.block_site(layer, names.HOOK_RESID_PRE): InputRoute(path),
-        names.block_site(layer, names.HOOK_ATTN_OUT): OutputRoute(f"{path}.drop_path1"),
-        names.block_site(layer, names.HOOK_MLP_POST): OutputRoute(f"{path}.mlp.act"),
-        names.block_site(layer, names.HOOK_MLP_OUT): OutputRoute(f"{path}.drop_path2"),
-        names.block_site(layer, names.HOOK_RESID_POST): OutputRoute(path),
-    }
+def _joint_sites_only(visual: nn.Module) -> TowerSpec:
+    return TowerSpec()
+
+
+TOWERS = (
+    VisionTower("vit", _is_vit, _vit_spec),
+    VisionTower("timm_vit", is_timm_transformer, timm_spec),
+    VisionTower("resnet", _is_resnet, _joint_sites_only),
+    VisionTower("timm_conv", _is_any, _joint_sites_only),
+)

@@ -1,14 +1,15 @@
 """``transformers.CLIPModel``."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from mm_sae_plugin.hooks.routes import InputRoute, OutputRoute, PositionRoute, Route, TowerSpec
+from mm_sae_plugin.hooks.routes import InputRoute, OutputRoute, PositionRoute, Route
 from mm_sae_plugin.models import hook_names as names
+from mm_sae_plugin.models.towers import TowerSpec
 
 
 @dataclass(frozen=True)
@@ -18,14 +19,18 @@ class TransformersCLIPFamily:
     name: str = "transformers.clip"
     """The family's name."""
 
+    @classmethod
+    def of(cls, clip: Any) -> "TransformersCLIPFamily":
+        """Return the adapter, which is the same for every such model."""
+        return cls()
+
     def vision(self, clip: Any) -> TowerSpec:
         """Return the routes of the image tower."""
         spec = encoder_spec(clip.vision_model, "vision_model")
         # `post_layernorm` is applied to the class token only, hence one row an image.
         pooled: dict[str, Route] = {names.HOOK_POOLED: OutputRoute("vision_model.post_layernorm")}
-        return TowerSpec(
-            {**spec.routes, **pooled}, spec.block_paths, spec.d_model, has_class_token=True
-        )
+        routes = {**spec.routes, **pooled}
+        return replace(spec, routes=routes, has_class_token=True, n_prefix_tokens=1)
 
     def text(self, clip: Any) -> TowerSpec:
         """Return the routes of the text tower."""
@@ -33,7 +38,7 @@ class TransformersCLIPFamily:
         pooled: dict[str, Route] = {
             names.HOOK_POOLED: PositionRoute("text_model.final_layer_norm", end_of_text_position)
         }
-        return TowerSpec({**spec.routes, **pooled}, spec.block_paths, spec.d_model)
+        return replace(spec, routes={**spec.routes, **pooled})
 
     def encode_image(
         self, clip: Any, images: Float[Tensor, "batch 3 height width"]

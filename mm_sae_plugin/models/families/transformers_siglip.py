@@ -1,6 +1,6 @@
 """``transformers.SiglipModel`` (SigLIP, and the SigLIP 2 checkpoints of that class)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -8,9 +8,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from mm_sae_plugin.errors import UserError
-from mm_sae_plugin.hooks.routes import OutputRoute, PositionRoute, Route, TowerSpec
+from mm_sae_plugin.hooks.routes import OutputRoute, PositionRoute, Route
 from mm_sae_plugin.models import hook_names as names
 from mm_sae_plugin.models.families.transformers_clip import encoder_spec, square
+from mm_sae_plugin.models.towers import TowerSpec
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,11 @@ class TransformersSiglipFamily:
     name: str = "transformers.siglip"
     """The family's name."""
 
+    @classmethod
+    def of(cls, clip: Any) -> "TransformersSiglipFamily":
+        """Return the adapter, which is the same for every such model."""
+        return cls()
+
     def vision(self, clip: Any) -> TowerSpec:
         """Return the routes of the image tower."""
         if not clip.vision_model.use_head:
@@ -33,7 +39,7 @@ class TransformersSiglipFamily:
             )
         spec = encoder_spec(clip.vision_model, "vision_model")
         pooled: dict[str, Route] = {names.HOOK_POOLED: OutputRoute("vision_model.head")}
-        return TowerSpec({**spec.routes, **pooled}, spec.block_paths, spec.d_model)
+        return replace(spec, routes={**spec.routes, **pooled})
 
     def text(self, clip: Any) -> TowerSpec:
         """Return the routes of the text tower."""
@@ -41,7 +47,7 @@ class TransformersSiglipFamily:
         pooled: dict[str, Route] = {
             names.HOOK_POOLED: PositionRoute("text_model.final_layer_norm", last_position)
         }
-        return TowerSpec({**spec.routes, **pooled}, spec.block_paths, spec.d_model)
+        return replace(spec, routes={**spec.routes, **pooled})
 
     def encode_image(
         self, clip: Any, images: Float[Tensor, "batch 3 height width"]

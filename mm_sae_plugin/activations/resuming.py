@@ -1,0 +1,126 @@
+"""What a folder holds already, and what of it can be kept."""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from mm_sae_plugin.activations.decoding import Preprocess, can_be_opened
+from mm_sae_plugin.activations.identity import Identity
+from mm_sae_plugin.activations.manifest import MANIFEST, PROGRESS, Progress, StoreManifest
+from mm_sae_plugin.activations.plan import ExtractionPlan
+from mm_sae_plugin.activations.shards import check_shard
+from mm_sae_plugin.activations.store import ActivationStore
+from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.pairs import ImageOpener
+
+_EARLIER_READING = (
+    "was made by an earlier version of mm_sae_plugin, which laid transparent pictures on black, "
+    "did not turn photographs upright and read some captions otherwise: a store in it can be used "
+    "as it is, but this extraction needs another folder."
+)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What an extraction is to be."""
+
+    identity: Identity
+    """What decides its content."""
+    legacy_weights_id: Callable[[], str]
+    """Tells what earlier versions called the same weights; it reads them all."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a folder holds of the wanted extraction."""
+
+    store: ActivationStore | None
+    """The complete store."""
+    progress: Progress | None
+    """How far it came. None for a new folder, and for a complete store that came without it."""
+
+
+def find_earlier(out: Path, wanted: Wanted) -> Found:
+    """Return what a folder holds of the wanted extraction; of a damaged store, what is whole.
+
+    Raises
+    ------
+    UserError
+        If it holds anything else.
+    """
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out} is a file: give a folder for the store.")
+    if (out / MANIFEST).is_file():
+        manifest = StoreManifest.load(out)
+        _refuse_other(out, manifest.identity, wanted)
+        try:
+            store = ActivationStore.open(out)
+        except UserError:
+            # Damaged: what is whole is kept and the rest is computed again.
+            (out / MANIFEST).unlink()
+        else:
+            return Found(store, _progress_of(store))
+    if (out / PROGRESS).is_file():
+        progress = Progress.load(out)
+        _refuse_other(out, progress.identity, wanted)
+        progress.rewind(_n_whole(out, progress))
+        return Found(None, progress)
+    if out.is_dir() and any(out.iterdir()):
+        raise UserError(
+            f"{out} is not empty and holds no activation store: give a new folder for the store."
+        )
+    return Found(None, None)
+
+
+def first_mended(
+    progress: Progress, plan: ExtractionPlan, opener: ImageOpener, preprocess: Preprocess
+) -> int | None:
+    """Return the position of the first image that could not be opened and now can, if any is."""
+    from tqdm import tqdm
+
+    lost = sorted({skip.position for skip in progress.skipped if skip.unreadable})
+    for position in tqdm(lost, desc="try skipped", unit="image", delay=2, leave=False):
+        if can_be_opened(opener, preprocess, plan.image_keys[position]):
+            return position
+    return None
+
+
+def _progress_of(store: ActivationStore) -> Progress | None:
+    """Return the progress that a complete store was closed from, if it came with it."""
+    if not (store.path / PROGRESS).is_file():
+        return None
+    try:
+        progress = Progress.load(store.path)
+    except UserError:
+        return None
+    return progress if progress.shards == store.manifest.shards else None
+
+
+def _refuse_other(out: Path, there: Identity, wanted: Wanted) -> None:
+    now = wanted.identity
+    legacy = None if there.weights_id == now.weights_id else wanted.legacy_weights_id()
+    conflicts = there.conflicts(now, legacy)
+    if there.reading is None and now.reading and not conflicts.keys() - {"reading", "fingerprint"}:
+        raise UserError(f"{out} {_EARLIER_READING}")
+    if conflicts:
+        raise UserError(
+            f"{out} holds other activations ({'; '.join(conflicts.values())}): give another "
+            "folder, or remove this one."
+        )
+    unchecked = there.unchecked(now)
+    if unchecked:
+        warnings.warn(
+            f"{out} does not say all of what it was extracted with, as stores of earlier versions "
+            f"do not; whether it is the same now was not checked: {', '.join(unchecked)}.",
+            stacklevel=4,
+        )
+
+
+def _n_whole(out: Path, progress: Progress) -> int:
+    for number, shard in enumerate(progress.shards):
+        try:
+            check_shard(out, shard)
+        except UserError:
+            return number
+    return len(progress.shards)

@@ -1,0 +1,41 @@
+"""The tables of a store: what the images and the pairs are called, beside their rows."""
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mm_sae_plugin.activations.shards import write_bytes
+from mm_sae_plugin.errors import UserError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+IMAGES_TABLE = "images.parquet"
+PAIRS_TABLE = "pairs.parquet"
+
+
+def write_table(path: Path, table: "pa.Table") -> None:
+    """Write a table as Parquet; a full disk is a ``UserError``."""
+    import pyarrow.parquet as pq
+
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    write_bytes(path, buffer.getvalue())
+
+
+def read_table(path: Path, columns: list[str] | None = None) -> Any:
+    """Read a table, or some of its columns.
+
+    Raises
+    ------
+    UserError
+        If the file is gone or cannot be read.
+    """
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_table(path, columns=columns)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path} cannot be read ({error}): run the extraction of the store again."
+        ) from error

@@ -1,0 +1,52 @@
+"""``mm-sae extract``: how pictures and captions are read is an option, and said."""
+
+import pytest
+from PIL import Image
+
+from mm_sae_plugin.activations import ActivationStore
+from mm_sae_plugin.cli import main
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    drawing = Image.new("RGBA", (30, 30), (0, 0, 0, 0))
+    drawing.paste((0, 0, 0, 255), (5, 5, 20, 20))
+    drawing.save(folder / "drawing.png")
+    Image.new("RGB", (30, 30), "red").save(folder / "red.png")
+    Image.new("RGB", (300, 300), "red").save(folder / "large.png")
+    for name in ("drawing", "red", "large"):
+        (folder / f"{name}.txt").write_bytes(f"a café of {name}".encode("cp1252"))
+    return folder
+
+
+def test_options_reach_the_store_and_what_looks_odd_is_said(tmp_path, pictures, capsys):
+    out = tmp_path / "acts"
+    options = ["--background", "grey", "--max-pixels", "10000", "--encoding", "cp1252"]
+    options += ["--max-skipped", "0.5"]
+    main(["extract", "--pairs", str(pictures), "--out", str(out), *options])
+    said = capsys.readouterr().out
+    assert "Pictures with transparent parts, laid on grey (--background): 1." in said
+    assert "Pictures of one single colour, on which nothing shows: 1." in said
+    assert "large.png: 300×300 pixels" in said and "--max-pixels 10000" in said
+    store = ActivationStore.open(out)
+    assert store.captions == ["a café of drawing", "a café of red"]
+    shown = store.open_image(0)
+    assert shown is not None and shown.getpixel((0, 0)) == (128, 128, 128)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (["--background", "whiteish"], "whiteish"),
+        (["--max-pixels", "0"], "max_pixels must be at least 1"),
+        (["--encoding", "latin-99"], "latin-99"),
+    ],
+)
+def test_wrong_options_are_one_line(tmp_path, pictures, capsys, option, message):
+    with pytest.raises(SystemExit) as stopped:
+        main(["extract", "--pairs", str(pictures), "--out", str(tmp_path / "acts"), *option])
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err.strip()
+    assert message in error and len(error.splitlines()) == 1

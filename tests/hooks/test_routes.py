@@ -1,0 +1,162 @@
+"""Routes on any module: what they read, what they write, and that they go away."""
+
+from collections import namedtuple
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.hooks.inspection import compiled_owner, has_hooks, is_compiled, uncompiled
+from mm_sae_plugin.hooks.routes import InputRoute, MethodRoute, OutputRoute, PositionRoute, Route
+
+Pair = namedtuple("Pair", ["first", "second"])
+
+
+class Adder(nn.Module):
+    """Gives back what it was given, in one of several forms."""
+
+    def __init__(self, form: str = "tensor") -> None:
+        super().__init__()
+        self.form = form
+
+    def forward(self, left: Tensor, right: Tensor) -> Any:
+        forms = {"tensor": left + right, "tuple": (left, right), "named": Pair(left, right)}
+        return {**forms, "dict": {"left": left}, "mixed": (left, "word")}[self.form]
+
+
+class Root(nn.Module):
+    def __init__(self, form: str = "tensor", by_keyword: bool = False) -> None:
+        super().__init__()
+        self.part = Adder(form)
+        self.by_keyword = by_keyword
+
+    def pool(self, left: Tensor, right: Tensor) -> Any:
+        return Pair(left, right)
+
+    def forward(self, left: Tensor, right: Tensor) -> Any:
+        if self.by_keyword:
+            return self.part(left, right=right)
+        return self.part(left, right)
+
+
+ONES, TWOS = torch.ones(2, 3), torch.full((2, 3), 2.0)
+
+
+def times_ten(activation: Tensor) -> Tensor:
+    return activation * 10
+
+
+@pytest.mark.parametrize("by_keyword", [False, True])
+@pytest.mark.parametrize(("item", "expected"), [(0, 12.0), (1, 21.0)])
+def test_any_argument_is_edited(by_keyword: bool, item: int, expected: float) -> None:
+    root = Root(by_keyword=by_keyword)
+    undo = InputRoute("part", item=item).install(root, times_ten)
+    assert torch.equal(root(ONES, TWOS), torch.full((2, 3), expected))
+    undo()
+    assert torch.equal(root(ONES, TWOS), ONES + TWOS)
+    assert not has_hooks(root.part)
+
+
+@pytest.mark.parametrize("form", ["tuple", "named"])
+@pytest.mark.parametrize("item", [0, 1])
+def test_any_item_of_a_tuple_is_edited_and_the_tuple_keeps_its_kind(form: str, item: int) -> None:
+    root = Root(form)
+    undo = OutputRoute("part", item=item).install(root, times_ten)
+    output = root(ONES, TWOS)
+    assert isinstance(output, Pair if form == "named" else tuple)
+    assert [float(part[0, 0]) for part in output] == [10.0 if item == 0 else 1.0, 2.0 * 10**item]
+    undo()
+    assert torch.equal(root(ONES, TWOS)[item], (ONES, TWOS)[item])
+
+
+def test_a_method_is_edited_and_comes_back() -> None:
+    root = Root()
+    undo = MethodRoute("", "pool", item=1).install(root, times_ten)
+    assert float(root.pool(ONES, TWOS).second[0, 0]) == 20.0
+    undo()
+    assert "pool" not in root.__dict__ and float(root.pool(ONES, TWOS).second[0, 0]) == 2.0
+
+
+def last(root: nn.Module, tokens: Tensor, n_tokens: int) -> Tensor:
+    return torch.full((len(tokens),), n_tokens - 1)
+
+
+def test_one_position_is_edited() -> None:
+    root = nn.Sequential(nn.Identity())
+    acts = torch.arange(12.0).reshape(2, 3, 2)
+    undo = PositionRoute("0", last).install(root, times_ten, torch.zeros(2, 3, dtype=torch.long))
+    edited = root(acts)
+    assert torch.equal(edited[:, :2], acts[:, :2]) and torch.equal(edited[:, 2], acts[:, 2] * 10)
+    undo()
+    assert root(acts) is acts
+
+
+def test_token_first_parts_are_seen_batch_first() -> None:
+    root = nn.Sequential(nn.Identity())
+    seen: list[tuple[int, ...]] = []
+
+    def note(activation: Tensor) -> Tensor:
+        seen.append(tuple(activation.shape))
+        return activation
+
+    acts_tbd = torch.randn(5, 2, 3)
+    OutputRoute("0", batch_first=False).install(root, note)
+    InputRoute("0", batch_first=False).install(root, note)
+    assert torch.equal(root(acts_tbd), acts_tbd)
+    assert seen == [(2, 5, 3), (2, 5, 3)]
+
+
+@pytest.mark.parametrize(
+    ("form", "item", "message"),
+    [
+        ("tensor", 1, r"no item 1 at 'part', where a Tensor \(no tuple\) flows"),
+        ("tuple", 2, r"no item 2 at 'part', where a tuple \(2 items\) flows"),
+        ("dict", 0, r"no item 0 at 'part', where a dict"),
+        ("mixed", 1, r"Item 1 at 'part' is a str, not a tensor"),
+    ],
+)
+def test_what_is_no_tensor_is_named(form: str, item: int, message: str) -> None:
+    root = Root(form)
+    OutputRoute("part", item=item).install(root, times_ten)
+    with pytest.raises(UserError, match=message):
+        root(ONES, TWOS)
+
+
+def test_every_route_is_one() -> None:
+    for route in (
+        OutputRoute("a"),
+        InputRoute("a"),
+        MethodRoute("a", "b"),
+        PositionRoute("a", last),
+    ):
+        assert isinstance(route, Route)
+
+
+def test_hooks_of_every_kind_are_found() -> None:
+    part = nn.Linear(2, 2)
+    assert not has_hooks(part)
+    for attach in (
+        part.register_forward_hook,
+        part.register_forward_pre_hook,
+        part.register_full_backward_hook,
+        part.register_full_backward_pre_hook,
+    ):
+        handle = attach(lambda *call: None)
+        assert has_hooks(part)
+        handle.remove()
+        assert not has_hooks(part)
+
+
+def test_compiled_parts_are_found() -> None:
+    root = nn.Sequential(nn.Sequential(nn.Linear(2, 2)), nn.Linear(2, 2), nn.Linear(2, 2))
+    assert compiled_owner(root, "0.0") is None
+    root[0].compile(backend="eager")
+    inner = root[1]
+    root[1] = torch.compile(root[1], backend="eager")  # type: ignore[assignment]
+    root[2] = torch.jit.script(root[2])
+    assert compiled_owner(root, "0.0") == "0"
+    assert compiled_owner(root, "1") == "1" and compiled_owner(root, "2") == "2"
+    assert uncompiled(root[1]) is inner and uncompiled(inner) is inner
+    assert not is_compiled(inner) and not is_compiled(root)
