@@ -17,7 +17,7 @@ def border_warning(dominance: ModalityDominance) -> str | None:
     advice = "the interval rule has fixed borders and says where the data do not decide"
     if math.isnan(dominance.low):
         return f"{relative}; {advice}."
-    found = f"here at {dominance.low:.2f} and {dominance.high:.2f}".replace("-", "−")
+    found = f"here at {_written(dominance.low)} and {_written(dominance.high)}"
     beyond = {"TextD": dominance.low <= 0, "ImgD": dominance.high >= 1}
     lost = [name for name, is_beyond in beyond.items() if is_beyond]
     if lost:
@@ -39,3 +39,11 @@ def _one_sided_cross_modal(dominance: ModalityDominance) -> int:
     low, high = dominance.cfg.cutoffs
     one_sided = (dominance.intervals[:, 1] < low) | (dominance.intervals[:, 0] > high)
     return int(one_sided[dominance.latents("CrossD")].sum())
+
+
+def _written(border: float) -> str:
+    """A border with as many digits as it takes to see on which side of 0 and 1 it lies."""
+    digits = 2
+    while digits < 6 and round(border, digits) in (0, 1) and border not in (0, 1):
+        digits += 1
+    return f"{border:.{digits}f}".replace("-", "−")

@@ -85,7 +85,8 @@ def _training(folder: Path) -> Mapping[str, object]:
     if not isinstance(content, dict):
         return {}
     return {
-        name: json.dumps(value) if isinstance(value, (dict, list)) else value
+        # As the file has it: true, not True.
+        name: value if isinstance(value, str) else json.dumps(value)
         for name, value in content.items()
         if value is not None
     }

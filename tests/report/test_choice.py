@@ -5,7 +5,7 @@ import torch
 
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.report import terminal_table
-from mm_sae_plugin.report.borders import border_warning
+from mm_sae_plugin.report.borders import _written, border_warning
 from mm_sae_plugin.report.choice import latents_to_show, parse_latents, ranked_latents
 from mm_sae_plugin.stats import ModalityDominance, ModalityStatistics
 from mm_sae_plugin.stats.config import RuleName
@@ -71,6 +71,11 @@ def test_the_papers_borders_are_questioned_in_page_and_terminal():
     assert "here at −0.20 and 0.60 (one border lies off the scale" in warning
     assert "no latent can be TextD)" in warning
     assert "calls 8 latents CrossD although" in warning
+    # A border just beyond the scale is written so that one sees it.
+    beyond = border_warning(_dominance([(0.0, 0.2)] * 7 + [(0.2, 0.0)] * 7, "paper"))
+    assert beyond is not None and "here at 0.00 and 1.00 (both lie" in beyond
+    assert _written(-0.0031) == "−0.003" and _written(1.0004) == "1.0004"
+    assert _written(0.312) == "0.31" and _written(1.0) == "1.00"
     assert warning.count(". ") == 0 and warning.endswith(".")
     from rich.console import Console
 
