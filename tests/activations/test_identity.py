@@ -30,7 +30,7 @@ ONE = Identity(
 NAMES = {"model_name", "source"}
 
 
-@pytest.mark.parametrize("name", asdict(ONE).keys() - NAMES)
+@pytest.mark.parametrize("name", sorted(asdict(ONE).keys() - NAMES))
 def test_all_that_decides_is_in_the_key_and_is_compared(name):
     other = replace(ONE, **{name: "other"})
     assert other.key != ONE.key
@@ -38,7 +38,7 @@ def test_all_that_decides_is_in_the_key_and_is_compared(name):
     assert "'other' now" in ONE.conflicts(other)[name]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", sorted(NAMES))
 def test_names_and_places_decide_nothing(name):
     other = replace(ONE, **{name: "other"})
     assert other.key == ONE.key and not ONE.conflicts(other) and not ONE.unchecked(other)
