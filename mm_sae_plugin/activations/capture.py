@@ -138,7 +138,7 @@ def _rows_per_image(model: "HookedCLIP", cfg: ExtractConfig) -> int:
     n_tokens = int(shape[1])
     if cfg.token_mode == "cls":
         # A tower that pools by attention, or by a mean, may have its patches only.
-        if not model.has_class_token:
+        if not model.has_class_token(names.VISION):
             raise UserError(
                 f"{model.cfg.model_name} has no class token at {cfg.image_hook!r}: "
                 "say token_mode='all'."
