@@ -48,7 +48,7 @@ def test_shorthand(cache: ActivationCache, key: object, name: str) -> None:
 
 @pytest.mark.parametrize("site", ["resid_pre", "resid_post", "attn_out", "mlp_out"])
 def test_names_are_transformer_lens_own(cache: ActivationCache, site: str) -> None:
-    assert cache[site, 1, "text"] is cache[f"text.{utils.get_act_name(site, 1)}"]
+    assert cache[site, 1, "text"] is cache[f"text.{utils.get_act_name(site, 1)}"]  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize(
@@ -76,11 +76,11 @@ def test_what_is_not_held_is_named(cache: ActivationCache, key: object, message:
 def test_a_tower_need_not_be_named_where_only_one_was_run(vit: Tiny, vit_model: HookedCLIP) -> None:
     _, cache = vit_model.run_with_cache(images=vit.inputs()[0])
     assert cache["proj"] is cache["vision.hook_proj"]
-    assert cache["resid_post", 0] is cache["vision.blocks.0.hook_resid_post"]
+    assert cache["resid_post", 0] is cache["vision.blocks.0.hook_resid_post"]  # pyright: ignore[reportArgumentType]
 
 
 def test_it_is_an_ordinary_dictionary_beside(cache: ActivationCache) -> None:
     assert isinstance(cache, dict) and all(isinstance(acts, Tensor) for acts in cache.values())
     assert next(iter(cache)) == "vision.hook_embed"
     for twin in (copy.copy(cache), pickle.loads(pickle.dumps(cache))):
-        assert torch.equal(twin["proj", "text"], cache["proj", "text"])
+        assert torch.equal(twin["proj", "text"], cache["proj", "text"])  # pyright: ignore[reportArgumentType]

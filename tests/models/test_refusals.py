@@ -138,7 +138,7 @@ def test_a_filter_that_names_nothing_on_the_way_is_an_error(
 def test_an_sae_beside_the_way_is_an_error(vit: Tiny, vit_model: HookedCLIP) -> None:
     pixels, tokens = vit.inputs()
     both = dict(hook_name_image="vision.hook_normalized", hook_name_text="text.hook_normalized")
-    shared = make_sae(16, hook_name="vision.hook_normalized", **both)
+    shared = make_sae(16, hook_name="vision.hook_normalized", **both)  # pyright: ignore[reportArgumentType]
     assert vit_model.run_with_saes(images=pixels, saes=shared)[0] is not None
     for run in (
         vit_model.run_with_saes,

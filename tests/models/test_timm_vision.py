@@ -79,7 +79,7 @@ def test_the_pooled_vector_stands_before_the_projection(hooked) -> None:
 def test_blocks_of_other_kinds_add_up(trunk: str) -> None:
     tiny = build_timm("eva_giant_patch14_224")
     small = dict(img_size=32, patch_size=8, embed_dim=32, depth=2, num_heads=2, num_classes=0)
-    tiny.clip.visual.trunk = timm.create_model(trunk, **small).eval()
+    tiny.clip.visual.trunk = timm.create_model(trunk, **small).eval()  # pyright: ignore[reportArgumentType]
     tiny.clip.visual.head = nn.Sequential(nn.Linear(32, 16))
     model = HookedCLIP.wrap(tiny.clip)
     pixels, _ = tiny.inputs()
@@ -140,7 +140,11 @@ def test_registers_without_a_class_token() -> None:
     tiny = build_timm("vit_base_patch14_reg4_dinov2")
     small = dict(img_size=32, patch_size=8, embed_dim=32, depth=2, num_heads=2, num_classes=0)
     tiny.clip.visual.trunk = timm.create_model(
-        "vit_base_patch16_224", class_token=False, reg_tokens=3, global_pool="avg", **small
+        "vit_base_patch16_224",
+        class_token=False,
+        reg_tokens=3,
+        global_pool="avg",
+        **small,  # pyright: ignore[reportArgumentType]
     )
     model = HookedCLIP.wrap(tiny.clip)
     assert not model.has_class_token("vision") and model.n_prefix_tokens("vision") == 3

@@ -184,7 +184,7 @@ def _timm_vision(trunk: str, timm_pool: str, timm_proj: str | None, **settings: 
     )
     visual.head = nn.Sequential()
     if timm_proj == "linear":
-        visual.head.append(nn.Linear(visual.trunk.num_features, 16))
+        visual.head.append(nn.Linear(visual.trunk.num_features, 16))  # pyright: ignore[reportArgumentType]
     visual.image_size = (SIZE, SIZE)
     spread = torch.Generator().manual_seed(0)
     with torch.no_grad():

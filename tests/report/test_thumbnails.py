@@ -27,8 +27,8 @@ def test_thumbnails_have_the_background_and_the_orientation_of_the_extraction(tm
     extract(tiny_clip(), source, tmp_path / "s", cfg, progress=False)
 
     store = cast(PairedActivations, ActivationStore.open(tmp_path / "s"))
-    html = Thumbnails(store).html(0)
-    (data,) = re.findall(r"base64,([^\"]+)", html)
+    address = Thumbnails(store).of(0).address or ""
+    (data,) = re.findall(r"base64,(.+)", address)
     shown = Image.open(io.BytesIO(base64.b64decode(data)))
     assert shown.size == (20, 40)
     assert (shown.getpixel((10, 5)), shown.getpixel((10, 35))) == ((255, 0, 0), (0, 0, 255))

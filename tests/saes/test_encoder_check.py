@@ -71,10 +71,10 @@ def test_what_knows_only_the_weights_is_accepted_with_a_word():
     with pytest.warns(UserWarning, match="agree in the weights"):
         check_encoder(tiny_sae(), store(**new))
     with pytest.warns(UserWarning, match="agree in the weights"):
-        check_encoder(tiny_sae(**new), store())
+        check_encoder(tiny_sae(**new), store())  # pyright: ignore[reportArgumentType]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        check_encoder(tiny_sae(**new), store(**new))
+        check_encoder(tiny_sae(**new), store(**new))  # pyright: ignore[reportArgumentType]
     with pytest.raises(UserError, match=r"trained on tiny \(sha256:bbbb\)"):
         check_encoder(tiny_sae(weights_id="sha256:bbbb"), store(**new))
 

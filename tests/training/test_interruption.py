@@ -59,7 +59,7 @@ def test_other_threads_change_nothing():
 
 
 def test_terminated_work_comes_to_rest_first():
-    batches, resting = StoppableBatches(iter(range(10**9))), []
+    batches, resting = StoppableBatches(iter(range(10**9))), []  # pyright: ignore[reportArgumentType]
 
     def work():
         try:

@@ -58,7 +58,7 @@ def test_it_stops_soon_and_looks_seldom(make_runner, monkeypatch):
     monkeypatch.setattr(WatchedTrainer, "step", counting_step)
     make_runner(training_steps=250).run()
     assert checks == [STEPS_PER_CHECK, 2 * STEPS_PER_CHECK, 250]
-    checks.clear(), steps.clear()
+    checks.clear(), steps.clear()  # pyright: ignore[reportUnusedExpression]
     with pytest.raises(UserError, match="has diverged"):
         make_runner(training_steps=250, dtype="float16").run()
     assert checks == [STEPS_PER_CHECK]
