@@ -84,3 +84,12 @@ def write_json_atomically(path: str | Path, content: Any) -> None:
     """Write ``content`` as indented JSON, or leave the file as it was."""
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def path_from(folder: str | Path, target: str | Path) -> str:
+    """Return the way from a folder to a target, so that both can be moved together."""
+    try:
+        return Path(os.path.relpath(target, folder)).as_posix()
+    # Two drives have no way between them.
+    except ValueError:
+        return str(Path(target).absolute())

@@ -101,3 +101,14 @@ def test_questions_without_an_answer_get_a_sentence(folder):
         study.codes()
     with pytest.raises(UserError, match="Give one picture"):
         study.latents_of()
+
+
+def test_the_store_is_found_where_it_lies_after_both_were_moved(folder, tmp_path):
+    assert Study.open(folder / "sae").store.path.resolve() == (folder / "acts").resolve()
+    shutil.copytree(folder, tmp_path / "moved")
+    moved = Study.open(tmp_path / "moved/sae")
+    assert moved.store.path.resolve() == (tmp_path / "moved/acts").resolve()
+    assert moved.labels.store_key == moved.store.manifest.key
+    shutil.rmtree(tmp_path / "moved/acts")
+    with pytest.raises(UserError, match=r"store of .*moved/sae was not found"):
+        _ = Study.open(tmp_path / "moved/sae").store

@@ -11,6 +11,7 @@ from torch import Tensor
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.features.dense import dense_codes
 from mm_sae_plugin.modality import Modality
+from mm_sae_plugin.saes.encoder_check import check_tower
 from mm_sae_plugin.saes.normalization import ModalityNormalization
 
 # SAELens' layer norm keeps mean and spread of the last rows on the SAE, for the decoder to undo.
@@ -74,14 +75,14 @@ class SAEFeatureMap:
         UserError
             If the SAE was folded for the other modality.
         """
-        self._check_folded(modality)
+        check_tower(self.sae, modality)
         return dense_codes(self.sae.encode(self._normalized(acts, modality)))
 
     def decode(
         self, codes: Float[Tensor, "*batch d_sae"], modality: Modality
     ) -> Float[Tensor, "*batch d_in"]:
         """Return reconstructions in the units of the activations."""
-        self._check_folded(modality)
+        check_tower(self.sae, modality)
         return self.normalization.undo(self.sae.decode(codes), modality)
 
     @torch.no_grad()
@@ -92,7 +93,7 @@ class SAEFeatureMap:
 
         All three are in the units the SAE was trained in, where its explained variance is measured.
         """
-        self._check_folded(modality)
+        check_tower(self.sae, modality)
         given = self._normalized(acts, modality)
         if self.sae.cfg.normalize_activations != "layer_norm":
             codes = dense_codes(self.sae.encode(given))
@@ -103,11 +104,3 @@ class SAEFeatureMap:
 
     def _normalized(self, acts: Tensor, modality: Modality) -> Tensor:
         return self.normalization.apply(acts.to(self.sae.device), modality)
-
-    def _check_folded(self, modality: Modality) -> None:
-        folded = self.sae.cfg.metadata.folded_modality
-        if folded and folded != modality:
-            raise UserError(
-                f"This SAE was folded for {folded} activations, so it cannot encode {modality} "
-                "ones: fold the SAE it was made from for the other modality."
-            )

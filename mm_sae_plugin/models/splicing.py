@@ -14,6 +14,7 @@ from transformer_lens.hook_points import HookPoint
 
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.models.sae_lens_wrapper import SAEWrapper
+from mm_sae_plugin.saes.encoder_check import check_tower
 
 SAEOrSAEs = SAE[Any] | Sequence[SAE[Any]]
 Self = TypeVar("Self", bound="SAESplicing")
@@ -73,11 +74,14 @@ class SAESplicing:
         ------
         UserError
             If a hook is unknown or its width is another, or if the SAE names no hook, is a
-            transcoder, was trained on another encoder, or on activations normalised outside it.
+            transcoder, was trained on another encoder, or on activations normalised outside it, or
+            was folded for the other tower.
         """
         hook_names = self._hooks_of(sae, hook_name)
         self._check_sae(sae, hook_names)
         error_term = sae.use_error_term if use_error_term is None else use_error_term
+        for name in hook_names:
+            check_tower(sae, name)
         for name in hook_names:
             twin = any(spliced.sae is sae for n, spliced in self._spliced.items() if n != name)
             spliced = SplicedSAE(_with_own_hooks(sae) if twin else sae, sae, error_term)

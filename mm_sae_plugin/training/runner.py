@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mm_sae_plugin.devices import checked_device
 from mm_sae_plugin.errors import UserError, one_line
+from mm_sae_plugin.files import path_from
 from mm_sae_plugin.saes.architectures import training_sae_config
 from mm_sae_plugin.saes.folder import load_sae
 from mm_sae_plugin.saes.normalization import ModalityNormalization
@@ -96,6 +97,7 @@ class MultimodalSAETrainingRunner:
     ) -> None:
         self.cfg = cfg
         checked_device(cfg.device)
+        self._store_path: Path | None = None
         # Settled first: reading a large store only to refuse the folder would waste minutes.
         self._is_finished()
         in_memory = acts_image is not None or acts_text is not None
@@ -105,6 +107,7 @@ class MultimodalSAETrainingRunner:
             store = ActivationStore.open(cfg.acts)
         if store is not None and not in_memory:
             data = TrainingData.from_store(store)
+            self._store_path = getattr(store, "path", None)
         else:
             data = TrainingData.from_tensors(acts_image, acts_text, image_index, metadata)
         self.normalization = ModalityNormalization.measure(
@@ -260,6 +263,8 @@ class MultimodalSAETrainingRunner:
         for name, value in data.metadata.items():
             sae.cfg.metadata[name] = value
         sae.cfg.metadata.normalization = self.normalization.method
+        if self._store_path is not None and cfg.out is not None:
+            sae.cfg.metadata.store_path = path_from(cfg.out, self._store_path)
         return sae
 
     def _identity(self) -> dict[str, Any]:

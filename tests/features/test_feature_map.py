@@ -82,7 +82,7 @@ def test_a_folded_sae_refuses_the_other_modality():
     folded = SAEFeatureMap(fold_normalization(sae, normalization, "image"))
     expected = SAEFeatureMap(sae, normalization).encode(acts, "image")
     torch.testing.assert_close(folded.encode(acts, "image"), expected, atol=1e-4, rtol=1e-4)
-    with pytest.raises(UserError, match="folded for image activations, so it cannot encode text"):
+    with pytest.raises(UserError, match="so it cannot be used on text ones"):
         folded.encode(acts, "text")
     with pytest.raises(UserError, match="folded for image"):
         folded.decode(expected, "text")

@@ -237,3 +237,12 @@ def test_the_same_sae_twice_at_one_hook_is_one_sae(vit: Tiny, vit_model: HookedC
     assert same(outputs(vit_model, vit), once)
     vit_model.reset_saes()
     assert type(vit_model.hook_dict["text.hook_proj"]) is HookPoint
+
+
+def test_an_sae_folded_for_images_is_not_spliced_into_the_text_tower(vit_model: HookedCLIP) -> None:
+    width = vit_model.cfg.d_joint
+    folded = make_sae(width, hook_name="vision.hook_proj", folded_modality="image")
+    vit_model.add_sae(folded)
+    with pytest.raises(UserError, match="folded for image activations"):
+        vit_model.add_sae(folded, hook_name="text.hook_proj")
+    vit_model.reset_saes()
