@@ -1,6 +1,5 @@
 """``mm-sae``: parse, call, print."""
 
-import errno
 import logging
 import sys
 import warnings
@@ -10,6 +9,7 @@ import tyro
 
 from mm_sae_plugin.commands import VERBS
 from mm_sae_plugin.errors import Terminated, UserError
+from mm_sae_plugin.files import FULL_DISK
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         status = 143 if isinstance(interruption, Terminated) else 130
         _fail(str(interruption) or "Interrupted; run the same command again.", status)
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno not in FULL_DISK:
             raise
         _fail("The disk is full; free some space and run the same command again.", 2)
 

@@ -12,7 +12,8 @@ from typing import Any
 
 from mm_sae_plugin.errors import UserError
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+"""What the system calls a disk, or a share of it, with no room left."""
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG)
 
 
@@ -34,7 +35,7 @@ def plain_write_errors(path: str | Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL:
+        if error.errno in FULL_DISK:
             raise UserError(
                 f"The disk is full: {path} was not written and nothing before it was changed; "
                 "free some space and run the same command again."

@@ -98,13 +98,12 @@ class Study:
         """
         checked_device(device)
         sae, normalization = load_sae(sae_dir, device)
-        opened = store if store is None or isinstance(store, ActivationStore) else None
-        if store is not None and opened is None:
-            opened = ActivationStore.open(store)  # pyright: ignore[reportArgumentType]
-        for other in (opened, model):
+        if isinstance(store, str | Path):
+            store = ActivationStore.open(store)
+        for other in (store, model):
             if other is not None:
                 check_encoder(sae, other)
-        return cls(Path(sae_dir), SAEFeatureMap(sae, normalization), device, opened, model)
+        return cls(Path(sae_dir), SAEFeatureMap(sae, normalization), device, store, model)
 
     # ------------------------------------------------------------------ what belongs together
 

@@ -81,8 +81,6 @@ class SAESplicing:
         self._check_sae(sae, hook_names)
         error_term = sae.use_error_term if use_error_term is None else use_error_term
         for name in hook_names:
-            check_tower(sae, name)
-        for name in hook_names:
             twin = any(spliced.sae is sae for n, spliced in self._spliced.items() if n != name)
             spliced = SplicedSAE(_with_own_hooks(sae) if twin else sae, sae, error_term)
             self._put(name, spliced)
@@ -247,6 +245,7 @@ class SAESplicing:
         for name in hook_names:
             if name not in self._spliced:
                 self.check_hook(name)
+            check_tower(sae, name)
             width = self._hook_width(name)
             if width is not None and width != sae.cfg.d_in:
                 raise UserError(

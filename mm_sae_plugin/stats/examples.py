@@ -8,9 +8,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mm_sae_plugin.engines import Engine
-from mm_sae_plugin.features.dense import dense_codes
 from mm_sae_plugin.features.feature_map import FeatureMap
-from mm_sae_plugin.stats.interfaces import CodedPairs, PairedActivations
+from mm_sae_plugin.stats.interfaces import CodedPairs, PairedActivations, state_of_sides
 from mm_sae_plugin.stats.passes import Reading, run_pass
 
 
@@ -113,9 +112,9 @@ class ExampleRows:
         """Add a batch of a pass."""
         rows = pairs.rows
         new = rows.first_of_image
-        self.image.update(dense_codes(pairs.codes_image)[new], rows.image_index[new])
+        self.image.update(pairs.codes_image[new], rows.image_index[new])
         new = self._first_of_caption[rows.pair_index]
-        self.text.update(dense_codes(pairs.codes_text)[new], rows.pair_index[new])
+        self.text.update(pairs.codes_text[new], rows.pair_index[new])
 
     def merge(self, other: "ExampleRows") -> "ExampleRows":
         """Add what another has seen of later pairs; return `self`."""
@@ -125,12 +124,7 @@ class ExampleRows:
 
     def state_dict(self) -> dict[str, Tensor]:
         """Everything kept."""
-        sides = {"image": self.image, "text": self.text}
-        return {
-            f"{side}.{name}": tensor
-            for side, top in sides.items()
-            for name, tensor in top.state_dict().items()
-        }
+        return state_of_sides({"image": self.image, "text": self.text})
 
     def examples(self, latents: Sequence[int]) -> TopExamples:
         """The examples of some latents."""

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Protocol, Self
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from mm_sae_plugin.modality import Modality
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -92,11 +94,28 @@ class CodedPairs:
     rows: PairRows
     """The pairs."""
     codes_image: Float[Tensor, "batch n_features"]
-    """Codes of the images, >= 0."""
+    """Codes of the images, >= 0, dense."""
     codes_text: Float[Tensor, "batch n_features"]
-    """Codes of the captions, >= 0."""
+    """Codes of the captions, >= 0, dense."""
     reconstructed: tuple[Reconstruction, Reconstruction] | None = None
     """Image and text, if an accumulator asked for them."""
+
+
+def state_of_sides(sides: Mapping[Modality, "Sums"]) -> dict[str, Tensor]:
+    """Return the states of what is summed for each modality by itself, as one."""
+    return {
+        f"{modality}.{name}": tensor
+        for modality, sums in sides.items()
+        for name, tensor in sums.state_dict().items()
+    }
+
+
+class Sums(Protocol):
+    """Anything that gives what it has seen as plain CPU tensors."""
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return everything seen."""
+        ...
 
 
 class Accumulator(Protocol):

@@ -75,12 +75,9 @@ def label_store(
     by_mean = Reading(
         centred(feature_map, means), {"modality": ModalityStatistics(feature_map.n_features)}
     )
-    main, *null, moved = run_pass(
-        cast(PairedActivations, store),
-        [*_readings(feature_map, store), by_mean],
-        engine,
-        progress=progress,
-    )
+    pairs = cast(PairedActivations, store)
+    readings = [*_readings(feature_map, pairs), by_mean]
+    main, *null, moved = run_pass(pairs, readings, engine, progress=progress)
     cfg = cfg or ModalityConfig()
     stats = _modality(main)
     dominance = (
@@ -100,23 +97,22 @@ def inspect_store(
     progress: bool = False,
 ) -> Findings:
     """Look at an SAE that is labelled already; the arguments are those of :func:`label_store`."""
-    main, *null = run_pass(
-        cast(PairedActivations, store), _readings(feature_map, store), engine, progress=progress
-    )
+    pairs = cast(PairedActivations, store)
+    main, *null = run_pass(pairs, _readings(feature_map, pairs), engine, progress=progress)
     return _findings(dominance, main, null)
 
 
-def _readings(feature_map: SAEFeatureMap, store: "ActivationStore") -> list[Reading]:
+def _readings(feature_map: SAEFeatureMap, store: PairedActivations) -> list[Reading]:
     """The SAE, and an untrained one where the truth is known."""
     n_features = feature_map.n_features
     accumulators: dict[str, Accumulator] = {
         "modality": ModalityStatistics(n_features),
         "evaluation": EvaluationSums(),
-        "examples": ExampleRows.of(cast(PairedActivations, store)),
+        "examples": ExampleRows.of(store),
     }
     if not all(label in store.labels for label in factor_labels(FACTORS)):
         return [Reading(feature_map, accumulators)]
-    truth = TruthSums.of(cast(PairedActivations, store), FACTORS, n_features)
+    truth = TruthSums.of(store, FACTORS, n_features)
     untrained: dict[str, Accumulator] = {
         "modality": ModalityStatistics(n_features),
         "truth": truth,
@@ -127,8 +123,8 @@ def _readings(feature_map: SAEFeatureMap, store: "ActivationStore") -> list[Read
     ]
 
 
-def _untrained(feature_map: SAEFeatureMap, store: "ActivationStore") -> SAEFeatureMap:
-    rows = next(pair_parts(cast(PairedActivations, store), _N_THRESHOLD_ROWS))
+def _untrained(feature_map: SAEFeatureMap, store: PairedActivations) -> SAEFeatureMap:
+    rows = next(pair_parts(store, _N_THRESHOLD_ROWS))
     acts = feature_map.normalization.apply(rows.acts_image[rows.first_of_image], "image")
     sae = untrained_sae(feature_map.sae, _UNTRAINED_SEED, acts)
     return SAEFeatureMap(sae, feature_map.normalization)

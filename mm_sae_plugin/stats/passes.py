@@ -118,11 +118,9 @@ def run_pass(
 def pair_parts(store: PairedActivations, size: int) -> Iterator[PairRows]:
     """Yield the pairs of a store, `size` at a time, with the captions of each image together."""
     image_index = torch.as_tensor(store.image_index)
-    order = torch.argsort(image_index, stable=True)
     n_runs = len(torch.unique_consecutive(image_index))
     together = n_runs == len(torch.unique(image_index))
-    if together:
-        order = torch.arange(len(image_index))
+    order = torch.arange(len(image_index)) if together else image_index.argsort(stable=True)
     first = torch.ones(len(order), dtype=torch.bool)
     first[1:] = image_index[order].diff() != 0
     chunks = store.iter_pairs(size) if together else _gathered(store, order, size)

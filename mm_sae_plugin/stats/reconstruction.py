@@ -12,9 +12,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from mm_sae_plugin.features.dense import dense_codes
 from mm_sae_plugin.modality import MODALITIES, Modality
-from mm_sae_plugin.stats.interfaces import CodedPairs, Reconstruction
+from mm_sae_plugin.stats.interfaces import CodedPairs, Reconstruction, state_of_sides
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,6 @@ class ReconstructionSums:
         returned: Float[Tensor, "batch d_in"],
     ) -> None:
         """Add rows: what was given, its codes, and what they decode to."""
-        codes = dense_codes(codes)
         # A slot that TopK filled with zero is not a firing.
         active = codes != 0
         given_wide = given.double()
@@ -152,11 +150,7 @@ class EvaluationSums:
 
     def state_dict(self) -> dict[str, Tensor]:
         """The sums of both modalities."""
-        return {
-            f"{modality}.{name}": tensor
-            for modality, sums in self.sides.items()
-            for name, tensor in sums.state_dict().items()
-        }
+        return state_of_sides(self.sides)
 
     def evaluation(self) -> PerModalityEvaluation:
         """Explained variance, L0 and latents that never fire."""

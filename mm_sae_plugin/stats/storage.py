@@ -15,12 +15,10 @@ from torch import Tensor
 
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.files import atomic_path, write_json_atomically
+from mm_sae_plugin.saes.folder_files import CFG_FILENAME, STATISTICS_FILENAME, TABLE_FILENAME
 
 if TYPE_CHECKING:
     import pandas as pd
-
-STATISTICS_FILE = "modality.safetensors"
-TABLE_FILE = "modality.parquet"
 
 
 def write_labels(
@@ -37,7 +35,7 @@ def write_labels(
     UserError
         If the folder holds no `cfg.json`, or an SAE of another size.
     """
-    cfg_path = sae_dir / "cfg.json"
+    cfg_path = sae_dir / CFG_FILENAME
     if not cfg_path.is_file():
         raise UserError(f"{sae_dir} is not an SAE folder: it holds no cfg.json.")
     content = json.loads(cfg_path.read_text(encoding="utf-8"))
@@ -47,9 +45,9 @@ def write_labels(
             f"The SAE in {sae_dir} has {d_sae} latents, but the modality statistics describe "
             f"{n_features}: they belong to another SAE."
         )
-    with atomic_path(sae_dir / STATISTICS_FILE) as temporary:
+    with atomic_path(sae_dir / STATISTICS_FILENAME) as temporary:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary)
-    with atomic_path(sae_dir / TABLE_FILE) as temporary:
+    with atomic_path(sae_dir / TABLE_FILENAME) as temporary:
         table.to_parquet(temporary, index=False)
     content.setdefault("metadata", {})["modality"] = dict(record)
     write_json_atomically(cfg_path, content)
@@ -63,14 +61,14 @@ def read_labels(sae_dir: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     UserError
         If the folder holds no labels, or damaged ones.
     """
-    path = sae_dir / STATISTICS_FILE
+    path = sae_dir / STATISTICS_FILENAME
     if not path.is_file():
         raise UserError(
-            f"{sae_dir} holds no {STATISTICS_FILE}; run `mm-sae mds` on this SAE first."
+            f"{sae_dir} holds no {STATISTICS_FILENAME}; run `mm-sae mds` on this SAE first."
         )
     try:
         tensors = load_file(path)
-        content = json.loads((sae_dir / "cfg.json").read_text(encoding="utf-8"))
+        content = json.loads((sae_dir / CFG_FILENAME).read_text(encoding="utf-8"))
         return tensors, content["metadata"]["modality"]
     except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
         raise UserError(

@@ -25,12 +25,11 @@ from mm_sae_plugin.factorworld.truth import (
     factor_labels,
     said_label,
 )
-from mm_sae_plugin.features.dense import dense_codes
 from mm_sae_plugin.features.feature_map import FeatureMap
 from mm_sae_plugin.stats.auroc import Auroc, auroc
 from mm_sae_plugin.stats.calibration import Calibration, calibrate
 from mm_sae_plugin.stats.dominance import ModalityDominance
-from mm_sae_plugin.stats.interfaces import CodedPairs, PairedActivations
+from mm_sae_plugin.stats.interfaces import CodedPairs, PairedActivations, state_of_sides
 from mm_sae_plugin.stats.intervals import score_values
 from mm_sae_plugin.stats.label_sums import LabelSums, LabelTable
 from mm_sae_plugin.stats.passes import Reading, run_pass
@@ -141,8 +140,8 @@ class TruthSums:
 
     def update_pairs(self, pairs: CodedPairs) -> None:
         """Add a batch of a pass."""
-        self.image.update(dense_codes(pairs.codes_image), pairs.rows.pair_index)
-        self.text.update(dense_codes(pairs.codes_text), pairs.rows.pair_index)
+        self.image.update(pairs.codes_image, pairs.rows.pair_index)
+        self.text.update(pairs.codes_text, pairs.rows.pair_index)
 
     def merge(self, other: "TruthSums") -> "TruthSums":
         """Add the sums of other pairs; return `self`."""
@@ -152,12 +151,7 @@ class TruthSums:
 
     def state_dict(self) -> dict[str, Tensor]:
         """The sums of both sides."""
-        sides = {"image": self.image, "text": self.text}
-        return {
-            f"{side}.{name}": tensor
-            for side, sums in sides.items()
-            for name, tensor in sums.state_dict().items()
-        }
+        return state_of_sides({"image": self.image, "text": self.text})
 
 
 def truth_check(

@@ -1,6 +1,5 @@
 """The folders a training writes into: they are its alone, can be written, and have room."""
 
-import errno
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -9,6 +8,7 @@ from pathlib import Path
 from filelock import SoftFileLock, Timeout
 
 from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.files import FULL_DISK
 
 LOCK_FILENAME = ".training.lock"
 _RESERVE_FILENAME = ".training.reserve"
@@ -115,7 +115,7 @@ def _reserve(path: Path, n_bytes: int) -> None:
 
 def is_full_disk(error: BaseException) -> bool:
     """Whether an exception, or one that it was raised from, says that the disk is full."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, OSError) and error.errno in FULL_DISK:
         return True
     # safetensors and torch.save wrap the system's error in their own.
     if "No space left" in str(error) or "os error 28" in str(error):

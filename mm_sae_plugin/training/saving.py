@@ -12,25 +12,19 @@ from safetensors.torch import save_file
 from mm_sae_plugin.files import write_json_atomically
 from mm_sae_plugin.saes.folder_files import (
     CFG_FILENAME,
+    CHECKSUMS_FILENAME,
     EVALUATION_FILENAME,
-    NORMALIZATION_FILENAME,
     OWN,
     RUNNER_CFG_FILENAME,
     SPARSITY_FILENAME,
-    WEIGHTS_FILENAME,
     remove_derived,
     written,
 )
 from mm_sae_plugin.saes.normalization import ModalityNormalization
 from mm_sae_plugin.stats.reconstruction import PerModalityEvaluation
 
-_SAVED = (
-    WEIGHTS_FILENAME,
-    SPARSITY_FILENAME,
-    RUNNER_CFG_FILENAME,
-    NORMALIZATION_FILENAME,
-    CFG_FILENAME,
-)
+# All of the SAE's own but the checksums, which are of these.
+_SAVED = tuple(name for name in OWN if name != CHECKSUMS_FILENAME)
 
 
 def finished_sae(folder: str | Path) -> bool:

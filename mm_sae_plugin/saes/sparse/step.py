@@ -18,6 +18,7 @@ from sae_lens.saes.topk_sae import TopK, TopKTrainingSAE
 from torch import Tensor
 
 from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.hooks.inspection import has_hooks
 from mm_sae_plugin.saes.sparse import auxiliary, without_sync
 from mm_sae_plugin.saes.sparse.codes import SparseCodes
 from mm_sae_plugin.saes.sparse.decode import sparse_reconstruction
@@ -125,13 +126,7 @@ class SparseTrainingStep(TopKTrainingSAE):
             return False
         if cfg.normalize_activations in ("constant_norm_rescale", "layer_norm"):
             return False
-        if any(
-            hook._forward_hooks
-            or hook._forward_pre_hooks
-            or hook._backward_hooks
-            or hook._backward_pre_hooks
-            for hook in self.hook_dict.values()
-        ):
+        if any(has_hooks(hook) for hook in self.hook_dict.values()):
             return False
         if host_runs_ahead(sae_in):
             return True
