@@ -2,7 +2,12 @@
 
 import signal
 
+import jaxtyping
 import pytest
+
+import tests.shapes  # noqa: F401 -- imported before the hook, which names it as a string
+
+jaxtyping.install_import_hook("mm_sae_plugin", "tests.shapes.checked")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -17,3 +22,12 @@ def ctrl_c_arrives():
         signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
+def any_types():
+    """Let a test hand in what no annotation allows, to see what a user is told who does so."""
+    before = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", before)

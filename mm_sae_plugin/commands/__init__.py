@@ -4,7 +4,7 @@ A verb is a frozen dataclass whose fields are its options and whose ``run()`` do
 prints the outcome. Nothing heavy is imported before a verb runs.
 """
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from mm_sae_plugin.commands.extract import ExtractCommand
 from mm_sae_plugin.commands.hooks import HooksCommand
@@ -15,6 +15,7 @@ from mm_sae_plugin.commands.train import TrainCommand
 from mm_sae_plugin.commands.world import WorldCommand
 
 
+@runtime_checkable
 class Verb(Protocol):
     """What the command line asks of each verb."""
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.pairs.captions import BadText, read_text
@@ -14,6 +14,7 @@ from mm_sae_plugin.pairs.records import Skipped
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 
 
+@runtime_checkable
 class Cells(Protocol):
     """A table: names, columns, and where each row stands in the file."""
 

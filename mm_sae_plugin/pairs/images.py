@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from hashlib import blake2b
-from io import BytesIO
+from io import BufferedReader, BytesIO
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from mm_sae_plugin.errors import UserError
 
@@ -27,6 +27,9 @@ IMAGE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
 )
 """File names that are taken for images, in lower case."""
+
+BinaryFile = BytesIO | BufferedReader
+"""An open binary file."""
 
 _PILLOW_LIMIT = threading.Lock()
 _END = 16 * 1024
@@ -108,7 +111,7 @@ class ImageReader:
         """
         return f"rgb2, at most {self.max_pixels} pixels, on #{bytes(self.rgb).hex()}"
 
-    def read(self, file: str | Path | bytes | IO[bytes]) -> Picture:
+    def read(self, file: str | Path | bytes | BinaryFile) -> Picture:
         """Decode an image to 8-bit RGB, the first frame of an animation.
 
         Transparent pixels are laid on the background, and the orientation that a camera wrote is
@@ -159,7 +162,7 @@ class ImageReader:
 
 
 def decode_image(
-    file: str | Path | bytes | IO[bytes],
+    file: str | Path | bytes | BinaryFile,
     max_pixels: int = DEFAULT_MAX_PIXELS,
     background: str = DEFAULT_BACKGROUND,
 ) -> "Image":
@@ -217,7 +220,7 @@ def image_digest(file: Path | bytes) -> int:
         raise BadImage(f"cannot be opened ({error.strerror})") from error
 
 
-def _digest(stream: IO[bytes], size: int) -> int:
+def _digest(stream: BinaryFile, size: int) -> int:
     start = stream.read(_END)
     if start.startswith(_TOLD_BY_THEIR_ENDS):
         stream.seek(max(size - _END, len(start)))

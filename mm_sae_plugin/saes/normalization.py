@@ -81,14 +81,18 @@ class ModalityNormalization:
         """Whether it changes nothing."""
         return self.method == "none"
 
-    def apply(self, acts: Float[Tensor, "n d_in"], modality: Modality) -> Float[Tensor, "n d_in"]:
+    def apply(
+        self, acts: Float[Tensor, "... d_in"], modality: Modality
+    ) -> Float[Tensor, "... d_in"]:
         """Normalise activations of one modality; dtype and device are kept."""
         if self.is_identity:
             return acts
         mean, scale = self.of(modality, acts)
         return (acts - mean) * scale
 
-    def undo(self, acts: Float[Tensor, "n d_in"], modality: Modality) -> Float[Tensor, "n d_in"]:
+    def undo(
+        self, acts: Float[Tensor, "... d_in"], modality: Modality
+    ) -> Float[Tensor, "... d_in"]:
         """Bring reconstructions back to the units of the activations."""
         if self.is_identity:
             return acts

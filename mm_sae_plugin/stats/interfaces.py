@@ -5,7 +5,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -19,6 +19,7 @@ PairChunk = tuple[Float[Tensor, "batch d_in"], Float[Tensor, "batch d_in"], Int[
 """Image activations, text activations and the row of the image, one row per caption."""
 
 
+@runtime_checkable
 class PairedActivations(Protocol):
     """Activations of images and of their captions."""
 
@@ -110,6 +111,7 @@ def state_of_sides(sides: Mapping[Modality, "Sums"]) -> dict[str, Tensor]:
     }
 
 
+@runtime_checkable
 class Sums(Protocol):
     """Anything that gives what it has seen as plain CPU tensors."""
 
@@ -118,13 +120,14 @@ class Sums(Protocol):
         ...
 
 
+@runtime_checkable
 class Accumulator(Protocol):
     """Sums over pairs. Parts merged in manifest order give the same bits, whoever took them.
 
     One that needs reconstructions says so with a class attribute ``needs_reconstruction = True``.
     """
 
-    def empty(self) -> Self:
+    def empty(self) -> "Accumulator":
         """Return an accumulator of the same kind that has seen nothing."""
         ...
 
@@ -132,7 +135,7 @@ class Accumulator(Protocol):
         """Add a batch."""
         ...
 
-    def merge(self, other: Self, /) -> Self:
+    def merge(self, other: Any, /) -> "Accumulator":
         """Add what another has seen of the pairs that follow these; return `self`."""
         ...
 

@@ -112,7 +112,7 @@ def score_sides(
 
 
 def second_moments(
-    sums: Float[Tensor, "channels *rest"], n_rows: Float[Tensor, "*rest"]
+    sums: Float[Tensor, "channels *rest"], n_rows: Float[Tensor, "*#rest"]
 ) -> Float[Tensor, "second *rest"]:
     """Products of the sums over one image, to be summed over images.
 

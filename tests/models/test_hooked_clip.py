@@ -173,6 +173,7 @@ def test_an_unknown_hook_is_named_with_its_neighbours(vit_model: HookedCLIP, use
     assert not vit_model.list_hooks()
 
 
+@pytest.mark.usefixtures("any_types")
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -207,6 +208,7 @@ def test_wrong_input_is_refused(vit_model: HookedCLIP, arguments: dict, message:
         vit_model(**arguments)
 
 
+@pytest.mark.usefixtures("any_types")
 def test_a_lone_string_or_picture_is_explained(vit_model: HookedCLIP) -> None:
     with pytest.raises(UserError, match="give captions as texts=…"):
         vit_model("a cat")

@@ -161,6 +161,7 @@ def test_negative_or_non_finite_codes_are_refused(bad):
         one_pass(codes_image, codes_text, image_id)
 
 
+@pytest.mark.usefixtures("any_types")
 def test_shapes_that_disagree_are_refused():
     codes_image, codes_text, image_id = make_codes()
     with pytest.raises(UserError, match="image ids"):

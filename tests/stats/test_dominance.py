@@ -79,6 +79,7 @@ def test_coverage_is_the_share_of_pairs(stats):
     assert torch.equal(dominance.coverage, either / 400)
 
 
+@pytest.mark.usefixtures("any_types")
 @pytest.mark.parametrize(
     "wrong",
     [

@@ -3,6 +3,7 @@ import signal
 import threading
 
 import pytest
+import torch
 
 from mm_sae_plugin.errors import Terminated
 from mm_sae_plugin.training.interruption import (
@@ -59,7 +60,7 @@ def test_other_threads_change_nothing():
 
 
 def test_terminated_work_comes_to_rest_first():
-    batches, resting = StoppableBatches(iter(range(10**9))), []  # pyright: ignore[reportArgumentType]
+    batches, resting = StoppableBatches(map(torch.tensor, range(10**9))), []
 
     def work():
         try:
