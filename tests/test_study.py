@@ -89,8 +89,11 @@ def test_labels_of_another_sae_are_refused(folder, tmp_path):
 
     MultimodalSAETrainingRunner(cfg, ActivationStore.open(folder / "acts")).run()
     Study.open(tmp_path / "small", folder / "acts").label()
-    for name in ("modality.safetensors",):
-        shutil.copy(tmp_path / "small" / name, tmp_path / "sae" / name)
+    shutil.copy(tmp_path / "small/modality.safetensors", tmp_path / "sae")
+    with pytest.raises(UserError, match=r"modality\.safetensors is not as it was written"):
+        _ = Study.open(tmp_path / "sae", folder / "acts").labels
+    # As a folder of an earlier version, whose labels have no checksums.
+    (tmp_path / "sae/checksums.json").unlink()
     with pytest.raises(UserError, match="are of 32 latents and its SAE has 64"):
         _ = Study.open(tmp_path / "sae", folder / "acts").labels
 

@@ -44,6 +44,8 @@ DERIVED = (EVALUATION_FILENAME, STATISTICS_FILENAME, TABLE_FILENAME)
 
 # Not a file: the labels' own entry in `cfg.json`, which changes while the rest of it does not.
 LABEL_RECORD = f"{CFG_FILENAME}: metadata.modality"
+# What an SAE's labels consist of.
+LABELS = (STATISTICS_FILENAME, TABLE_FILENAME, LABEL_RECORD)
 
 
 def remove_derived(folder: str | Path) -> None:
@@ -77,7 +79,7 @@ def written(folder: str | Path, *names: str) -> Iterator[None]:
     write_json_atomically(path / CHECKSUMS_FILENAME, {**kept, **fresh})
 
 
-def check_files(folder: str | Path, *names: str) -> None:
+def check_files(folder: str | Path, *names: str, remedy: str | None = None) -> None:
     """Compare files of an SAE folder with their checksums; those without one are not checked.
 
     Parameters
@@ -86,11 +88,13 @@ def check_files(folder: str | Path, *names: str) -> None:
         The SAE folder.
     names : str
         Files to check (or ``LABEL_RECORD``).
+    remedy : str, optional
+        How to make these files anew; by default the folder is to be copied again.
 
     Raises
     ------
     UserError
-        Naming the first file that is missing or is not what was written.
+        Naming the first file that is missing or is not what was written, and the remedy.
     """
     path = Path(folder)
     recorded = _recorded(path)
@@ -99,12 +103,14 @@ def check_files(folder: str | Path, *names: str) -> None:
             continue
         digest = _digest(path, name)
         if digest is None:
-            raise UserError(f"{path / name} is missing: copy the SAE folder again, whole.")
+            again = remedy or "copy the SAE folder again, whole"
+            raise UserError(f"{path / name} is missing: {again}.")
         if digest != recorded[name]:
+            again = remedy or "copy it again, or make it anew"
             raise UserError(
                 f"{path / name} is not as it was written (its checksum differs from the one in "
-                f"{CHECKSUMS_FILENAME}), so it is damaged: copy it again, or make it anew; if you "
-                f"changed it on purpose, delete {CHECKSUMS_FILENAME}."
+                f"{CHECKSUMS_FILENAME}), so it is damaged: {again}; if you changed it on "
+                f"purpose, delete {CHECKSUMS_FILENAME}."
             )
 
 

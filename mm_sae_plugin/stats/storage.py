@@ -1,7 +1,8 @@
 """Labels beside the SAE that they belong to, as plain tensors, a table and a record.
 
 `modality.safetensors` holds the sums (lossless, still mergeable), `modality.parquet` one readable
-row per latent, and `cfg.json` a compact record that SAELens carries along as metadata.
+row per latent, and `cfg.json` a compact record that SAELens carries along as metadata. All three
+stand in the folder's checksums; labels of earlier versions have none, and are not checked.
 """
 
 import json
@@ -15,7 +16,14 @@ from torch import Tensor
 
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.files import atomic_path, write_json_atomically
-from mm_sae_plugin.saes.folder_files import CFG_FILENAME, STATISTICS_FILENAME, TABLE_FILENAME
+from mm_sae_plugin.saes.folder_files import (
+    CFG_FILENAME,
+    LABELS,
+    STATISTICS_FILENAME,
+    TABLE_FILENAME,
+    check_files,
+    written,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,12 +53,13 @@ def write_labels(
             f"The SAE in {sae_dir} has {d_sae} latents, but the modality statistics describe "
             f"{n_features}: they belong to another SAE."
         )
-    with atomic_path(sae_dir / STATISTICS_FILENAME) as temporary:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary)
-    with atomic_path(sae_dir / TABLE_FILENAME) as temporary:
-        table.to_parquet(temporary, index=False)
     content.setdefault("metadata", {})["modality"] = dict(record)
-    write_json_atomically(cfg_path, content)
+    with written(sae_dir, *LABELS):
+        with atomic_path(sae_dir / STATISTICS_FILENAME) as temporary:
+            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary)
+        with atomic_path(sae_dir / TABLE_FILENAME) as temporary:
+            table.to_parquet(temporary, index=False)
+        write_json_atomically(cfg_path, content)
 
 
 def read_labels(sae_dir: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -59,13 +68,15 @@ def read_labels(sae_dir: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises
     ------
     UserError
-        If the folder holds no labels, or damaged ones.
+        If the folder holds no labels, or damaged ones; the file that is damaged is named where
+        it has a checksum.
     """
     path = sae_dir / STATISTICS_FILENAME
     if not path.is_file():
         raise UserError(
             f"{sae_dir} holds no {STATISTICS_FILENAME}; run `mm-sae mds` on this SAE first."
         )
+    check_files(sae_dir, *LABELS, remedy="run `mm-sae mds` on this SAE again")
     try:
         tensors = load_file(path)
         content = json.loads((sae_dir / CFG_FILENAME).read_text(encoding="utf-8"))

@@ -15,6 +15,7 @@ from mm_sae_plugin.files import write_json_atomically
 from mm_sae_plugin.saes.folder_files import (
     CFG_FILENAME,
     CHECKSUMS_FILENAME,
+    LABELS,
     check_files,
     written,
 )
@@ -121,7 +122,8 @@ def restore(
 
 def _files(checkpoint: Path) -> list[str]:
     names = {path.name for path in checkpoint.iterdir() if path.is_file()}
-    return sorted(names - {CHECKSUMS_FILENAME, STATE_FILENAME})
+    # A checkpoint can be labelled, but a training does not go on from its labels.
+    return sorted(names - {CHECKSUMS_FILENAME, STATE_FILENAME, *LABELS})
 
 
 def _n_batches(checkpoint: Path) -> int:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.saes.folder_files import written
 from mm_sae_plugin.stats import ModalityDominance, ModalityStatistics
 from mm_sae_plugin.stats.config import CLASSES, SCORES
 
@@ -154,6 +155,8 @@ def test_labels_of_the_first_version_still_open(stats, sae_dir):
     del record["store_key"]
     record["scores"] = [None if s != s else round(s, 4) for s in dominance.scores.tolist()]
     (sae_dir / "cfg.json").write_text(json.dumps(cfg))
+    # Nor did it know checksums.
+    (sae_dir / "checksums.json").unlink()
     loaded = ModalityDominance.load(sae_dir)
     assert (loaded.cfg, loaded.classes) == (dominance.cfg, dominance.classes)
     assert loaded.store_key is None
@@ -187,7 +190,37 @@ def test_wrong_folders_are_refused_and_left_alone(stats, sae_dir, tmp_path):
     with pytest.raises(UserError, match="another SAE"):
         ModalityDominance.from_statistics(other).save(sae_dir)
     assert (sae_dir / "cfg.json").read_text() == before
-    ModalityDominance.from_statistics(stats).save(sae_dir)
+
+
+@pytest.mark.parametrize("name", ["modality.safetensors", "modality.parquet", "cfg.json"])
+def test_a_flipped_bit_in_the_labels_is_named_and_mended_by_labelling_again(stats, sae_dir, name):
+    dominance = ModalityDominance.from_statistics(stats)
+    dominance.save(sae_dir)
+    path = sae_dir / name
+    spoilt = bytearray(path.read_bytes())
+    # In the config a digit of the labels' record, so that it stays JSON.
+    at = spoilt.index(b'"n_pairs": 400') + 11 if name == "cfg.json" else len(spoilt) - 9
+    spoilt[at] ^= 1
+    path.write_bytes(spoilt)
+    message = rf"{name}.* is not as it was written .*: run `mm-sae mds` on this SAE again"
+    with pytest.raises(UserError, match=message):
+        ModalityDominance.load(sae_dir)
+    dominance.save(sae_dir)
+    assert ModalityDominance.load(sae_dir).classes == dominance.classes
+    path.unlink()
+    with pytest.raises(UserError, match="mm-sae mds"):
+        ModalityDominance.load(sae_dir)
+
+
+def test_labels_without_checksums_open_and_are_not_taken_for_whole(stats, sae_dir):
+    dominance = ModalityDominance.from_statistics(stats)
+    # As the version before wrote them: the SAE has checksums, its labels have none.
+    with written(sae_dir, "cfg.json", "sae_weights.safetensors"):
+        pass
+    sums = (sae_dir / "checksums.json").read_text()
+    dominance.save(sae_dir)
+    (sae_dir / "checksums.json").write_text(sums)
+    assert ModalityDominance.load(sae_dir).classes == dominance.classes
     (sae_dir / "modality.safetensors").write_bytes(b"cut short")
-    with pytest.raises(UserError, match="damaged"):
+    with pytest.raises(UserError, match=r"statistics in .* are damaged; run `mm-sae mds`"):
         ModalityDominance.load(sae_dir)
