@@ -11,7 +11,7 @@ from sae_lens.training.sae_trainer import SAETrainer
 
 from mm_sae_plugin.activations.provider import ActivationBatches
 from mm_sae_plugin.errors import UserError, one_line
-from mm_sae_plugin.files import write_json_atomically
+from mm_sae_plugin.files import path_from, write_json_atomically
 from mm_sae_plugin.saes.folder_files import (
     CFG_FILENAME,
     CHECKSUMS_FILENAME,
@@ -32,12 +32,16 @@ def complete(
     normalization: ModalityNormalization,
     provider: ActivationBatches,
     identity: Mapping[str, Any],
+    store_path: Path | None = None,
 ) -> None:
     """Complete a checkpoint that SAELens has written: it opens, is checked, and can be resumed.
 
-    Adds the normalisation, checksums of all files, the provider's place and the run's identity.
+    Adds the normalisation, the way to the store, checksums of all files, the provider's place and
+    the run's identity.
     """
     normalization.save(folder)
+    if store_path is not None:
+        _note_store(folder, store_path)
     with written(folder, *_files(folder)):
         pass
     state = {"provider": provider.state_dict(), "identity": dict(identity)}
@@ -118,6 +122,13 @@ def restore(
     trainer.checkpoint_thresholds = [
         n for n in trainer.checkpoint_thresholds if n >= trainer.n_training_samples
     ]
+
+
+def _note_store(folder: Path, store_path: Path) -> None:
+    # SAELens wrote the way from the SAE folder, and a checkpoint lies deeper than that.
+    content = json.loads((folder / CFG_FILENAME).read_text(encoding="utf-8"))
+    content["metadata"]["store_path"] = path_from(folder, store_path)
+    write_json_atomically(folder / CFG_FILENAME, content)
 
 
 def _files(checkpoint: Path) -> list[str]:

@@ -328,7 +328,9 @@ class MultimodalSAETrainingRunner:
 
     def _complete(self, checkpoint_path: Path | None, provider: Any) -> None:
         if checkpoint_path is not None:
-            checkpoints.complete(checkpoint_path, self.normalization, provider, self.identity)
+            checkpoints.complete(
+                checkpoint_path, self.normalization, provider, self.identity, self._store_path
+            )
 
     def _result(self, sae: SAE[Any]) -> TrainingResult:
         sae.eval().requires_grad_(False)

@@ -1,11 +1,15 @@
 """From a model through a store on disk to an SAE, and back to the model."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from mm_sae_plugin.activations import ExtractConfig, extract
+from mm_sae_plugin.commands.mds import MdsCommand
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.saes import check_encoder, load_sae
+from mm_sae_plugin.stats import ModalityConfig, ModalityDominance
 from mm_sae_plugin.training import MultimodalSAERunnerConfig, MultimodalSAETrainingRunner
 from tests.activations.pictures import noise_pairs
 from tests.activations.tiny import tiny_clip
@@ -59,3 +63,44 @@ def test_tokens_of_one_tower(model, tmp_path):
     assert result.sae.cfg.metadata.hook_name_text is None
     with model.saes(result.sae):
         model(images=torch.zeros(1, 3, 16, 16))
+
+
+@pytest.mark.parametrize("architecture", ["topk", "batchtopk"])
+def test_a_kept_checkpoint_is_labelled_behind_its_normalisation(model, tmp_path, architecture):
+    hooks = {"image_hook": "vision.hook_pooled", "text_hook": "text.hook_pooled"}
+    store = extracted(model, tmp_path / "store", **hooks)
+    cfg = short(
+        out=tmp_path / "sae",
+        architecture=architecture,
+        normalize="per_modality_center_scale",
+        n_checkpoints=1,
+    )
+    runner = MultimodalSAETrainingRunner(cfg, store)
+    runner.run()
+    (checkpoint,) = (tmp_path / "sae" / "checkpoints").iterdir()
+    # The store is found, although the checkpoint lies deeper than the SAE.
+    MdsCommand(checkpoint, settings=ModalityConfig(min_activations=1)).run()
+    labels = ModalityDominance.load(checkpoint)
+    assert labels.store_key == store.manifest.key
+    assert not (tmp_path / "sae/modality.parquet").exists()
+    # By hand: the normalisation that the training measured, and the SAE at the checkpoint.
+    assert not runner.normalization.is_identity
+    sae, _ = load_sae(checkpoint)
+    rows = {"image": store.image_rows()[store.image_index], "text": store.text_rows()}
+    for modality, acts in rows.items():
+        fires = (sae.encode(runner.normalization.apply(acts, modality)) > 0).sum(0).double()
+        assert torch.equal(labels.statistics.channel(f"fires_{modality}"), fires)
+        assert not torch.equal((sae.encode(acts) > 0).sum(0).double(), fires)
+
+
+def test_a_training_goes_on_from_a_labelled_checkpoint(model, tmp_path):
+    store = extracted(model, tmp_path / "store")
+    cfg = short(out=tmp_path / "sae", n_checkpoints=1)
+    whole = MultimodalSAETrainingRunner(cfg, store).run()
+    (checkpoint,) = (tmp_path / "sae" / "checkpoints").iterdir()
+    MdsCommand(checkpoint).run()
+    # Not even damaged labels keep it from going on.
+    (checkpoint / "modality.parquet").write_bytes(b"cut short")
+    (tmp_path / "sae/cfg.json").unlink()
+    again = MultimodalSAETrainingRunner(replace(cfg, resume=True), store).run()
+    assert torch.equal(again.sae.W_dec, whole.sae.W_dec)
