@@ -35,8 +35,10 @@ class ExtractConfig:
     """Rows per shard; after an interruption at most that many are computed again."""
     max_skipped: float = 0.05
     """Largest share of the pairs, 0 to 1, that may be left out because an image or a caption
-    cannot be used. With more, what was encoded is kept but the extraction has failed; when it is
-    run again, those images are tried again."""
+    cannot be used. Rows of a table without an image or an id, and captions in a shard whose image
+    is not there, count as pairs; files of a folder that belong to no pair do not. With more, what
+    was encoded is kept but the extraction has failed; when it is run again, those images are tried
+    again."""
     strict: bool = False
     """Stop at the first image or caption that cannot be used, rather than skip and list it."""
 

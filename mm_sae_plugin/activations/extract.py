@@ -56,7 +56,8 @@ def extract(
     ------
     UserError
         If a hook is unknown or did not fire, the folder holds something else or cannot be
-        written, more pairs than ``max_skipped`` could not be used (what was encoded is kept),
+        written, more pairs than ``max_skipped`` could not be used (what was encoded is kept;
+        nothing is where the source itself shows it),
         the disk is full, or (with ``strict``) an image or a caption could not be used.
     KeyboardInterrupt
         On Ctrl-C, with a line that says how to go on; what was finished is kept.
@@ -85,7 +86,10 @@ def extract(
         found = _still_right(model, found, out, plan, opener)
     if found.store:
         manifest = found.store.manifest
-        _check_skipped(plan, source, out, cfg, manifest.n_pairs, manifest.skipped)
+        # A manifest lists what the source does, too.
+        listed = {*plan.skipped}
+        tried = [skip for skip in manifest.skipped if skip not in listed]
+        _check_skipped(plan, source, out, cfg, manifest.n_pairs, tried)
         return _told(found.store)
     encoder = BatchEncoder(prepare_model(model, cfg), plan, cfg, n_tokens)
     state = found.progress or new_progress(out, identity)
@@ -126,6 +130,8 @@ def _check_plan(plan: ExtractionPlan, source: PairSource, cfg: ExtractConfig) ->
             f"{source.spec} has no captions: give some, or leave the text tower out with "
             "text_hook=None."
         )
+    # Before hours of encoding, and before there is a store of a source that will be mended.
+    _refuse_losses(plan, source, cfg, plan.lost, len(plan.lost))
 
 
 def _still_right(
@@ -211,15 +217,27 @@ def _check_skipped(
     if cfg.strict and n_lost:
         name, reason = skipped[0]
         raise UserError(f"{name}: {reason}; mend or remove it, or leave strict out to skip it.")
-    if n_lost / plan.n_pairs <= cfg.max_skipped:
+    kept = f" What could be encoded is kept in {out}."
+    _refuse_losses(plan, source, cfg, [*plan.lost, *skipped], n_lost + len(plan.lost), kept)
+
+
+def _refuse_losses(
+    plan: ExtractionPlan,
+    source: PairSource,
+    cfg: ExtractConfig,
+    skipped: Sequence[tuple[str, str]],
+    n_lost: int,
+    kept: str = "",
+) -> None:
+    if n_lost / plan.n_meant <= cfg.max_skipped:
         return
     listed = "; ".join(f"{name}: {reason}" for name, reason in skipped[:_N_REASONS])
     more = "; …" if len(skipped) > _N_REASONS else ""
+    without = ", rows and samples without an image or an id among them," if plan.lost else ","
     raise UserError(
-        f"{n_lost:,} of {plan.n_pairs:,} pairs of {source.spec} could not be used, more than the "
-        f"share of {cfg.max_skipped:g} that --max-skipped allows ({listed}{more}): mend them and "
-        f"run the same command again, which tries them anew, or allow more. What could be encoded "
-        f"is kept in {out}."
+        f"{n_lost:,} of {plan.n_meant:,} pairs of {source.spec} could not be used{without} more "
+        f"than the share of {cfg.max_skipped:g} that --max-skipped allows ({listed}{more}): mend "
+        f"them and run the same command again, which tries them anew, or allow more.{kept}"
     )
 
 

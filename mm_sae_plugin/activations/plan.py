@@ -34,11 +34,18 @@ class ExtractionPlan:
     """Why the source could not give a caption, by position, where it says so."""
     skipped: list[tuple[str, str]] = field(default_factory=list)
     """Name and reason of what the source holds and no record uses."""
+    lost: list[tuple[str, str]] = field(default_factory=list)
+    """Those of `skipped` that were meant as pairs; they count as pairs that cannot be used."""
 
     @property
     def n_pairs(self) -> int:
         """Captions, empty ones too."""
         return len(self.captions)
+
+    @property
+    def n_meant(self) -> int:
+        """Captions, and what was meant as a pair and is none."""
+        return len(self.captions) + len(self.lost)
 
     @property
     def n_images(self) -> int:
@@ -89,9 +96,8 @@ class ExtractionPlan:
             labels={name: [vs[i] for i in order] for name, vs in labels.columns.items()},
             faults={new: reasons[old] for new, old in enumerate(order) if old in reasons},
             # A source of one's own need not list anything.
-            skipped=[
-                (printable(name), printable(why)) for name, why in getattr(source, "skipped", ())
-            ],
+            skipped=_printable(getattr(source, "skipped", ())),
+            lost=_printable(getattr(source, "lost", ())),
         )
 
     def image_table(self, images: Sequence[int]) -> "pa.Table":
@@ -116,6 +122,10 @@ class ExtractionPlan:
             picked = pa.array([printable(values[i]) for i in pairs], pa.string())
             columns[printable(f"label.{name}")] = picked.dictionary_encode()
         return pa.table(columns)
+
+
+def _printable(skipped: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    return [(printable(name), printable(why)) for name, why in skipped]
 
 
 def _writable(record: PairRecord) -> tuple[str, str | None]:

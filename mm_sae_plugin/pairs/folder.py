@@ -65,7 +65,7 @@ def load_folder(folder: str | Path, options: ReadOptions) -> ListedPairs:
         try:
             check_regular(path)
         except BadImage as error:
-            pairs.skip(name, str(error))
+            pairs.lose(name, str(error))
             continue
         parent = Path(name).parent.as_posix()
         labels = None if parent == "." else {"folder": parent}
@@ -80,6 +80,8 @@ def load_folder(folder: str | Path, options: ReadOptions) -> ListedPairs:
             f"{folder} holds neither images nor one of {', '.join(CAPTION_TABLES)}: "
             "give a folder of images, a table, or shards such as shards-{000..009}.tar."
         )
+    # None of these is counted as a lost pair, also not a text without an image: it may be a read-me
+    # or a licence, of which a small folder easily holds more than the share that may be lost.
     for name in others:
         if name not in beside and not Path(name).name.startswith("."):
             pairs.skip(name, _why_no_image(name))
@@ -90,6 +92,7 @@ def load_folder(folder: str | Path, options: ReadOptions) -> ListedPairs:
         opener=FileOpener(folder, options.reader),
         skipped=pairs.skipped,
         reader=options.reader,
+        lost=pairs.lost,
     )
 
 

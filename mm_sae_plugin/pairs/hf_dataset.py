@@ -65,11 +65,11 @@ def load_hf(spec: str, options: ReadOptions) -> ListedPairs:
     for row, cell in enumerate(captions):
         image_id = ids[row] if ids else str(row)
         if not image_id:
-            pairs.skip(f"row {row}", f"the column {columns.id!r} is empty")
+            pairs.lose(f"row {row}", f"the column {columns.id!r} is empty")
             continue
         key = first_row.setdefault(image_id, row)
         if key != row and not _shows(opener, row):
-            pairs.skip(f"row {row}", f"it holds no image, and row {key} has its id")
+            pairs.lose(f"row {row}", f"it holds no image, and row {key} has its id")
             continue
         if key != row:
             _check_same_image(spec, opener, image_id, key, row)
@@ -84,6 +84,7 @@ def load_hf(spec: str, options: ReadOptions) -> ListedPairs:
         image_column=columns.image,
         skipped=pairs.skipped,
         reader=options.reader,
+        lost=pairs.lost,
     )
 
 

@@ -99,6 +99,9 @@ class ListedPairs:
     """What the source holds and no record uses, each with its reason."""
     reader: ImageReader | None = None
     """How image files become pictures; None for a source that has no files."""
+    lost: Sequence[Skipped] = ()
+    """Those of `skipped` that were meant as pairs: a row without an image, a caption whose image
+    is not there."""
 
     def __post_init__(self) -> None:
         if len(self.records):
@@ -128,6 +131,7 @@ class PairList:
     def __init__(self) -> None:
         self.records: list[PairRecord] = []
         self.skipped: list[Skipped] = []
+        self.lost: list[Skipped] = []
 
     def add(
         self,
@@ -141,7 +145,7 @@ class PairList:
         broken = next((name for name in names if not is_unicode(name)), None)
         if broken is not None:
             reason = f"its name, id or label is no valid Unicode: {printable(broken)!r}"
-            self.skip(image_id, reason)
+            self.lose(image_id, reason)
             return
         self.records += [
             PairRecord(image_key, caption.text, image_id, labels, caption.fault)
@@ -151,6 +155,11 @@ class PairList:
     def skip(self, name: str, reason: str) -> None:
         """List something that is no pair."""
         self.skipped.append((printable(name), printable(reason)))
+
+    def lose(self, name: str, reason: str) -> None:
+        """List something that was meant as a pair and cannot become one."""
+        self.skip(name, reason)
+        self.lost.append(self.skipped[-1])
 
     @property
     def parts(self) -> list[str]:

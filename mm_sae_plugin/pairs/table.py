@@ -58,11 +58,13 @@ def load_table(
     captions = cells.column(columns.caption)
     labels = {name: [text_of(cell) for cell in cells.column(name)] for name in labelled}
     pairs = PairList()
-    pairs.skipped += [*skipped, *((f"{path.name}, {where}", why) for where, why in cells.skipped)]
+    pairs.skipped += skipped
+    for where, why in cells.skipped:
+        pairs.lose(f"{path.name}, {where}", why)
     for row, (key, image_id) in enumerate(zip(paths, ids, strict=True)):
         if not key or not image_id:
             missing = columns.id if key else columns.image
-            pairs.skip(f"{path.name}, {cells.place(row)}", f"the column {missing!r} is empty")
+            pairs.lose(f"{path.name}, {cells.place(row)}", f"the column {missing!r} is empty")
             continue
         named = {name: values[row] for name, values in labels.items()} or None
         pairs.add(key, image_id, captions_of(captions[row], options.encoding), named)
@@ -79,6 +81,7 @@ def load_table(
         image_column=columns.image,
         skipped=pairs.skipped,
         reader=options.reader,
+        lost=pairs.lost,
     )
 
 

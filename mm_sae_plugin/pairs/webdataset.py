@@ -10,7 +10,7 @@ from typing import Any
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.pairs.captions import BadText, Caption, captions_of, decode_text, text_of
 from mm_sae_plugin.pairs.columns import CAPTION_COLUMNS
-from mm_sae_plugin.pairs.images import BadImage, ImageReader
+from mm_sae_plugin.pairs.images import IMAGE_SUFFIXES, BadImage, ImageReader
 from mm_sae_plugin.pairs.kinds import SourceKind
 from mm_sae_plugin.pairs.openers import PictureOpener
 from mm_sae_plugin.pairs.records import (
@@ -18,9 +18,10 @@ from mm_sae_plugin.pairs.records import (
     ListedPairs,
     PairList,
     ReadOptions,
+    Skipped,
     fingerprint_of,
 )
-from mm_sae_plugin.pairs.samples import Sample, samples_of
+from mm_sae_plugin.pairs.samples import Sample, samples_of, split_name
 from mm_sae_plugin.pairs.table import check_ids
 from mm_sae_plugin.pairs.tar_index import TarMember, read_member, tar_members
 
@@ -84,11 +85,16 @@ def load_shards(pattern: str, options: ReadOptions) -> ListedPairs:
     for shard in tqdm(shards, desc="index", unit="shard", delay=2):
         name = shard.relative_to(folder).as_posix()
         sizes += [name, str(shard.stat().st_size)]
-        in_shard: list[tuple[str, str]] = []
-        for sample in samples_of(tar_members(shard, in_shard), in_shard):
+        no_files: list[Skipped] = []
+        unclear: list[Skipped] = []
+        for sample in samples_of(tar_members(shard, no_files), unclear):
             seen |= _Reading(shard, name, sample, options).add_to(pairs)
-        for member, reason in in_shard:
+        for member, reason in no_files:
             pairs.skip(f"{name}/{member}", reason)
+        for member, reason in unclear:
+            # Every image among them was meant as a pair, whichever caption is its own.
+            is_image = split_name(member)[1] in IMAGE_SUFFIXES
+            (pairs.lose if is_image else pairs.skip)(f"{name}/{member}", reason)
     columns = options.columns
     for wanted in columns.insists_on:
         if not {wanted, wanted.lower().removeprefix(".")} & seen:
@@ -110,6 +116,7 @@ def load_shards(pattern: str, options: ReadOptions) -> ListedPairs:
         opener=TarOpener(folder, options.reader),
         skipped=pairs.skipped,
         reader=options.reader,
+        lost=pairs.lost,
     )
 
 
@@ -163,9 +170,7 @@ class _Reading:
             if wanted or columns.image in columns.insists_on:
                 images = wanted and [*wanted, *(image for image in images if image not in wanted)]
         if not images:
-            what = f"image {columns.image!r}" if columns.image else "image beside it"
-            for member in members.values():
-                pairs.skip(f"{self.shard_name}/{member.name}", f"its sample has no {what}")
+            self._list_without_image(pairs)
             return set()
         image, *others = (members[suffix] for suffix in images)
         for other in others:
@@ -175,7 +180,7 @@ class _Reading:
         image_id = text_of(content.get(columns.id)) if columns.id else name
         if not image_id:
             why = fault or f"its .json file has no {columns.id!r}"
-            pairs.skip(f"{self.shard_name}/{image.name}", why)
+            pairs.lose(f"{self.shard_name}/{image.name}", why)
             return set(content)
         if not columns.caption:
             self._list_further_texts(pairs)
@@ -187,6 +192,17 @@ class _Reading:
         pairs.add(place, image_id, captions, labels)
         endings = [suffix[1:] for suffix in members]
         return {*content, *endings, *(ending.rpartition(".")[0] for ending in endings)} - {""}
+
+    def _list_without_image(self, pairs: PairList) -> None:
+        wanted = self.options.columns.image
+        reason = (
+            f"its sample has no image {wanted!r}" if wanted else "its sample has no image beside it"
+        )
+        # With a caption it was meant as one pair; without, it is a read-me or a list of classes.
+        has_caption = any(caption.text for caption in self._captions(*self._description()))
+        for number, member in enumerate(self.sample.members.values()):
+            list_it = pairs.lose if has_caption and number == 0 else pairs.skip
+            list_it(f"{self.shard_name}/{member.name}", reason)
 
     def _list_further_texts(self, pairs: PairList) -> None:
         members, texts = self.sample.members, self.sample.texts

@@ -1,14 +1,16 @@
 """What was skipped is tried again, and too much of it is no success."""
 
 import json
+import tarfile
 from dataclasses import replace
 
 import pytest
 import torch
+from PIL import Image
 
 from mm_sae_plugin.activations import ActivationStore, ExtractConfig, extract
 from mm_sae_plugin.errors import UserError
-from mm_sae_plugin.pairs import ListedPairs, PairRecord
+from mm_sae_plugin.pairs import ListedPairs, PairRecord, load_pairs
 from tests.activations.pictures import NoiseOpener, noise_pairs
 
 CFG = ExtractConfig(batch_size=8, shard_size=16, num_workers=0)
@@ -149,3 +151,72 @@ def test_text_that_is_no_unicode_does_not_reach_the_end(model, tmp_path):
     alone = extract(model, source, tmp_path / "alone", replace(ANY, text_hook=None))
     assert alone.captions[2] == "" and alone.image_ids[2] == "id-2\\ud83d"
     assert alone.labels["kind"][2] == "" and alone.labels["k\\ud83d"][2] == "v\\ud83d"
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """A folder of 20 pictures with captions."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for i in range(20):
+        Image.new("RGB", (20, 20), (10 * i, 0, 0)).save(folder / f"{i}.png")
+        (folder / f"{i}.txt").write_text(f"picture {i}")
+    return folder
+
+
+def test_rows_without_an_image_are_pairs_that_are_lost(model, tmp_path, pictures):
+    path = pictures / "pairs.csv"
+    rows = [f"{i}.png,picture {i}" for i in range(19)]
+    path.write_text("\n".join(["image,caption", *rows, ",nothing"]))
+    assert extract(model, load_pairs(path), tmp_path / "s", CFG).manifest.n_pairs == 19
+    path.write_text("\n".join(["image,caption", rows[0], *[",nothing"] * 499]))
+    message = (
+        r"499 of 500 pairs of .*pairs\.csv could not be used, rows and samples without an image or "
+        r"an id among them, more than the share of 0\.05.*--max-skipped.*"
+        r"line 3: the column 'image' is empty; .*or allow more\.$"
+    )
+    with pytest.raises(UserError, match=message):
+        extract(model, load_pairs(path), tmp_path / "t", CFG)
+    # Before anything is encoded: there is no store that a mended table would not fit.
+    assert not (tmp_path / "t").exists()
+    path.write_text("\n".join(["image,caption", *rows]))
+    assert extract(model, load_pairs(path), tmp_path / "t", CFG).manifest.n_pairs == 19
+
+
+def test_what_the_source_lists_and_what_cannot_be_opened_count_together(model, tmp_path, pictures):
+    (pictures / "0.png").write_bytes(b"no image")
+    path = pictures / "pairs.csv"
+    rows = [f"{i}.png,picture {i}" for i in range(20)]
+    path.write_text("\n".join(["image,caption", *rows, ",nothing"]))
+    message = (
+        r"2 of 21 pairs.*line 22: the column 'image' is empty; 0\.png: not an image.*is kept in"
+    )
+    with pytest.raises(UserError, match=message):
+        extract(model, load_pairs(path), tmp_path / "s", CFG)
+    store = extract(model, load_pairs(path), tmp_path / "s", replace(CFG, max_skipped=0.1))
+    assert store.manifest.n_pairs == 19 and len(store.manifest.skipped) == 2
+    # A finished store is measured in the same way.
+    with pytest.raises(UserError, match=message):
+        extract(model, load_pairs(path), tmp_path / "s", CFG)
+
+
+def test_captions_in_a_shard_whose_image_is_not_there_are_lost(model, tmp_path, pictures):
+    with tarfile.open(tmp_path / "s.tar", "w") as tar:
+        for path in sorted(pictures.iterdir()):
+            if path.name not in ("3.png", "4.png"):
+                tar.add(path, path.name)
+    with pytest.raises(UserError, match=r"2 of 20 pairs.*3\.txt: its sample has no image"):
+        extract(model, load_pairs(tmp_path / "s.tar"), tmp_path / "s", CFG)
+
+
+def test_what_lies_about_in_a_folder_is_no_pair_that_is_lost(model, tmp_path, pictures):
+    for name in ("README.txt", "LICENSE", "notes.json", "classes.csv", "cover.svg"):
+        (pictures / name).write_text("words")
+    store = extract(model, load_pairs(pictures), tmp_path / "s", replace(CFG, max_skipped=0.0))
+    assert store.manifest.n_pairs == 20 and len(store.manifest.skipped) == 5
+    # The same where a table lists only some of the pictures.
+    (pictures / "captions.csv").write_text("image,caption\n0.png,a\n1.png,b\n")
+    source = load_pairs(pictures)
+    assert len(source.skipped) == 18
+    store = extract(model, source, tmp_path / "t", replace(CFG, max_skipped=0.0))
+    assert store.manifest.n_pairs == 2

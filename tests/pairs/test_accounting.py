@@ -47,6 +47,7 @@ def test_rows_of_a_table(tmp_path, suffix):
     assert len(source.records) + len(source.skipped) == len(rows)
     (name, reason), *_ = source.skipped
     assert name.startswith(path.name) and reason == "the column 'image' is empty"
+    assert source.lost == source.skipped, "a row is meant as a pair"
     # An empty caption is a record: the image alone may be wanted.
     assert [record.caption for record in source.records] == ["a", "", "b", "NA"]
 
@@ -57,6 +58,7 @@ def test_lines_of_json(tmp_path):
     source = load_pairs(tmp_path / "pairs.jsonl")
     assert len(source.records) == 1
     assert [name for name, _ in source.skipped] == [f"pairs.jsonl, line {n}" for n in (2, 3, 5)]
+    assert source.lost == source.skipped
     assert "not JSON" in source.skipped[0][1] and "no JSON object" in source.skipped[1][1]
 
 
@@ -65,7 +67,7 @@ def test_rows_without_an_id(tmp_path):
     frame.to_csv(tmp_path / "pairs.csv", index=False)
     source = load_pairs(tmp_path / "pairs.csv", id_column="id")
     assert [record.image_id for record in source.records] == ["x"]
-    assert source.skipped == [("pairs.csv, line 2", "the column 'id' is empty")]
+    assert source.skipped == [("pairs.csv, line 2", "the column 'id' is empty")] == source.lost
 
 
 def test_files_of_a_folder(tmp_path):
@@ -107,6 +109,8 @@ def test_files_of_a_folder(tmp_path):
     listed = dict(source.skipped)
     assert listed.keys() == unused.keys()
     assert all(unused[name] in reason for name, reason in listed.items())
+    # Images that are none were meant as pairs; what is no image need not have been.
+    assert {name for name, _ in source.lost} == {"pipe.png", "gone.png", "caf\\udce9.png"}
 
 
 def test_a_second_table_of_a_folder_is_listed(tmp_path):
@@ -114,6 +118,7 @@ def test_a_second_table_of_a_folder_is_listed(tmp_path):
         (tmp_path / name).write_text("image,caption\n0.png,a\n")
     source = load_pairs(tmp_path)
     assert source.skipped == [("metadata.csv", "captions.csv lists the pairs of this folder")]
+    assert not source.lost
 
 
 def _by_id(source):
@@ -157,6 +162,7 @@ def test_members_that_cannot_be_told_apart_are_listed_and_never_guessed(tmp_path
     listed = sorted(name for name, _ in source.skipped)
     assert listed == ["s.tar/0.png"] * 2 + ["s.tar/0.txt"] * 2
     assert all("cannot be told" in reason for _, reason in source.skipped)
+    assert [name for name, _ in source.lost] == ["s.tar/0.png"] * 2
 
 
 def test_members_of_a_shard(tmp_path):
@@ -185,6 +191,15 @@ def test_members_of_a_shard(tmp_path):
     assert "0.png is used" in reasons["0.mask.png"]
     assert reasons["link.png"] == "the member is a link, not a regular file"
     assert "no image" in reasons["alone.txt"] and "no image" in reasons["README"]
+    assert [name for name, _ in source.lost] == ["s.tar/alone.txt"]
+
+
+def test_captions_of_a_shard_without_their_image_are_one_pair_each(tmp_path):
+    files = [("0.png", _png()), ("0.txt", b"a"), ("1.txt", b"b"), ("1.json", b"{}")]
+    files += [("2.json", b'{"caption": "c"}'), ("classes.json", b'{"names": ["cat"]}')]
+    source = load_pairs(_tar(tmp_path / "s.tar", [*files, ("empty.txt", b"")]))
+    assert [name for name, _ in source.lost] == ["s.tar/1.txt", "s.tar/2.json"]
+    assert len(source.skipped) == 5
 
 
 def test_ids_and_images_of_a_shard_by_name(tmp_path):
@@ -198,6 +213,7 @@ def test_ids_and_images_of_a_shard_by_name(tmp_path):
     assert _by_id(source) == {"x": "caption 0", "y": "caption 1"}
     assert source.open_image(source.records[0].image_key).getpixel((0, 0)) == (0, 0, 255)
     assert ("s.tar/2.r.png", "its .json file has no 'id'") in source.skipped
+    assert [name for name, _ in source.lost] == ["s.tar/2.r.png"]
     with pytest.raises(UserError, match=r"has 'none'"):
         load_pairs(path, id_column="none")
     with pytest.raises(UserError, match=r"has 'none'"):
@@ -241,7 +257,7 @@ def test_rows_of_a_data_set_in_any_format(tmp_path, kind):
         ("y", "", {"kind": "dog"}),
         ("x", "c", {"kind": ""}),
     ]
-    assert source.skipped == [("row 3", "the column 'id' is empty")]
+    assert source.skipped == [("row 3", "the column 'id' is empty")] == source.lost
     assert source.open_image(1).getpixel((0, 0)) == (0, 0, 255)
     assert [r.caption for r in load_pairs(spec, caption_column="kind").records] == [
         "cat",
@@ -275,6 +291,7 @@ def test_images_that_the_table_of_a_folder_does_not_name_are_listed(tmp_path):
     assert [record.caption for record in source.records] == ["a", "b", "c"]
     reason = "no pair of captions.csv shows it"
     assert source.skipped == [("3.png", reason), ("sub/2.PNG", reason)]
+    assert not source.lost
     assert source.open_image(source.records[1].image_key).size == (4, 4)
 
 
