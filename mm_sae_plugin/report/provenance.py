@@ -50,6 +50,7 @@ def _data(path: Path, manifest: StoreManifest) -> Mapping[str, object]:
         "captions": f"{manifest.n_pairs:,}",
         "images": f"{manifest.n_images:,}",
         "could not be used": f"{len(manifest.skipped):,}",
+        **_odd_pictures(manifest),
         "encoder": manifest.model_name,
         "weights": manifest.weights_id,
         "image hook": manifest.image_hook,
@@ -58,6 +59,20 @@ def _data(path: Path, manifest: StoreManifest) -> Mapping[str, object]:
         "store": str(path),
         "store key": manifest.key,
     }
+
+
+def _odd_pictures(manifest: StoreManifest) -> Mapping[str, object]:
+    """What a reader would not expect of pictures, and should hear of where there are any."""
+    # Stores of older versions did not look.
+    facts, reader = manifest.pictures, manifest.reader
+    if facts is None:
+        return {}
+    ground = f", laid on {reader.background}" if reader else ""
+    told = {
+        "pictures with transparent parts": (facts.n_with_alpha, ground),
+        "pictures of one single colour": (facts.n_one_colour, ", on which nothing shows"),
+    }
+    return {name: f"{n:,}{what}" for name, (n, what) in told.items() if n}
 
 
 def _sae(study: Study) -> Mapping[str, object]:
