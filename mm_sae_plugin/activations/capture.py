@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from mm_sae_plugin.activations.config import ExtractConfig
-from mm_sae_plugin.devices import checked_device
+from mm_sae_plugin.devices import checked_device, checked_dtype
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.models import hook_names as names
 
@@ -80,7 +80,7 @@ def prepare_model(model: "HookedCLIP", cfg: ExtractConfig) -> "HookedCLIP":
     UserError
         If there is no such device.
     """
-    dtype = getattr(torch, cfg.model_dtype) if cfg.model_dtype else model.dtype
+    dtype = checked_dtype(cfg.model_dtype) if cfg.model_dtype else model.dtype
     device = checked_device(cfg.device) if cfg.device else model.device
     same_device = device.type == model.device.type and device.index in (None, model.device.index)
     if dtype == model.dtype and same_device:

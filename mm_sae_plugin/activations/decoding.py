@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from mm_sae_plugin.activations.facts import facts_of
-from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.errors import UserError, one_line
 from mm_sae_plugin.pairs import BadImage, ImageKey, ImageOpener, PictureOpener
 
 Preprocess = Callable[[Any], Float[Tensor, "3 height width"]]
@@ -164,7 +164,7 @@ def _watched(iterator: Iterator[Any]) -> Iterator[Any]:
                 "A process that decodes images died, most often for want of memory or of space in "
                 "/dev/shm: run again with fewer num_workers or a smaller batch_size. A script "
                 "needs 'if __name__ == \"__main__\":' around its call where processes are spawned "
-                f"({str(error).splitlines()[0]})."
+                f"({one_line(error)})."
             ) from error
         yield batch
 

@@ -14,6 +14,7 @@ from mm_sae_plugin.activations.cutting import CutCaptions
 from mm_sae_plugin.activations.decoding import DecodedBatch
 from mm_sae_plugin.activations.manifest import Skip
 from mm_sae_plugin.activations.plan import ExtractionPlan
+from mm_sae_plugin.devices import checked_dtype
 from mm_sae_plugin.pairs.captions import printable
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class BatchEncoder:
         self.plan = plan
         self.cfg = cfg
         self._n_tokens = n_tokens
-        self._dtype: torch.dtype = getattr(torch, cfg.dtype)
+        self._dtype = checked_dtype(cfg.dtype)
         self._are_cut: CutCaptions | None = None
 
     def encode(

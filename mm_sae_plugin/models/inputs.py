@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.errors import UserError, one_line
 
 
 @dataclass(frozen=True)
@@ -103,12 +103,6 @@ def why_not(error: Exception) -> str:
             "it is damaged, or a pickle that torch.save did not write, which could run any code "
             "when it is opened: save a state_dict(), best as safetensors"
         )
-    line = first_line(error)[:160]
+    line = one_line(error)[:160]
     # A lone word, as of a KeyError, says nothing without its kind.
     return line if " " in line else f"{type(error).__name__} {line}".strip()
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of an error's message, or its type when it has none."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.errors import UserError, one_line
 from mm_sae_plugin.pairs.captions import BadText, read_text
 from mm_sae_plugin.pairs.delimited import BadRow, Row, read_csv, read_tsv
 from mm_sae_plugin.pairs.records import Skipped
@@ -149,5 +149,4 @@ def _json_lines(text: str) -> Cells:
 
 
 def _unreadable(path: Path, error: Exception) -> UserError:
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return UserError(f"{path} cannot be read as a table: {reason}")
+    return UserError(f"{path} cannot be read as a table: {one_line(error)}.")

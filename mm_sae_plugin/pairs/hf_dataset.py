@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.errors import UserError, one_line
 from mm_sae_plugin.pairs.captions import captions_of, text_of
 from mm_sae_plugin.pairs.images import BadImage, ImageReader
 from mm_sae_plugin.pairs.kinds import SourceKind
@@ -145,10 +145,9 @@ def _open(spec: str) -> tuple[Any, str, Path]:
         else:
             dataset = load_dataset(name)
     except Exception as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
         raise UserError(
             f"The data set {name!r} could not be opened: give a folder written by save_to_disk, "
-            f"or a name on the hub that can be reached ({lines[0]})."
+            f"or a name on the hub that can be reached ({one_line(error)})."
         ) from error
     if isinstance(dataset, DatasetDict):
         dataset, split = _pick_split(name, dataset, split)

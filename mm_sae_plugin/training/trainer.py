@@ -104,8 +104,10 @@ class WatchedTrainer(SAETrainer[Any, Any]):
                 return f"{name} holds NaN or infinite values at step {now}"
         if self._last is None:
             return None
-        acts = self._last.sae_in.double()
-        error = (self._last.sae_out.double() - acts).square().mean()
+        # Half precision would overflow. In single precision only errors do that are wrong anyway,
+        # and some accelerators have no double.
+        acts = self._last.sae_in.float()
+        error = (self._last.sae_out.float() - acts).square().mean()
         if bool(error > _ABSURD_ERROR * acts.square().mean()):
             return f"the reconstruction's error is {float(error):.0e} at step {now}"
         return None

@@ -1,5 +1,8 @@
+from dataclasses import replace
+
 import pytest
 import torch
+from sae_lens.training.sae_trainer import SAETrainer
 
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.training import MultimodalSAERunnerConfig, MultimodalSAETrainingRunner
@@ -65,8 +68,6 @@ def test_it_stops_soon_and_looks_seldom(make_runner, monkeypatch):
 
 
 def test_the_watched_trainer_takes_sae_lens_steps(make_runner):
-    from sae_lens.training.sae_trainer import SAETrainer
-
     runners = make_runner(), make_runner()
     for runner, kind in zip(runners, (SAETrainer, WatchedTrainer), strict=True):
         kind(
@@ -99,3 +100,19 @@ def test_an_architecture_that_knows_one_dtype_only_is_told_in_one_line(pairs):
     runner = MultimodalSAETrainingRunner(cfg, acts_image=pairs[0], acts_text=pairs[1])
     with pytest.raises(UserError, match="gated cannot be trained in bfloat16"):
         runner.run()
+
+
+@pytest.mark.parametrize("factor", [1e4, 1e30])
+def test_a_reconstruction_out_of_all_proportion_stops_the_training(
+    make_runner, monkeypatch, factor
+):
+    """Also where its error is too large for a number of single precision."""
+    step = SAETrainer.step
+
+    def far_off(self, batch):
+        output = step(self, batch)
+        return replace(output, sae_out=output.sae_out.detach() * factor)
+
+    monkeypatch.setattr(SAETrainer, "step", far_off)
+    with pytest.raises(UserError, match=r"the reconstruction's error is \S+ at step 100 of 250"):
+        make_runner(training_steps=250).run()
