@@ -8,6 +8,7 @@ import torch
 from mm_sae_plugin.activations import ExtractConfig, extract
 from mm_sae_plugin.commands.mds import MdsCommand
 from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.modality import MODALITIES
 from mm_sae_plugin.saes import check_encoder, load_sae
 from mm_sae_plugin.stats import ModalityConfig, ModalityDominance
 from mm_sae_plugin.training import MultimodalSAERunnerConfig, MultimodalSAETrainingRunner
@@ -86,8 +87,8 @@ def test_a_kept_checkpoint_is_labelled_behind_its_normalisation(model, tmp_path,
     # By hand: the normalisation that the training measured, and the SAE at the checkpoint.
     assert not runner.normalization.is_identity
     sae, _ = load_sae(checkpoint)
-    rows = {"image": store.image_rows()[store.image_index], "text": store.text_rows()}
-    for modality, acts in rows.items():
+    rows = store.image_rows()[store.image_index], store.text_rows()
+    for modality, acts in zip(MODALITIES, rows, strict=True):
         fires = (sae.encode(runner.normalization.apply(acts, modality)) > 0).sum(0).double()
         assert torch.equal(labels.statistics.channel(f"fires_{modality}"), fires)
         assert not torch.equal((sae.encode(acts) > 0).sum(0).double(), fires)
