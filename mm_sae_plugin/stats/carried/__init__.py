@@ -7,9 +7,5 @@ side's activations and not to the latent's own code there: can the firing be rea
 
 `moments` and `probes` fit linear readers, `readings` counts what they say on pairs that they were
 not fitted on, `calibration` turns that into probabilities, `rates` into dominance, and `score`
-does all of it for a store.
+does all of it for a store and gives a `result`.
 """
-
-from mm_sae_plugin.stats.carried.score import CarriedConfig, CarriedDominance, carried_dominance
-
-__all__ = ["CarriedConfig", "CarriedDominance", "carried_dominance"]

@@ -10,17 +10,15 @@ from jaxtyping import Float
 class Calibrated:
     """What a side's reading says of a latent's firing, as moments over pairs."""
 
-    variance: Float[np.ndarray, "*rest"]
+    variance: Float[np.ndarray, "n_features"]
     """Variance of the probability that is read: what is explained of the firing's own variance."""
-    raised: tuple[
-        Float[np.ndarray, "*rest"], Float[np.ndarray, "*rest"], Float[np.ndarray, "*rest"]
-    ]
+    raised: Float[np.ndarray, "3 n_features"]
     """Means of the first, second and third power of how far the probability lies above its mean,
     0 where it lies below."""
 
 
 def calibrate(
-    fires: Float[np.ndarray, "*rest bins"], silent: Float[np.ndarray, "*rest bins"]
+    fires: Float[np.ndarray, "n_features bins"], silent: Float[np.ndarray, "n_features bins"]
 ) -> Calibrated:
     """Fit the probability of firing as a rising function of the reading (isotonic regression).
 
@@ -34,18 +32,15 @@ def calibrate(
     counts = fires + silent
     n_rows = counts.sum(-1, keepdims=True).clip(1)
     rate = fires.sum(-1, keepdims=True) / n_rows
-    flat = [array.reshape(-1, array.shape[-1]) for array in (fires, counts)]
-    levels = np.zeros_like(flat[0])
-    for level, fired, counted in zip(levels, *flat, strict=True):
+    levels = np.zeros_like(counts)
+    for level, fired, counted in zip(levels, fires, counts, strict=True):
         seen = counted > 0
         if seen.any():
             share = fired[seen] / counted[seen]
             level[seen] = isotonic_regression(share, weights=counted[seen]).x
-    weights = counts / n_rows
-    above = levels.reshape(counts.shape) - rate
-    raised = above.clip(0)
-    moments = [(weights * raised**power).sum(-1) for power in (1, 2, 3)]
-    return Calibrated((weights * above**2).sum(-1), (moments[0], moments[1], moments[2]))
+    weights, above = counts / n_rows, levels - rate
+    raised = np.stack([(weights * above.clip(0) ** power).sum(-1) for power in (1, 2, 3)])
+    return Calibrated((weights * above**2).sum(-1), raised)
 
 
 def correlation_with_bins(

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mm_sae_plugin.stats.clusters import cluster_runs, mixed_bits
 
-N_GROUPS = 20
+N_GROUPS = 10
 """Groups of images that the jackknife leaves out one by one."""
 N_FOLDS = 2
 """Halves that read each other."""

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from mm_sae_plugin.modality import MODALITIES, Modality
 from mm_sae_plugin.stats.carried.groups import N_FOLDS, fold_of, image_groups
-from mm_sae_plugin.stats.interfaces import CodedPairs
+from mm_sae_plugin.stats.interfaces import CodedPairs, PairedActivations
 
 
 class ProbeMoments:
@@ -40,6 +40,11 @@ class ProbeMoments:
             m: torch.zeros(n_features, dtype=torch.float64) for m in MODALITIES
         }
         """Sums of the codes of each modality."""
+
+    @classmethod
+    def of(cls, store: PairedActivations, n_features: int) -> "ProbeMoments":
+        """An empty accumulator for a store."""
+        return cls(n_features, store.image_rows().shape[1], store.text_rows().shape[1])
 
     def empty(self) -> "ProbeMoments":
         """An accumulator of the same kind that has seen nothing."""

@@ -1,24 +1,23 @@
-"""From what the two sides' readings explain to the ratio of the rates at which they show a concept.
+"""From what the two sides' readings say to the ratio of the rates at which they show a concept.
 
 Let a concept be there with probability b, be shown on the latent's own side at rate o and on the
 other at rate x, independently, and let the latent fire where its own side shows it: on v = b·o of
-all pairs. Three things can be measured, and follow from b, o and x:
+all pairs. A perfect reading is then v everywhere on average, rises to 1 on the own side where that
+shows the concept, and on the other side rises only to o where that shows it. Where the other side
+shows nothing of the kind, or another value of the same factor, its reading falls below v. So of
+how far readings rise above v (0 where they fall), the mean of the squares is v·(1 − v)² for the own
+side and b·x·(o − v)² for the other. Two things are measured:
 
-- *Carry*: the squared correlation of "own shows" and "other shows" is
-  c = o·x·(1 − b)² / ((1 − v)(1 − b·x)), about o·x where b is small. It is what the other side's
-  reading explains of the firing, as a share of what the own side's does.
-- *Level*: where the other side shows the concept, the latent fires with probability o. The level of
-  the reading is its mean over pairs, weighted by the square of how far it is above v.
-- *Reach*: the share of pairs on which the reading is raised, taken as that of a variable with two
-  values and the same second and third moment, is b·x.
+- *Level*: o, the mean of the other side's reading over pairs, weighted by that square.
+- *Carry*: c, the ratio of the two means, c = (x / o)·((o − v) / (1 − v))² ≤ o·x. It is x where the
+  own side always shows the concept: a lower bound of what the other side carries.
 
-So x / o is had twice: with o from the level and x from the carry, and as reach / v. The two
-estimates' geometric mean is taken, which is steadier than either where a reading has several
-levels, as that of a latent of several values has; half of what they differ by is part of the
-interval. Neither rate exceeds 1, which bounds the ratio from both sides. A reading that hardly
-rises where the latent fires would need a concept that is nearly always there: b is taken to be at
-most `_MOST_COMMON`, so that the level is at least v / b, and a weak reading of a common latent
-counts as little carried instead of as carried by everything.
+Together they give x / o = c·((1 − v) / (o − v))². It is computed with the own side's mean as it is
+read, and with v·(1 − v)², as if it were read perfectly; the estimate is the geometric mean of the
+two, and half of what they differ by is part of the interval. Neither rate exceeds 1, which bounds
+the ratio from both sides. A reading that hardly rises above v would need a concept that is nearly
+always there: b is taken to be at most `_MOST_COMMON`, so that o ≥ v / b, and a weak reading of a
+common latent counts as little carried instead of as carried by everything.
 """
 
 from dataclasses import dataclass
@@ -36,16 +35,18 @@ _TINY = 1e-12
 class RateRatio:
     """How the two sides' rates compare."""
 
-    carry: Float[np.ndarray, "*rest"]
-    """The other side's rate if the own side always showed the concept, 0 to 1: about the product
-    of the two rates, and a lower bound of either."""
-    ratio: Float[np.ndarray, "*rest"]
+    carry: Float[np.ndarray, "n_features"]
+    """The other side's rate if the own side always showed the concept, 0 to 1: a lower bound of the
+    product of the two rates."""
+    ratio: Float[np.ndarray, "n_features"]
     """Other rate over own rate, above 0."""
-    disagreement: Float[np.ndarray, "*rest"]
+    disagreement: Float[np.ndarray, "n_features"]
     """Half of the distance between the logarithms of the two estimates of the ratio, at least 0."""
 
 
-def rate_ratio(rate: Float[np.ndarray, "*rest"], own: Calibrated, other: Calibrated) -> RateRatio:
+def rate_ratio(
+    rate: Float[np.ndarray, "n_features"], own: Calibrated, other: Calibrated
+) -> RateRatio:
     """Compare the rates at which two sides show what a latent fires for.
 
     Parameters
@@ -55,38 +56,43 @@ def rate_ratio(rate: Float[np.ndarray, "*rest"], own: Calibrated, other: Calibra
     own, other : Calibrated
         Readings of the firing from either side.
     """
-    explained = (other.variance / own.variance.clip(_TINY)).clip(_TINY, 1)
-    _, second, third = other.raised
-    above = third / second.clip(_TINY)
-    lowest = least_own_rate(rate)
-    from_carry = ratio_from(explained, rate, (above + rate).clip(lowest, 1))
-    from_reach = (second / (above**2).clip(_TINY) / rate.clip(_TINY)).clip(_TINY)
-    least = ratio_from(explained, rate, np.ones_like(rate))
-    # The other side always shows it, or the own side as rarely as can be.
-    most = np.minimum(
-        1 / (explained * (1 - rate) + rate).clip(_TINY), ratio_from(explained, rate, lowest)
-    )
-    most = np.maximum(most, least)
-    estimates = [np.log(ratio.clip(least, most)) for ratio in (from_carry, from_reach)]
+    perfect = rate * (1 - rate) ** 2
+    _, own_rise, _ = own.raised
+    _, rise, rise_cubed = other.raised
+    lowest = (rate / _MOST_COMMON).clip(_TINY, 1)
+    own_rate = (rise_cubed / rise.clip(_TINY) + rate).clip(lowest, 1)
+    carry = (rise / own_rise.clip(_TINY)).clip(_TINY, 1)
+    least, most = bounds(carry, rate)
+    estimates = [
+        np.log(ratio_from(of, rate, own_rate).clip(least, most))
+        for of in (carry, rise / perfect.clip(_TINY))
+    ]
     return RateRatio(
-        carry=least,
+        carry=carry,
         ratio=np.exp((estimates[0] + estimates[1]) / 2),
         disagreement=np.abs(estimates[0] - estimates[1]) / 2,
     )
 
 
+def bounds(
+    carry: Float[np.ndarray, "n_features"], rate: Float[np.ndarray, "n_features"]
+) -> tuple[Float[np.ndarray, "n_features"], Float[np.ndarray, "n_features"]]:
+    """Least and most that x / o can be.
+
+    It is least where the own side always shows the concept, and most where the other side always
+    does, or where the concept is as common as can be.
+    """
+    total = 2 * rate + carry * (1 - rate) ** 2
+    rarest = (total + np.sqrt((total**2 - 4 * rate**2).clip(0))) / 2
+    commonest = (rate / _MOST_COMMON).clip(_TINY, 1)
+    most = ratio_from(carry, rate, np.maximum(rarest, commonest).clip(_TINY, 1))
+    return carry, np.maximum(most, carry)
+
+
 def ratio_from(
-    explained: Float[np.ndarray, "*rest"],
-    rate: Float[np.ndarray, "*rest"],
-    own_rate: Float[np.ndarray, "*rest"],
-) -> Float[np.ndarray, "*rest"]:
-    """Solve the carry c for x / o, given o and v."""
-    base = rate / own_rate.clip(_TINY)
-    product = explained * (1 - rate)
-    other_rate = product / (own_rate * (1 - base) ** 2 + product * base).clip(_TINY)
-    return (other_rate / own_rate.clip(_TINY)).clip(_TINY)
-
-
-def least_own_rate(rate: Float[np.ndarray, "*rest"]) -> Float[np.ndarray, "*rest"]:
-    """Least rate on the own side that the firing rate allows."""
-    return (rate / _MOST_COMMON).clip(_TINY, 1)
+    carry: Float[np.ndarray, "n_features"],
+    rate: Float[np.ndarray, "n_features"],
+    own_rate: Float[np.ndarray, "n_features"],
+) -> Float[np.ndarray, "n_features"]:
+    """Solve the carry for x / o, given o and v."""
+    return (carry * ((1 - rate) / (own_rate - rate).clip(_TINY)) ** 2).clip(_TINY)

@@ -6,8 +6,7 @@ from typing import cast
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
-from torch import Tensor
+from jaxtyping import Float
 
 from mm_sae_plugin.engines import Engine
 from mm_sae_plugin.features.feature_map import FeatureMap
@@ -16,12 +15,11 @@ from mm_sae_plugin.stats.carried.groups import N_FOLDS, N_GROUPS
 from mm_sae_plugin.stats.carried.moments import ProbeMoments
 from mm_sae_plugin.stats.carried.probes import Probes, fit_probes
 from mm_sae_plugin.stats.carried.rates import (
-    RateRatio,
-    least_own_rate,
+    bounds,
     rate_ratio,
-    ratio_from,
 )
 from mm_sae_plugin.stats.carried.readings import ReadingCounts
+from mm_sae_plugin.stats.carried.result import CarriedDominance
 from mm_sae_plugin.stats.interfaces import PairedActivations
 from mm_sae_plugin.stats.passes import Reading, run_pass
 
@@ -44,27 +42,6 @@ class CarriedConfig:
     says nothing belongs to its own side only if `min_joint` pairs would show that rate."""
     min_joint: int = 30
     """Pairs that are enough to be heard."""
-
-
-@dataclass(frozen=True)
-class CarriedDominance:
-    """Carried dominance of all latents."""
-
-    scores: Float[Tensor, "n_features"]
-    """float64: 0 all text, 1 all image; NaN where undecidable."""
-    intervals: Float[Tensor, "n_features 2"]
-    """float64: low and high end at the confidence asked for, clustered by image."""
-    on_image: Bool[Tensor, "n_features"]
-    """Whether the own side, on which the mean code is larger, is the image."""
-    carry: Float[Tensor, "n_features"]
-    """float64, 0 to 1: how much of what makes the latent fire the other side carries."""
-    read_own: Float[Tensor, "n_features"]
-    """float64, 0 to 1: share of the firing's variance that the own side's reading explains."""
-    heard: Bool[Tensor, "n_features"]
-    """Whether the other side's reading beats what unrelated pairs would give."""
-    decidable: Bool[Tensor, "n_features"]
-    """Whether anything can be said: the own side can be read, and the latent fires often enough
-    for the other side to be heard if it had something to say."""
 
 
 def carried_dominance(
@@ -105,12 +82,23 @@ def carried_dominance(
     UserError
         If the store holds no pairs.
     """
-    cfg = cfg or CarriedConfig()
-    widths = store.image_rows().shape[1], store.text_rows().shape[1]
-    moments = ProbeMoments(feature_map.n_features, *widths)
+    moments = ProbeMoments.of(store, feature_map.n_features)
     (taken,) = run_pass(store, [Reading(feature_map, {"": moments})], engine, _PART, progress)
-    probes = fit_probes(cast(ProbeMoments, taken[""]), cfg.ridge)
-    counts = ReadingCounts(probes)
+    filled = cast(ProbeMoments, taken[""])
+    return read_carried(feature_map, store, filled, cfg, engine, progress)
+
+
+def read_carried(
+    feature_map: FeatureMap,
+    store: PairedActivations,
+    moments: ProbeMoments,
+    cfg: CarriedConfig | None = None,
+    engine: Engine | None = None,
+    progress: bool = False,
+) -> CarriedDominance:
+    """Go on from moments that another pass over the same store took; see `carried_dominance`."""
+    cfg = cfg or CarriedConfig()
+    counts = ReadingCounts(fit_probes(moments, cfg.ridge))
     (taken,) = run_pass(store, [Reading(feature_map, {"": counts})], engine, _PART, progress)
     return score_readings(cast(ReadingCounts, taken[""]), cfg)
 
@@ -134,9 +122,11 @@ def score_readings(counts: ReadingCounts, cfg: CarriedConfig) -> CarriedDominanc
     decidable = (own_signal > limit) & (heard | enough)
 
     dominance = np.where(heard, 1 / (1 + ratio.ratio), 1.0)
-    low, high = _interval(own, other, ratio, cfg)
-    unheard_low = _unheard(signal, rate, own_read.variance, counts.probes, n_images, cfg)
-    low, high = np.where(heard, low, unheard_low), np.where(heard, high, 1.0)
+    low = _unheard(signal, rate, own_read.variance, counts.probes, n_images, cfg)
+    high = np.ones_like(low)
+    reach = _log_reach(own[:, :, heard], other[:, :, heard], cfg) + ratio.disagreement[heard]
+    low[heard] = 1 / (1 + ratio.ratio[heard] * np.exp(reach))
+    high[heard] = 1 / (1 + ratio.ratio[heard] * np.exp(-reach))
     dominance = np.where(decidable, dominance, np.nan)
     low, high = np.where(decidable, low, 0.0), np.where(decidable, high, 1.0)
 
@@ -153,28 +143,26 @@ def score_readings(counts: ReadingCounts, cfg: CarriedConfig) -> CarriedDominanc
     )
 
 
-def _interval(
-    own: Float[np.ndarray, "groups fires n_features bins"],
-    other: Float[np.ndarray, "groups fires n_features bins"],
-    whole: RateRatio,
+def _log_reach(
+    own: Float[np.ndarray, "groups fires n_heard bins"],
+    other: Float[np.ndarray, "groups fires n_heard bins"],
     cfg: CarriedConfig,
-) -> tuple[Float[np.ndarray, "n_features"], Float[np.ndarray, "n_features"]]:
-    """Leave out one group of images at a time; Student's t on the logarithm of the ratio.
+) -> Float[np.ndarray, "n_heard"]:
+    """Half width of the interval of the ratio's logarithm, as far as the sample goes.
 
-    What the two estimates of the ratio differ by is added: it does not shrink with more pairs.
+    One group of images at a time is left out (delete-a-group jackknife), and the readings are
+    calibrated anew; Student's t of as many groups less one.
     """
     from scipy.stats import t
 
+    all_own, all_other = own.sum(0), other.sum(0)
     left_out = []
-    for group in range(N_GROUPS):
-        mine, theirs = own.sum(0) - own[group], other.sum(0) - other[group]
+    for mine, theirs in zip(all_own - own, all_other - other, strict=True):
         rate = mine[1].sum(-1) / mine.sum((0, 2)).clip(1)
         readings = calibrate(mine[1], mine[0]), calibrate(theirs[1], theirs[0])
         left_out.append(np.log(rate_ratio(rate, *readings).ratio))
-    spread = np.stack(left_out) - np.mean(left_out, axis=0)
-    error = np.sqrt((N_GROUPS - 1) / N_GROUPS * (spread**2).sum(0))
-    reach = error * t.ppf(0.5 + cfg.confidence / 2, N_GROUPS - 1) + whole.disagreement
-    return 1 / (1 + whole.ratio * np.exp(reach)), 1 / (1 + whole.ratio * np.exp(-reach))
+    error = np.std(left_out, axis=0) * (N_GROUPS - 1) ** 0.5
+    return error * t.ppf(0.5 + cfg.confidence / 2, N_GROUPS - 1)
 
 
 def _unheard(
@@ -197,5 +185,5 @@ def _unheard(
     squared = ((signal.clip(0) + z) ** 2) / max(n_images, 1)
     explained = (squared + np.sqrt(squared**2 + 4 * squared * noise)) / 2
     share = own_variance / (rate * (1 - rate)).clip(1e-12)
-    most = ratio_from((explained / share.clip(1e-12)).clip(1e-12, 1), rate, least_own_rate(rate))
+    _, most = bounds((explained / share.clip(1e-12)).clip(1e-12, 1), rate)
     return 1 / (1 + np.minimum(most, 1.0))
