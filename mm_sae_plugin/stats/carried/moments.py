@@ -24,7 +24,8 @@ class ProbeMoments:
     """
 
     def __init__(self, n_features: int, d_image: int, d_text: int) -> None:
-        self.n_features, self.widths = n_features, {"image": d_image, "text": d_text}
+        self.n_features = n_features
+        self.widths: dict[Modality, int] = {"image": d_image, "text": d_text}
         self.second: dict[Modality, Float[Tensor, "folds d d"]] = {
             m: torch.zeros(N_FOLDS, d + 1, d + 1, dtype=torch.float64)
             for m, d in self.widths.items()
@@ -69,13 +70,11 @@ class ProbeMoments:
 
     def merge(self, other: "ProbeMoments") -> "ProbeMoments":
         """Add the moments of other pairs; return `self`."""
-        for mine, theirs in (
-            (self.second, other.second),
-            (self.cross, other.cross),
-            (self.activity, other.activity),
-        ):
-            for key, tensor in theirs.items():
-                mine[key] += tensor
+        for modality in MODALITIES:
+            self.second[modality] += other.second[modality]
+            self.activity[modality] += other.activity[modality]
+        for pair, cross in other.cross.items():
+            self.cross[pair] += cross
         return self
 
     def state_dict(self) -> dict[str, Tensor]:
