@@ -45,6 +45,28 @@ def cluster_runs(image_id: ImageIds) -> Runs:
     return Runs(ids=ids, lengths=lengths)
 
 
+def mixed_bits(ids: Int[Tensor, "clusters"], seed: int) -> np.ndarray:
+    """64 random-looking bits for each image, the same wherever the image is met.
+
+    SplitMix64's finaliser on the id itself, so that no order or sharding matters.
+
+    Parameters
+    ----------
+    ids : int64
+        As `Runs.ids` gives them.
+    seed : int
+        Another seed gives other bits.
+
+    Returns
+    -------
+    array of uint64
+    """
+    bits = ids.numpy().view(np.uint64) + np.uint64((seed + 1) * 0x9E3779B97F4A7C15 % 2**64)
+    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return bits ^ (bits >> np.uint64(31))
+
+
 def _hash(name: str) -> int:
     digest = hashlib.blake2b(name.encode("utf-8"), digest_size=8).digest()
     return int.from_bytes(digest, "little", signed=True)

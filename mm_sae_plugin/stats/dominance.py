@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mm_sae_plugin.stats.accumulator import ModalityStatistics
+from mm_sae_plugin.stats.carried.result import CarriedDominance
 from mm_sae_plugin.stats.config import CLASSES, ModalityConfig
 from mm_sae_plugin.stats.intervals import firing_rates, score_intervals, score_values
 from mm_sae_plugin.stats.moments import second_row
@@ -51,6 +52,8 @@ class ModalityDominance:
     """Cosine of each latent's decoder direction with mean_I − mean_T, where it is known."""
     centred_classes: list[str] | None = None
     """Classes when each modality's mean is removed before encoding, where it was computed."""
+    carried: CarriedDominance | None = None
+    """Dominance by what the other side carries, where it was computed; no class rests on it."""
     store_key: str | None = None
     """Key of the store that the pairs came from, where it is known."""
 
@@ -131,6 +134,10 @@ class ModalityDominance:
         """Copy that also carries the classes computed from centred activations."""
         return replace(self, centred_classes=list(centred.classes))
 
+    def with_carried(self, carried: CarriedDominance) -> "ModalityDominance":
+        """Copy that also holds the carried dominance."""
+        return replace(self, carried=carried)
+
     def from_store(self, store_key: str | None) -> "ModalityDominance":
         """Copy that also names the store that the pairs came from."""
         return replace(self, store_key=store_key)
@@ -152,6 +159,8 @@ class ModalityDominance:
             columns["gap_cosine"] = self.gap_cosine.to(torch.float64).numpy()
         if self.centred_classes is not None:
             columns["class_centred"] = self.centred_classes
+        if self.carried is not None:
+            columns |= self.carried.columns()
         return pd.DataFrame(columns)
 
     def metadata(self) -> dict[str, Any]:
@@ -191,6 +200,8 @@ class ModalityDominance:
             tensors["gap_cosine"] = self.gap_cosine
         if self.centred_classes is not None:
             tensors["centred_classes"] = _class_numbers(self.centred_classes)
+        if self.carried is not None:
+            tensors |= self.carried.state_dict()
         write_labels(Path(sae_dir), self.n_features, tensors, self.table(), self.metadata())
 
     @classmethod
@@ -213,6 +224,7 @@ class ModalityDominance:
             dominance,
             gap_cosine=tensors.get("gap_cosine"),
             centred_classes=None if centred is None else [CLASSES[i] for i in centred.tolist()],
+            carried=CarriedDominance.from_state_dict(tensors),
             # Labels of older versions do not say.
             store_key=record.get("store_key"),
         )

@@ -13,6 +13,8 @@ from mm_sae_plugin.features.centred import centred
 from mm_sae_plugin.features.sae import SAEFeatureMap
 from mm_sae_plugin.saes.untrained import untrained_sae
 from mm_sae_plugin.stats.accumulator import ModalityStatistics
+from mm_sae_plugin.stats.carried.moments import ProbeMoments
+from mm_sae_plugin.stats.carried.score import CarriedConfig, read_carried
 from mm_sae_plugin.stats.config import ModalityConfig
 from mm_sae_plugin.stats.dominance import ModalityDominance
 from mm_sae_plugin.stats.examples import ExampleRows
@@ -56,7 +58,8 @@ def label_store(
     """Score and classify every latent of an SAE, and look at it from every side.
 
     The labels are taken twice, on the activations as they are and with each modality's mean
-    removed, so that latents of the modality gap can be told from latents of content.
+    removed, so that latents of the modality gap can be told from latents of content. Carried
+    dominance takes a second pass.
 
     Parameters
     ----------
@@ -76,7 +79,10 @@ def label_store(
         centred(feature_map, means), {"modality": ModalityStatistics(feature_map.n_features)}
     )
     pairs = cast(PairedActivations, store)
-    readings = [*_readings(feature_map, pairs), by_mean]
+    trained, *untrained = _readings(feature_map, pairs)
+    probes = ProbeMoments.of(pairs, feature_map.n_features)
+    trained = Reading(feature_map, {**trained.accumulators, "probes": probes})
+    readings = [trained, *untrained, by_mean]
     main, *null, moved = run_pass(pairs, readings, engine, progress=progress)
     cfg = cfg or ModalityConfig()
     stats = _modality(main)
@@ -84,6 +90,16 @@ def label_store(
         ModalityDominance.from_config(stats, cfg)
         .with_gap(modality_gap_cosine(feature_map, stats))
         .with_centred(ModalityDominance.from_config(_modality(moved), cfg))
+        .with_carried(
+            read_carried(
+                feature_map,
+                pairs,
+                cast(ProbeMoments, main["probes"]),
+                CarriedConfig(confidence=cfg.confidence),
+                engine,
+                progress,
+            )
+        )
         .from_store(store.manifest.key)
     )
     return _findings(dominance, main, null)

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mm_sae_plugin.stats.accumulator import ModalityStatistics
-from mm_sae_plugin.stats.clusters import ImageIds, cluster_runs
+from mm_sae_plugin.stats.clusters import ImageIds, cluster_runs, mixed_bits
 from mm_sae_plugin.stats.moments import second_row
 from mm_sae_plugin.stats.scores import ScoreName
 
@@ -56,11 +56,7 @@ def swap_mask(image_id: ImageIds, seed: int) -> Bool[Tensor, "batch"]:
         Another seed throws other coins.
     """
     runs = cluster_runs(image_id)
-    # SplitMix64's finaliser: a coin from the id itself, so that no order or sharding matters.
-    bits = runs.ids.numpy().view(np.uint64) + np.uint64((seed + 1) * 0x9E3779B97F4A7C15 % 2**64)
-    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    coins = torch.from_numpy(((bits ^ (bits >> np.uint64(31))) & np.uint64(1)).astype(bool))
+    coins = torch.from_numpy((mixed_bits(runs.ids, seed) & np.uint64(1)).astype(bool))
     return coins.repeat_interleave(runs.lengths)
 
 

@@ -1,0 +1,62 @@
+"""From counts of readings to the probability that a latent fires where it is read so."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """What a side's reading says of a latent's firing, as moments over pairs."""
+
+    variance: Float[np.ndarray, "n_features"]
+    """Variance of the probability that is read: what is explained of the firing's own variance."""
+    raised: Float[np.ndarray, "3 n_features"]
+    """Means of the first, second and third power of how far the probability lies above its mean,
+    0 where it lies below."""
+
+
+def calibrate(
+    fires: Float[np.ndarray, "n_features bins"], silent: Float[np.ndarray, "n_features bins"]
+) -> Calibrated:
+    """Fit the probability of firing as a rising function of the reading (isotonic regression).
+
+    Parameters
+    ----------
+    fires, silent : float64
+        Counts of pairs on which the latent fires, and does not, by ascending bin of the reading.
+    """
+    from scipy.optimize import isotonic_regression
+
+    counts = fires + silent
+    n_rows = counts.sum(-1, keepdims=True).clip(1)
+    rate = fires.sum(-1, keepdims=True) / n_rows
+    levels = np.zeros_like(counts)
+    for level, fired, counted in zip(levels, fires, counts, strict=True):
+        seen = counted > 0
+        if seen.any():
+            share = fired[seen] / counted[seen]
+            level[seen] = isotonic_regression(share, weights=counted[seen]).x
+    weights, above = counts / n_rows, levels - rate
+    raised = np.stack([(weights * above.clip(0) ** power).sum(-1) for power in (1, 2, 3)])
+    return Calibrated((weights * above**2).sum(-1), raised)
+
+
+def correlation_with_bins(
+    fires: Float[np.ndarray, "n_features bins"], silent: Float[np.ndarray, "n_features bins"]
+) -> Float[np.ndarray, "n_features"]:
+    """Correlation of the firing with the number of the reading's bin; 0 where either is constant.
+
+    The readers were fitted on other images, so under the null (the other side knows nothing of the
+    latent) it scatters about 0 like that of independent variables.
+    """
+    bins = np.arange(fires.shape[-1])
+    counts = fires + silent
+    n_rows = counts.sum(-1).clip(1)
+    rate = fires.sum(-1) / n_rows
+    mean = counts @ bins / n_rows
+    variance = counts @ bins**2 / n_rows - mean**2
+    covariance = fires @ bins / n_rows - rate * mean
+    spread = np.sqrt(variance.clip(0) * rate * (1 - rate))
+    return np.divide(covariance, spread, out=np.zeros_like(rate), where=spread > 0)

@@ -1,0 +1,92 @@
+"""First pass: the moments that linear readers of a latent's firing are fitted from."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mm_sae_plugin.modality import MODALITIES, Modality
+from mm_sae_plugin.stats.carried.groups import N_FOLDS, fold_of, image_groups
+from mm_sae_plugin.stats.interfaces import CodedPairs, PairedActivations
+
+
+class ProbeMoments:
+    """An accumulator of the moments of activations and of latents' firings, for each half.
+
+    Memory is 2 · 2 · n_features · (d_image + d_text) numbers and the activations' own second
+    moments, however many pairs there are.
+
+    Parameters
+    ----------
+    n_features : int
+        Number of latents.
+    d_image, d_text : int
+        Widths of the activations; a column of ones joins each.
+    """
+
+    def __init__(self, n_features: int, d_image: int, d_text: int) -> None:
+        self.n_features = n_features
+        self.widths: dict[Modality, int] = {"image": d_image, "text": d_text}
+        self.second: dict[Modality, Float[Tensor, "folds d d"]] = {
+            m: torch.zeros(N_FOLDS, d + 1, d + 1, dtype=torch.float64)
+            for m, d in self.widths.items()
+        }
+        """Second moments of the activations of each modality, the ones' column last."""
+        self.cross: dict[tuple[Modality, Modality], Float[Tensor, "folds d n_features"]] = {
+            (read, fired): torch.zeros(N_FOLDS, d + 1, n_features, dtype=torch.float64)
+            for read, d in self.widths.items()
+            for fired in MODALITIES
+        }
+        """Activations of the first modality times whether a latent fires on the second."""
+        self.activity: dict[Modality, Float[Tensor, "n_features"]] = {
+            m: torch.zeros(n_features, dtype=torch.float64) for m in MODALITIES
+        }
+        """Sums of the codes of each modality."""
+
+    @classmethod
+    def of(cls, store: PairedActivations, n_features: int) -> "ProbeMoments":
+        """An empty accumulator for a store."""
+        return cls(n_features, store.image_rows().shape[1], store.text_rows().shape[1])
+
+    def empty(self) -> "ProbeMoments":
+        """An accumulator of the same kind that has seen nothing."""
+        return ProbeMoments(self.n_features, self.widths["image"], self.widths["text"])
+
+    def update_pairs(self, pairs: CodedPairs) -> None:
+        """Add a batch of a pass."""
+        fold = fold_of(image_groups(pairs.rows.image_index))
+        acts = {"image": pairs.rows.acts_image, "text": pairs.rows.acts_text}
+        codes = {"image": pairs.codes_image, "text": pairs.codes_text}
+        fires = {modality: (codes[modality] > 0).to(torch.float32) for modality in MODALITIES}
+        for modality in MODALITIES:
+            self.activity[modality] += codes[modality].sum(0, dtype=torch.float64).cpu()
+        for read in MODALITIES:
+            rows = with_ones(acts[read])
+            for half in range(N_FOLDS):
+                mine = (fold == half).to(rows.device)
+                part = rows[mine]
+                self.second[read][half] += (part.double().T @ part.double()).cpu()
+                for fired in MODALITIES:
+                    self.cross[read, fired][half] += (part.T @ fires[fired][mine]).cpu()
+
+    def merge(self, other: "ProbeMoments") -> "ProbeMoments":
+        """Add the moments of other pairs; return `self`."""
+        for modality in MODALITIES:
+            self.second[modality] += other.second[modality]
+            self.activity[modality] += other.activity[modality]
+        for pair, cross in other.cross.items():
+            self.cross[pair] += cross
+        return self
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The moments as plain tensors."""
+        return (
+            {f"second.{m}": tensor for m, tensor in self.second.items()}
+            | {f"cross.{read}.{fired}": t for (read, fired), t in self.cross.items()}
+            | {f"activity.{m}": tensor for m, tensor in self.activity.items()}
+        )
+
+
+def with_ones(acts: Float[Tensor, "batch d"]) -> Float[Tensor, "batch d_and_one"]:
+    """Activations in float32 with a column of ones behind them."""
+    acts = acts.to(torch.float32)
+    return torch.cat([acts, acts.new_ones(len(acts), 1)], dim=1)

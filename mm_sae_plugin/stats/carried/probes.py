@@ -1,0 +1,71 @@
+"""Ridge readers of a latent's firing, from its own side's activations and from the other side's."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from mm_sae_plugin.modality import MODALITIES, Modality
+from mm_sae_plugin.stats.carried.groups import N_FOLDS
+from mm_sae_plugin.stats.carried.moments import ProbeMoments
+
+
+@dataclass(frozen=True)
+class Probes:
+    """Linear readers, two for each latent; a half's readers were fitted on the other half."""
+
+    on_image: Bool[Tensor, "n_features"]
+    """Whether a latent's own side is the image: the side on which its mean code is larger."""
+    weights: dict[Modality, Float[Tensor, "folds d_and_one n_features"]]
+    """float32, by the modality that is read; the target is always the firing on the own side."""
+    center: dict[Modality, Float[Tensor, "folds n_features"]]
+    """float32: mean of what each reader says on the half that it was fitted on."""
+    spread: dict[Modality, Float[Tensor, "folds n_features"]]
+    """float32: standard deviation of it, above 0."""
+
+
+def fit_probes(moments: ProbeMoments, ridge: float) -> Probes:
+    """Solve the ridge regressions.
+
+    Parameters
+    ----------
+    moments : ProbeMoments
+        Of a whole store.
+    ridge : float
+        Penalty as a share of the activations' mean variance in a dimension; the constant is free.
+    """
+    on_image = moments.activity["image"] >= moments.activity["text"]
+    weights: dict[Modality, Tensor] = {}
+    center: dict[Modality, Tensor] = {}
+    spread: dict[Modality, Tensor] = {}
+    for read in MODALITIES:
+        target = torch.where(on_image, moments.cross[read, "image"], moments.cross[read, "text"])
+        fitted = [
+            _solved(moments.second[read][half], target[half], ridge)
+            # A half is read with what the other half taught.
+            for half in reversed(range(N_FOLDS))
+        ]
+        weights[read], center[read], spread[read] = (
+            torch.stack(parts).to(torch.float32) for parts in zip(*fitted, strict=True)
+        )
+    return Probes(on_image, weights, center, spread)
+
+
+def _solved(
+    second: Float[Tensor, "d d"], cross: Float[Tensor, "d n_features"], ridge: float
+) -> tuple[Float[Tensor, "d n_features"], Float[Tensor, "n_features"], Float[Tensor, "n_features"]]:
+    n_rows = second[-1, -1].clamp_min(1)
+    mean = second[-1, :-1] / n_rows
+    covariance = second[:-1, :-1] / n_rows - torch.outer(mean, mean)
+    rate = cross[-1] / n_rows
+    shared = cross[:-1] / n_rows - torch.outer(mean, rate)
+    # Where the activations do not vary at all, the penalty alone keeps this solvable.
+    penalty = ridge * covariance.diagonal().mean().clamp_min(torch.finfo(torch.float32).tiny)
+    slopes = torch.linalg.solve(covariance + penalty * torch.eye(len(mean)), shared)
+    variance = (slopes * (covariance @ slopes)).sum(0)
+    return (
+        torch.cat([slopes, (rate - mean @ slopes)[None]]),
+        rate,
+        variance.clamp_min(1e-12).sqrt(),
+    )

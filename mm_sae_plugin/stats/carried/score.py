@@ -1,0 +1,189 @@
+"""The carried dominance of every latent of a store, with intervals."""
+
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import cast
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from mm_sae_plugin.engines import Engine
+from mm_sae_plugin.features.feature_map import FeatureMap
+from mm_sae_plugin.stats.carried.calibration import calibrate, correlation_with_bins
+from mm_sae_plugin.stats.carried.groups import N_FOLDS, N_GROUPS
+from mm_sae_plugin.stats.carried.moments import ProbeMoments
+from mm_sae_plugin.stats.carried.probes import Probes, fit_probes
+from mm_sae_plugin.stats.carried.rates import (
+    bounds,
+    rate_ratio,
+)
+from mm_sae_plugin.stats.carried.readings import ReadingCounts
+from mm_sae_plugin.stats.carried.result import CarriedDominance
+from mm_sae_plugin.stats.interfaces import PairedActivations
+from mm_sae_plugin.stats.passes import Reading, run_pass
+
+# Pairs of a part: the sums are large, and adding them up costs as much however few pairs they hold.
+_PART = 4096
+
+
+@dataclass(frozen=True)
+class CarriedConfig:
+    """How carried dominance is computed."""
+
+    confidence: float = 0.95
+    """Of the intervals, between 0 and 1."""
+    ridge: float = 1e-3
+    """Penalty of the readers, as a share of the mean variance of the activations."""
+    level: float = 0.05
+    """Probability that chance alone makes the other side speak for any latent at all."""
+    min_rate: float = 0.15
+    """Smallest rate on the other side that must not be missed: a latent of which the other side
+    says nothing belongs to its own side only if `min_joint` pairs would show that rate."""
+    min_joint: int = 30
+    """Pairs that are enough to be heard."""
+
+
+def carried_dominance(
+    feature_map: FeatureMap,
+    store: PairedActivations,
+    cfg: CarriedConfig | None = None,
+    engine: Engine | None = None,
+    progress: bool = False,
+) -> CarriedDominance:
+    """Ask, for every latent, whether the other side carries what makes it fire.
+
+    The own side of a latent is the one with the larger mean code. Two linear readers of "fires on
+    its own side" are fitted, one from the own side's activations and one from the other side's, on
+    half of the images each, and read on the other half. `rates` tells what follows from the
+    readings: the own side's dominance is 1 / (1 + x / o), with o and x the rates at which the own
+    and the other side show the concept.
+
+    Assumptions: whether a side shows the concept is independent of the other side's showing it,
+    given that it is there; no other concept speaks for it (one that is correlated with it does,
+    and makes it look carried); and both sides are read about equally well. What a linear reader
+    misses on the other side counts as absent there, so carry is a lower bound.
+
+    Parameters
+    ----------
+    feature_map : FeatureMap
+        Encodes both modalities.
+    store : PairedActivations
+        Raw activations; the two modalities may have different widths.
+    cfg : CarriedConfig, optional
+        Confidence and limits.
+    engine : Engine, optional
+        Where the two passes run; one thread by default.
+    progress : bool
+        Show a progress bar.
+
+    Raises
+    ------
+    UserError
+        If the store holds no pairs.
+    """
+    moments = ProbeMoments.of(store, feature_map.n_features)
+    (taken,) = run_pass(store, [Reading(feature_map, {"": moments})], engine, _PART, progress)
+    filled = cast(ProbeMoments, taken[""])
+    return read_carried(feature_map, store, filled, cfg, engine, progress)
+
+
+def read_carried(
+    feature_map: FeatureMap,
+    store: PairedActivations,
+    moments: ProbeMoments,
+    cfg: CarriedConfig | None = None,
+    engine: Engine | None = None,
+    progress: bool = False,
+) -> CarriedDominance:
+    """Go on from moments that another pass over the same store took; see `carried_dominance`."""
+    cfg = cfg or CarriedConfig()
+    counts = ReadingCounts(fit_probes(moments, cfg.ridge))
+    (taken,) = run_pass(store, [Reading(feature_map, {"": counts})], engine, _PART, progress)
+    return score_readings(cast(ReadingCounts, taken[""]), cfg)
+
+
+def score_readings(counts: ReadingCounts, cfg: CarriedConfig) -> CarriedDominance:
+    """Compute scores and intervals from the counts of a whole store."""
+    own, other = (counts.counts[side].numpy().astype(np.float64) for side in ("own", "other"))
+    whole_own, whole_other = own.sum(0), other.sum(0)
+    n_images = int(counts.n_images.sum())
+    n_rows = whole_own.sum((0, 2)).clip(1)
+    rate = whole_own[1].sum(-1) / n_rows
+    own_read = calibrate(whole_own[1], whole_own[0])
+    ratio = rate_ratio(rate, own_read, calibrate(whole_other[1], whole_other[0]))
+
+    # Captions of one image are not independent: there are as many facts as images.
+    signal = correlation_with_bins(whole_other[1], whole_other[0]) * n_images**0.5
+    own_signal = correlation_with_bins(whole_own[1], whole_own[0]) * n_images**0.5
+    limit = NormalDist().inv_cdf(1 - cfg.level / max(counts.n_features, 1))
+    heard = (signal > limit) & (own_signal > limit)
+    enough = rate * n_images * cfg.min_rate >= cfg.min_joint
+    decidable = (own_signal > limit) & (heard | enough)
+
+    dominance = np.where(heard, 1 / (1 + ratio.ratio), 1.0)
+    low = _unheard(signal, rate, own_read.variance, counts.probes, n_images, cfg)
+    high = np.ones_like(low)
+    reach = _log_reach(own[:, :, heard], other[:, :, heard], cfg) + ratio.disagreement[heard]
+    low[heard] = 1 / (1 + ratio.ratio[heard] * np.exp(reach))
+    high[heard] = 1 / (1 + ratio.ratio[heard] * np.exp(-reach))
+    dominance = np.where(decidable, dominance, np.nan)
+    low, high = np.where(decidable, low, 0.0), np.where(decidable, high, 1.0)
+
+    image = counts.probes.on_image.cpu().numpy()
+    ends = np.stack([np.where(image, low, 1 - high), np.where(image, high, 1 - low)], axis=1)
+    return CarriedDominance(
+        scores=torch.from_numpy(np.where(image, dominance, 1 - dominance)),
+        intervals=torch.from_numpy(ends),
+        on_image=counts.probes.on_image.cpu(),
+        carry=torch.from_numpy(np.where(heard, ratio.carry, 0.0)),
+        read_own=torch.from_numpy(own_read.variance / (rate * (1 - rate)).clip(1e-12)),
+        heard=torch.from_numpy(heard),
+        decidable=torch.from_numpy(decidable),
+    )
+
+
+def _log_reach(
+    own: Float[np.ndarray, "groups fires n_heard bins"],
+    other: Float[np.ndarray, "groups fires n_heard bins"],
+    cfg: CarriedConfig,
+) -> Float[np.ndarray, "n_heard"]:
+    """Half width of the interval of the ratio's logarithm, as far as the sample goes.
+
+    One group of images at a time is left out (delete-a-group jackknife), and the readings are
+    calibrated anew; Student's t of as many groups less one.
+    """
+    from scipy.stats import t
+
+    all_own, all_other = own.sum(0), other.sum(0)
+    left_out = []
+    for mine, theirs in zip(all_own - own, all_other - other, strict=True):
+        rate = mine[1].sum(-1) / mine.sum((0, 2)).clip(1)
+        readings = calibrate(mine[1], mine[0]), calibrate(theirs[1], theirs[0])
+        left_out.append(np.log(rate_ratio(rate, *readings).ratio))
+    error = np.std(left_out, axis=0) * (N_GROUPS - 1) ** 0.5
+    return error * t.ppf(0.5 + cfg.confidence / 2, N_GROUPS - 1)
+
+
+def _unheard(
+    signal: Float[np.ndarray, "n_features"],
+    rate: Float[np.ndarray, "n_features"],
+    own_variance: Float[np.ndarray, "n_features"],
+    probes: Probes,
+    n_images: int,
+    cfg: CarriedConfig,
+) -> Float[np.ndarray, "n_features"]:
+    """Least dominance of an own side of which the other side says nothing.
+
+    A carry of c gives a reader that was fitted on n images of d dimensions a correlation of about
+    c / sqrt(c + d / n) with the firing; the largest c whose correlation is not ruled out counts.
+    """
+    widths = {read: weights.shape[1] for read, weights in probes.weights.items()}
+    image = probes.on_image.cpu().numpy()
+    noise = np.where(image, widths["text"], widths["image"]) / max(n_images / N_FOLDS, 1)
+    z = NormalDist().inv_cdf(0.5 + cfg.confidence / 2)
+    squared = ((signal.clip(0) + z) ** 2) / max(n_images, 1)
+    explained = (squared + np.sqrt(squared**2 + 4 * squared * noise)) / 2
+    share = own_variance / (rate * (1 - rate)).clip(1e-12)
+    _, most = bounds((explained / share.clip(1e-12)).clip(1e-12, 1), rate)
+    return 1 / (1 + np.minimum(most, 1.0))
