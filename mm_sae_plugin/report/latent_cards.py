@@ -1,4 +1,4 @@
-"""What the card of one latent says: its score, and what drives it on either side."""
+"""What the card of one latent says: its score, and what drives it in either modality."""
 
 from dataclasses import dataclass
 
@@ -27,7 +27,7 @@ class Example:
     activation: float
     """The latent's code, above 0."""
     percent: float
-    """That relative to its strongest on either side, so that the sides compare."""
+    """That relative to its strongest in either modality, so that the two compare."""
 
 
 @dataclass(frozen=True)
