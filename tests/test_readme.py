@@ -29,3 +29,17 @@ def test_linked_files_exist():
     assert links
     for link in links:
         assert (README.parent / link).exists(), link
+
+
+def test_the_commands_write_to_folders_that_the_python_has_not_filled():
+    text = README.read_text(encoding="utf-8")
+    python, commands = (
+        "\n".join(re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL))
+        for language in ("python", "bash")
+    )
+    filled = set(re.findall(r'"(runs/[^"]+)"', python))
+    written = set(re.findall(r"--out (runs/\S+)", commands))
+    assert len(filled) >= 2 and len(written) >= 2
+    assert not filled & written
+    # What a command reads, one before it wrote.
+    assert set(re.findall(r"--(?:acts|sae) (\S+)", commands)) <= written

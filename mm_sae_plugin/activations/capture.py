@@ -104,7 +104,7 @@ def check_hooks(model: "HookedCLIP", cfg: ExtractConfig) -> int:
     model.check_hook(cfg.image_hook)
     if names.tower_of(cfg.image_hook) != names.VISION:
         raise UserError(
-            f"image_hook={cfg.image_hook!r} is not in the image tower: begin it with 'vision.'."
+            f"image_hook={cfg.image_hook!r} is not in the vision tower: begin it with 'vision.'."
         )
     if cfg.text_hook is not None:
         model.check_hook(cfg.text_hook)

@@ -14,7 +14,7 @@ class ExtractConfig:
     """How activations of a model over pairs are taken and stored."""
 
     image_hook: str = "vision.hook_normalized"
-    """Hook point of the image tower."""
+    """Hook point of the vision tower."""
     text_hook: str | None = "text.hook_normalized"
     """Pooled hook point of the text tower; None to leave the text tower out."""
     token_mode: TokenMode | None = None

@@ -17,11 +17,11 @@ class HookedCLIPConfig:
     d_joint: int
     """Width of the space that both towers project into."""
     d_vision: int | None
-    """Width of the image tower's residual stream; ``None`` for a convolutional tower."""
+    """Width of the vision tower's residual stream; ``None`` for a convolutional tower."""
     d_text: int | None
     """Width of the text tower's residual stream; ``None`` where its blocks are not hooked."""
     n_layers_vision: int
-    """Blocks of the image tower that have hooks; 0 for a convolutional tower."""
+    """Blocks of the vision tower that have hooks; 0 for a convolutional tower."""
     n_layers_text: int
     """Blocks of the text tower that have hooks."""
     image_size: tuple[int, int]

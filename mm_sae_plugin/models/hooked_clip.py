@@ -161,7 +161,7 @@ class HookedCLIP(Identified, SAESplicing, CheckedHooks):
         """Floating-point type that pixels are cast to.
 
         Where only the products run in half precision (open_clip's ``precision="fp16"``), norms
-        and embeddings keep float32: the image tower's first product says what pixels must be.
+        and embeddings keep float32: the vision tower's first product says what pixels must be.
         """
         for kind in (nn.Conv2d, nn.Linear):
             for module in self.clip.modules():

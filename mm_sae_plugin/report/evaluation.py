@@ -17,7 +17,7 @@ class EvaluationFigures:
     l0: Mapping[str, float]
     """`image` and `text`: mean number of active latents per row."""
     n_never_firing: Mapping[str, int]
-    """`image` and `text`: latents that never fire on that side; `both`: on neither."""
+    """`image` and `text`: latents that never fire in that modality; `both`: in neither."""
 
     @classmethod
     def of(cls, evaluation: "EvaluationLike") -> "EvaluationFigures":

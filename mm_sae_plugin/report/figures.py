@@ -11,15 +11,26 @@ from mm_sae_plugin.stats.calibration import Calibration
 from mm_sae_plugin.stats.dominance import ModalityDominance
 from mm_sae_plugin.stats.intervals import firing_rates
 
-_N_BINS = 40
 # Latents up to which each has a dot of its own, with a hint.
 _N_DOTS = 2500
 
 
-def score_histogram(dominance: ModalityDominance) -> Markup:
-    """Alive latents by score, stacked by class, with the borders between classes."""
-    width, height, right, top, bottom = 1040, 316, 16, 50, 52
-    edges = np.linspace(0, 1, _N_BINS + 1)
+def score_histogram(
+    dominance: ModalityDominance, *, n_bins: int = 40, width: float = 1040
+) -> Markup:
+    """Alive latents by score, stacked by class, with the borders between classes.
+
+    Parameters
+    ----------
+    dominance : ModalityDominance
+        Scores and classes.
+    n_bins : int
+        Bins between 0 and 1.
+    width : float
+        Pixels of the drawing at full size; it shrinks with the page, and its letters with it.
+    """
+    height, right, top, bottom = 316, 16, 50, 52
+    edges = np.linspace(0, 1, n_bins + 1)
     scores, classes = dominance.scores.numpy(), np.array(dominance.classes)
     shown = [name for name in DISPLAY_ORDER if name != "Dead"]
     counts = {name: np.histogram(scores[classes == name], bins=edges)[0] for name in shown}
@@ -28,7 +39,7 @@ def score_histogram(dominance: ModalityDominance) -> Markup:
     x = scale(0, 1, left, width - right)
     y = scale(0, peak, height - bottom, top)
     parts = [_y_axis(peak, y, left, width - right, "latents")]
-    below = np.zeros(_N_BINS)
+    below = np.zeros(n_bins)
     for name in shown:
         for i, count in enumerate(counts[name].tolist()):
             if count == 0:
@@ -70,7 +81,7 @@ def firing_rate_scatter(dominance: ModalityDominance, confidence: float = 0.95) 
     # At most four powers of ten are labelled, so that labels never touch.
     powers = list(range(0, floor - 1, -math.ceil(-floor / 3)))
     labels = [f"{100 * 10.0**power:g}%" for power in powers]
-    left = 34 + max(width_of(label) for label in [*labels, "never"])
+    left = 36 + max(width_of(label) for label in [*labels, "never"])
     # A rate of zero has no logarithm: such latents stand on a shelf of their own.
     zero = floor * 1.17
     x = scale(zero * 1.06, 0.05, left, width - right)
@@ -143,7 +154,7 @@ def _many_dots(
 
 def calibration_plot(calibration: Calibration) -> Markup:
     """Median score of each factor's latents against the factor's true dominance."""
-    width, height, left, right, top, bottom = 500, 420, 62, 14, 14, 54
+    width, height, left, right, top, bottom = 500, 420, 74, 14, 14, 54
     x = scale(-0.03, 1.03, left, width - right)
     y = scale(-0.03, 1.03, height - bottom, top)
     tolerance = calibration.tolerance
@@ -238,9 +249,11 @@ def _x_axis_score(x, base: float) -> str:
     parts = [element("line", x1=x(0), x2=x(1), y1=base, y2=base, class_="axis")]
     for tick in (0, 0.25, 0.5, 0.75, 1):
         parts.append(text(f"{tick:g}", x(tick), base + 18, text_anchor="middle"))
-    parts.append(text("← all text", x(0), base + 40, class_="strong"))
-    parts.append(text("modality dominance score", x(0.5), base + 40, text_anchor="middle"))
-    parts.append(text("all image →", x(1), base + 40, text_anchor="end", class_="strong"))
+    low, name, high = "← all text", "modality dominance score", "all image →"
+    has_room = width_of(low + name + high) < x(1) - x(0)
+    parts.append(text(low, x(0), base + 40, class_="strong"))
+    parts.append(text(name if has_room else "score", x(0.5), base + 40, text_anchor="middle"))
+    parts.append(text(high, x(1), base + 40, text_anchor="end", class_="strong"))
     return "".join(parts)
 
 

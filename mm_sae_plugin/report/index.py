@@ -30,14 +30,15 @@ def index_table(
     names = list(ranked)
     carded = set(with_card)
     scores, intervals = dominance.scores.tolist(), dominance.intervals.tolist()
+    alive = dominance.alive.tolist()
     columns: dict[str, list[Any]] = {
         "latent": order,
         "class": [names.index(dominance.classes[i]) for i in order],
-        "score": [None if scores[i] != scores[i] else round(scores[i], 3) for i in order],
+        "score": [round(scores[i], 3) if alive[i] else None for i in order],
         "low": [round(intervals[i][0], 3) for i in order],
         "high": [round(intervals[i][1], 3) for i in order],
-        "image": [round(100 * cards.rates["image"][i], 2) for i in order],
-        "text": [round(100 * cards.rates["text"][i], 2) for i in order],
+        "image": [_percent(cards.rates["image"][i]) for i in order],
+        "text": [_percent(cards.rates["text"][i]) for i in order],
         "about": [_about(cards, i) for i in order],
         "dense": [int(cards.dense[i]) for i in order],
         "card": [int(i in carded) for i in order],
@@ -48,6 +49,11 @@ def index_table(
         for line in range(min(len(order), N_STATIC))
     ]
     return {"columns": columns, "names": names, "rows": rows, "n": len(order)}
+
+
+def _percent(rate: float) -> float:
+    """Rounded, but what is above 0 stays above it."""
+    return max(round(100 * rate, 2), 0.01) if rate > 0 else 0.0
 
 
 def _about(cards: LatentCards, latent: int) -> str:

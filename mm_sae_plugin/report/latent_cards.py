@@ -1,4 +1,4 @@
-"""What the card of one latent says: its score, and what drives it on either side."""
+"""What the card of one latent says: its score, and what drives it in either modality."""
 
 from dataclasses import dataclass
 
@@ -27,7 +27,7 @@ class Example:
     activation: float
     """The latent's code, above 0."""
     percent: float
-    """That relative to its strongest on either side, so that the sides compare."""
+    """That relative to its strongest in either modality, so that the two compare."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Card:
     modality_class: str
     """Its class."""
     score: float | None
-    """Its score; None where it never fires."""
+    """Its score; None where it is dead."""
     interval: tuple[float, float]
     """Low and high end."""
     figure: Markup | None
@@ -94,14 +94,14 @@ class LatentCards:
         """The card of one latent."""
         name = self._dominance.classes[latent]
         score = float(self._dominance.scores[latent])
-        fires = score == score
+        alive = bool(self._dominance.alive[latent])
         low, high = self._dominance.intervals[latent].tolist()
         return Card(
             latent=latent,
             modality_class=name,
-            score=score if fires else None,
+            score=score if alive else None,
             interval=(low, high),
-            figure=whisker(score, low, high, COLOURS[name]) if fires else None,
+            figure=whisker(score, low, high, COLOURS[name]) if alive else None,
             rates={side: values[latent] for side, values in self.rates.items()},
             dense=self.dense[latent],
             follows=self.truth.get(latent),

@@ -27,8 +27,13 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.globals |= {"COLOURS": COLOURS, "MEANINGS": MEANINGS}
-    environment.filters |= {"hash": _hash}
+    environment.filters |= {"hash": _hash, "percent": _percent}
     return environment
+
+
+def _percent(value: float) -> str:
+    """A rate in percent with one digit; one that is not 0 is never shown as 0 (as in index.js)."""
+    return "<0.1%" if 0 < value < 0.05 else f"{value:.1f}%"
 
 
 def _hash(script: str) -> str:

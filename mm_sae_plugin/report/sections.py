@@ -102,6 +102,7 @@ def _scores(results: Results) -> Values:
         "sentence": SCORES[dominance.cfg.score].sentence,
         "n_dead": dominance.class_counts["Dead"],
         "histogram": score_histogram(dominance),
+        "narrow_histogram": score_histogram(dominance, n_bins=20, width=480),
     }
 
 

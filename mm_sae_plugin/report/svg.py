@@ -49,8 +49,11 @@ def figure(width: float, height: float, label: str, *children: str) -> Markup:
 
 
 def width_of(label: str) -> float:
-    """About how wide a label of figures is at the 12 pixels it is set in, in pixels."""
-    return 7.0 * len(label)
+    """About how wide a label of figures is, in the units of a drawing.
+
+    The page sets letters at 12, and at up to 16 where a drawing shrinks: room is for those.
+    """
+    return 9.5 * len(label)
 
 
 def scale(low: float, high: float, start: float, end: float) -> Callable[[float], float]:

@@ -99,7 +99,7 @@ def _quality(figures: EvaluationFigures):
         if "image" in values and "text" in values:
             table.add_row(label, f"{values['image']:{form}}", f"{values['text']:{form}}")
     if "both" in figures.n_never_firing:
-        table.add_row("never fire on either", str(figures.n_never_firing["both"]), "")
+        table.add_row("never fire in either modality", str(figures.n_never_firing["both"]), "")
     return table
 
 

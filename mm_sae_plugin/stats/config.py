@@ -30,7 +30,7 @@ class ModalityConfig:
     confidence: float = 0.95
     """Confidence level of every interval, between 0 and 1."""
     min_activations: int = 10
-    """A latent is `Dead` when it is active, on either side, for fewer images than this."""
+    """A latent is `Dead` when it is active, in either modality, for fewer images than this."""
 
     def __post_init__(self) -> None:
         """Refuse settings that have no meaning."""

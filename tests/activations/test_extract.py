@@ -170,7 +170,7 @@ def test_statistics_are_those_of_the_rows(model, tmp_path):
     [
         (dict(image_hook="vision.hook_normalised"), "vision.hook_normalized"),
         (dict(text_hook="text.hook_prj"), "text.hook_proj"),
-        (dict(image_hook="text.hook_proj"), "not in the image tower"),
+        (dict(image_hook="text.hook_proj"), "not in the vision tower"),
         (dict(text_hook="vision.hook_proj"), "not in the text tower"),
         (dict(text_hook="text.blocks.0.hook_resid_post"), "one row per token"),
         (dict(image_hook="vision.blocks.0.hook_resid_post"), "token_mode='cls'"),

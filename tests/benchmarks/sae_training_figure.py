@@ -23,7 +23,7 @@ class _Panel:
 _PANELS = (
     _Panel("rows_per_second", "training speed (thousand rows/s)", 1e-3),
     _Panel("explained_variance", "explained variance, held-out rows", from_zero=False),
-    _Panel("dead_share", "dead latents (%)", 100.0),
+    _Panel("dead_share", "latents that never fire (%)", 100.0),
     _Panel("peak_rss_mib", "memory before training → peak (MiB)", from_zero=False),
 )
 

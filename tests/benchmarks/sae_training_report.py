@@ -117,7 +117,7 @@ def print_table(results: dict[str, Any]) -> None:
         table = Table("method", box=box.SIMPLE_HEAD)
         headings = ["threads", "rows/s (min–max)", "× SAELens"]
         headings += ["pairs/s", "EV (image, text)"] if paired else ["EV"]
-        for heading in [*headings, "dead", "peak MiB", "added MiB"]:
+        for heading in [*headings, "never fire", "peak MiB", "added MiB"]:
             table.add_column(heading, justify="right")
         entries = [entry for entry in results["summary"] if entry["dataset"] == name]
         for entry, following in zip(entries, [*entries, None][1:], strict=True):

@@ -8,11 +8,20 @@ from typing import Any
 import pytest
 
 from mm_sae_plugin.report import render_report
+from mm_sae_plugin.stats import ModalityDominance
 from tests.report.hard import EVALUATION, FACTS, PROVENANCE, SKIPPED, hard_case
+from tests.report.world import rare_statistics
 
 sync_api = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+
+TRAINING = {
+    "architecture": "topk",
+    "rescale_acts_by_decoder_norm": "true",
+    "activations": "480082cdd5b127934a893ad125a55a84",
+    **{f"setting_of_a_training_number_{i}": i for i in range(20)},
+}
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +31,7 @@ def path(tmp_path_factory) -> Path:
         tmp_path_factory.mktemp("page") / "report.html",
         case.dominance,
         facts=FACTS,
-        provenance=PROVENANCE,
+        provenance={**PROVENANCE, "Training": TRAINING},
         evaluation=EVALUATION,
         store=case.store,
         examples=case.examples,
@@ -142,3 +151,86 @@ def test_captions_are_text_and_never_markup(browser, path):
             "{textContent: 'window.caught = true'}))"
         )
         assert visit.page.evaluate("window.caught === undefined")
+
+
+@pytest.mark.parametrize("width", [850, 390])
+def test_figures_fit_their_cards_and_can_be_read(browser, path, width):
+    with Visit(browser, path, width) as visit:
+        drawn = visit.page.evaluate(
+            "[...document.querySelectorAll('.drawing .figure')].filter(f => f.clientWidth).map("
+            "f => {const own = f.getBoundingClientRect();"
+            "  const card = f.closest('.card').getBoundingClientRect();"
+            "  const size = parseFloat(getComputedStyle(f.querySelector('text')).fontSize);"
+            "  const letters = [...f.querySelectorAll('text')].map(t => t.getBoundingClientRect());"
+            "  return {fits: own.right <= card.right && letters.every(l => l.left >= card.left"
+            "          && l.right <= card.right),"
+            "    pixels: size * own.width / f.viewBox.baseVal.width}})"
+        )
+        # The histogram, once, and the firing rates.
+        assert len(drawn) == 2
+        assert all(figure["fits"] and figure["pixels"] > 9.5 for figure in drawn), drawn
+
+
+def test_a_table_wider_than_its_card_shows_that_more_follows(browser, path):
+    with Visit(browser, path, 390) as visit:
+        index = visit.page.get_by_role("group", name="Index of all latents")
+        assert index.evaluate("e => e.scrollWidth > e.clientWidth")
+        # The shade is there only while something is hidden.
+        index.scroll_into_view_if_needed()
+        edge = "e => { e.scrollLeft = %s; }"
+        index.evaluate(edge % "0")
+        before = index.screenshot()
+        index.evaluate(edge % "e.scrollWidth")
+        after = index.screenshot()
+        assert _right_edge(before) < _right_edge(after)
+
+
+def _right_edge(screenshot: bytes) -> float:
+    """How bright the pixels are, on average, just inside the right edge."""
+    from io import BytesIO
+
+    from PIL import Image, ImageStat
+
+    image = Image.open(BytesIO(screenshot)).convert("L")
+    strip = image.crop((image.width - 5, 40, image.width - 2, image.height - 40))
+    return ImageStat.Stat(strip).median[0]
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_provenance_breaks_no_word_and_no_group(browser, path, width):
+    with Visit(browser, path, width) as visit:
+        fragments = visit.page.evaluate(
+            "[...document.querySelectorAll('.sources>div')].map(e => e.getClientRects().length)"
+        )
+        assert fragments == [1] * len(fragments) and len(fragments) == 2
+        broken = visit.page.evaluate(
+            "[...document.querySelectorAll('dt')].flatMap(dt => [...dt.childNodes].filter(n => {"
+            "  const range = document.createRange(); range.selectNodeContents(n);"
+            "  const isWord = n.nodeType === 3 && !n.data.includes(' ');"
+            "  return isWord && range.getClientRects().length > 1}).map(n => n.data))"
+        )
+        assert broken == []
+
+
+def test_rare_and_dead_latents_read_the_same_with_and_without_scripts(browser, tmp_path):
+    dominance = ModalityDominance.from_statistics(rare_statistics())
+    path = render_report(tmp_path / "rare.html", dominance)
+    lines = []
+    for scripts in (True, False):
+        with Visit(browser, path, java_script_enabled=scripts) as visit:
+            rows = visit.page.locator("#latent-index tbody tr").all()
+            lines.append([row.locator("td").all_inner_texts() for row in rows])
+    assert lines[0] == lines[1]
+    by_latent = {line[0]: line[3:] for line in lines[0]}
+    assert by_latent["1"] == ["–", "–", "0.0%", "<0.1%"]
+    assert by_latent["2"] == ["–", "–", "0.0%", "0.0%"]
+    assert by_latent["0"][2:] == ["50.0%", "50.0%"]
+
+
+def test_the_card_of_a_dead_latent_has_no_score(browser, tmp_path):
+    dominance = ModalityDominance.from_statistics(rare_statistics())
+    path = render_report(tmp_path / "dead.html", dominance, latents=[1, 2])
+    with Visit(browser, path) as visit:
+        rare, never = visit.page.locator("article.latent").all_inner_texts()
+        assert "too rarely for a score" in rare and "<0.1% of captions" in rare
+        assert "Never fires" in never and "%" not in never

@@ -176,4 +176,4 @@ def test_terminal_table_says_the_same(case):
     assert f"[{low:.2f}, {high:.2f}]" in shown
     assert "ImgD vs TextD" in shown and "graded factors" in shown
     assert re.search(r"latents that never fire\s*│\s*9\s*│\s*6\s*│", shown)
-    assert re.search(r"never fire on either\s*│\s*4\s*│", shown)
+    assert re.search(r"never fire in either modality\s*│\s*4\s*│", shown)

@@ -4,8 +4,9 @@ import json
 
 from mm_sae_plugin.report.index import N_STATIC, index_table
 from mm_sae_plugin.report.latent_cards import LatentCards
+from mm_sae_plugin.stats import ModalityDominance
 from tests.report.hard import N_DENSE, N_NEVER, hard_case
-from tests.report.world import make_case
+from tests.report.world import make_case, rare_statistics
 
 
 def test_every_latent_has_one_line_that_says_what_is_known():
@@ -36,3 +37,15 @@ def test_known_factors_come_first():
     for latent, entry in case.truth.by_latent().items():
         about = columns["about"][columns["latent"].index(latent)]
         assert about.startswith(f"{entry.factor} = {entry.value or '(absent)'}")
+
+
+def test_dead_latents_have_no_score_and_rates_above_0_stay_above_it():
+    dominance = ModalityDominance.from_statistics(rare_statistics())
+    assert dominance.classes[1:] == ["Dead", "Dead"] and dominance.classes[0] != "Dead"
+    columns = index_table(dominance, LatentCards(dominance, None, None, None), [])["columns"]
+    line = {latent: i for i, latent in enumerate(columns["latent"])}
+    scores, images, captions = (
+        [columns[name][line[latent]] for latent in range(3)] for name in ("score", "image", "text")
+    )
+    assert scores[0] is not None and scores[1:] == [None, None]
+    assert images == [50.0, 0.0, 0.0] and captions == [50.0, 0.01, 0.0]

@@ -9,6 +9,7 @@ from mm_sae_plugin.factorworld import FACTORS, FactorWorld
 from mm_sae_plugin.modality import Modality
 from mm_sae_plugin.stats import (
     ModalityDominance,
+    ModalityStatistics,
     TruthCheck,
     compute_modality,
     modality_gap_cosine,
@@ -88,3 +89,14 @@ def make_case(n: int = 600, rule: str = "interval", score: str = "ratio_of_means
     truth = truth_check(feature_map, store, dominance, FACTORS)
     shown = [i for latents in latents_to_show(dominance).values() for i in latents]
     return Case(store, dominance, truth, top_examples(feature_map, store, shown))
+
+
+def rare_statistics() -> ModalityStatistics:
+    """Three latents: one fires on every other pair, one on one caption in 30,000, one never."""
+    image = torch.zeros(30_000, 3)
+    image[::2, 0] = 1.0
+    text = image.clone()
+    text[7, 1] = 1.0
+    statistics = ModalityStatistics(3)
+    statistics.update(image, text, torch.arange(len(image)))
+    return statistics

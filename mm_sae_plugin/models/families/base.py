@@ -18,7 +18,7 @@ class Family(Protocol):
         ...
 
     def vision(self, clip: nn.Module) -> TowerSpec:
-        """Return the routes of the image tower."""
+        """Return the routes of the vision tower."""
         ...
 
     def text(self, clip: nn.Module) -> TowerSpec:
@@ -28,7 +28,7 @@ class Family(Protocol):
     def encode_image(
         self, clip: nn.Module, images: Float[Tensor, "batch 3 height width"]
     ) -> Float[Tensor, "batch d_joint"]:
-        """Run the image tower up to the joint space, not normalised."""
+        """Run the vision tower up to the joint space, not normalised."""
         ...
 
     def encode_text(

@@ -13,10 +13,10 @@ from mm_sae_plugin.models.towers import TowerSpec
 
 @dataclass(frozen=True)
 class OpenCLIPFamily:
-    """Adapter for open_clip; the image tower decides the name."""
+    """Adapter for open_clip; the vision tower decides the name."""
 
     name: str
-    """``"open_clip."`` and the kind of image tower, or ``"open_clip.coca"``."""
+    """``"open_clip."`` and the kind of vision tower, or ``"open_clip.coca"``."""
 
     @classmethod
     def of(cls, clip: Any) -> "OpenCLIPFamily":
@@ -28,7 +28,7 @@ class OpenCLIPFamily:
         return cls(f"open_clip.{open_clip_vision.vision_tower(clip).kind}")
 
     def vision(self, clip: Any) -> TowerSpec:
-        """Return the routes of the image tower; a convolutional one has the joint sites only."""
+        """Return the routes of the vision tower; a convolutional one has the joint sites only."""
         return open_clip_vision.vision_tower(clip).spec(clip.visual)
 
     def text(self, clip: nn.Module) -> TowerSpec:
@@ -38,7 +38,7 @@ class OpenCLIPFamily:
     def encode_image(
         self, clip: Any, images: Float[Tensor, "batch 3 height width"]
     ) -> Float[Tensor, "batch d_joint"]:
-        """Run the image tower up to the joint space, not normalised."""
+        """Run the vision tower up to the joint space, not normalised."""
         # CoCa normalises unless told not to.
         return clip.encode_image(images, normalize=False)
 

@@ -1,4 +1,4 @@
-"""Image towers of open_clip: its own ViT, timm transformers, and convolutional towers.
+"""Vision towers of open_clip: its own ViT, timm transformers, and convolutional towers.
 
 ``TOWERS`` at the end is the one place that a new kind of tower is entered in.
 """
@@ -18,7 +18,7 @@ from mm_sae_plugin.models.towers import TowerSpec
 
 @dataclass(frozen=True)
 class VisionTower:
-    """A kind of image tower: how it is known and where its hook points lie."""
+    """A kind of vision tower: how it is known and where its hook points lie."""
 
     kind: str
     """Its name, the second half of ``HookedCLIPConfig.family``."""
@@ -29,7 +29,7 @@ class VisionTower:
 
 
 def vision_tower(clip: Any) -> VisionTower:
-    """Return the kind of a model's image tower: the first of ``TOWERS`` that knows it."""
+    """Return the kind of a model's vision tower: the first of ``TOWERS`` that knows it."""
     visual = uncompiled(clip.visual)
     return next(tower for tower in TOWERS if tower.knows(visual))
 

@@ -1,4 +1,4 @@
-"""Transformers of timm as image towers: ViT, SigLIP, EVA-02, Perception Encoder, BEiT and others.
+"""Transformers of timm as vision towers: ViT, SigLIP, EVA-02, Perception Encoder, BEiT and others.
 
 What timm builds of the same parts has the same names; three tables say which trunks, blocks and
 MLPs are known. An unknown block still has its residual stream hooked, and an unknown trunk is

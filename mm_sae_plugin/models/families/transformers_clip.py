@@ -25,7 +25,7 @@ class TransformersCLIPFamily:
         return cls()
 
     def vision(self, clip: Any) -> TowerSpec:
-        """Return the routes of the image tower."""
+        """Return the routes of the vision tower."""
         spec = encoder_spec(clip.vision_model, "vision_model")
         # `post_layernorm` is applied to the class token only, hence one row an image.
         pooled: dict[str, Route] = {names.HOOK_POOLED: OutputRoute("vision_model.post_layernorm")}
@@ -43,7 +43,7 @@ class TransformersCLIPFamily:
     def encode_image(
         self, clip: Any, images: Float[Tensor, "batch 3 height width"]
     ) -> Float[Tensor, "batch d_joint"]:
-        """Run the image tower up to the joint space, not normalised."""
+        """Run the vision tower up to the joint space, not normalised."""
         return clip.get_image_features(pixel_values=images, return_dict=True).pooler_output
 
     def encode_text(

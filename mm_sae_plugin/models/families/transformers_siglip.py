@@ -18,7 +18,7 @@ from mm_sae_plugin.models.towers import TowerSpec
 class TransformersSiglipFamily:
     """Adapter for the SigLIP of Hugging Face transformers.
 
-    The image tower pools by attention and has no projection, so ``vision.hook_pooled`` and
+    The vision tower pools by attention and has no projection, so ``vision.hook_pooled`` and
     ``vision.hook_proj`` hold the same vector; the text tower reads the last token, padding or not.
     """
 
@@ -31,7 +31,7 @@ class TransformersSiglipFamily:
         return cls()
 
     def vision(self, clip: Any) -> TowerSpec:
-        """Return the routes of the image tower."""
+        """Return the routes of the vision tower."""
         if not clip.vision_model.use_head:
             raise UserError(
                 "This SiglipModel has no pooling head (vision_use_head=False) and so no joint "
@@ -52,7 +52,7 @@ class TransformersSiglipFamily:
     def encode_image(
         self, clip: Any, images: Float[Tensor, "batch 3 height width"]
     ) -> Float[Tensor, "batch d_joint"]:
-        """Run the image tower up to the joint space, not normalised."""
+        """Run the vision tower up to the joint space, not normalised."""
         return clip.get_image_features(pixel_values=images, return_dict=True).pooler_output
 
     def encode_text(

@@ -21,6 +21,7 @@
     return made;
   };
   const number = (value) => (value === null ? "–" : value.toFixed(2));
+  const percent = (value) => (value > 0 && value < 0.05 ? "<0.1%" : `${value.toFixed(1)}%`);
 
   function line(i) {
     const row = document.createElement("tr");
@@ -36,8 +37,8 @@
     const label = element("td");
     label.append(element("i", "", `dot ${name}`), ` ${name}`);
     if (columns.dense[i]) label.append(" ", element("span", "dense", "tag"));
-    const fires = columns.score[i] !== null;
-    const range = fires ? `[${number(columns.low[i])}, ${number(columns.high[i])}]` : "–";
+    const scored = columns.score[i] !== null;
+    const range = scored ? `[${number(columns.low[i])}, ${number(columns.high[i])}]` : "–";
     const about = element("td", columns.about[i], "about");
     about.dir = "auto";
     row.append(
@@ -46,8 +47,8 @@
       about,
       element("td", number(columns.score[i])),
       element("td", range),
-      element("td", `${columns.image[i].toFixed(1)}%`),
-      element("td", `${columns.text[i].toFixed(1)}%`),
+      element("td", percent(columns.image[i])),
+      element("td", percent(columns.text[i])),
     );
     return row;
   }
