@@ -5,7 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mm_sae_plugin.activations.capture import HookReader, check_hooks, prepare_model
+from mm_sae_plugin.activations.capture import (
+    HookReader,
+    check_hooks,
+    prepare_model,
+    refuse_changed_model,
+)
 from mm_sae_plugin.activations.config import ExtractConfig
 from mm_sae_plugin.activations.decoding import decoded_batches, default_num_workers
 from mm_sae_plugin.activations.encoding import BatchEncoder, Refused
@@ -55,9 +60,9 @@ def extract(
     Raises
     ------
     UserError
-        If a hook is unknown or did not fire, the folder holds something else or cannot be
-        written, more pairs than ``max_skipped`` could not be used (what was encoded is kept;
-        nothing is where the source itself shows it),
+        If the model has hooks or SAEs of somebody's, a hook is unknown or did not fire, the folder
+        holds something else or cannot be written, more pairs than ``max_skipped``
+        could not be used (what was encoded is kept; nothing is where the source itself shows it),
         the disk is full, or (with ``strict``) an image or a caption could not be used.
     KeyboardInterrupt
         On Ctrl-C, with a line that says how to go on; what was finished is kept.
@@ -70,6 +75,7 @@ def extract(
     """
     cfg = cfg or ExtractConfig()
     out = Path(out)
+    refuse_changed_model(model)
     n_tokens = check_hooks(model, cfg)
     _check_inputs(model, cfg)
     identity = _identity(model, source, cfg)
