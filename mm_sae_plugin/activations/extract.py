@@ -24,6 +24,7 @@ from mm_sae_plugin.activations.writer import ShardWriter, close_store, new_progr
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.files import plain_write_errors
 from mm_sae_plugin.pairs import ImageOpener, PairSource, PictureOpener
+from mm_sae_plugin.termination import termination_interrupts
 
 if TYPE_CHECKING:
     from mm_sae_plugin.models import HookedCLIP
@@ -66,6 +67,7 @@ def extract(
         the disk is full, or (with ``strict``) an image or a caption could not be used.
     KeyboardInterrupt
         On Ctrl-C, with a line that says how to go on; what was finished is kept.
+        ``errors.Terminated`` on SIGTERM, which is only noticed in the main thread.
 
     Warns
     -----
@@ -73,8 +75,13 @@ def extract(
         If captions were longer than the model's context, or a store of an earlier version does
         not say all of what it was extracted with.
     """
-    cfg = cfg or ExtractConfig()
-    out = Path(out)
+    with termination_interrupts():
+        return _extract(model, source, Path(out), cfg or ExtractConfig(), progress)
+
+
+def _extract(
+    model: "HookedCLIP", source: PairSource, out: Path, cfg: ExtractConfig, progress: bool
+) -> ActivationStore:
     refuse_changed_model(model)
     n_tokens = check_hooks(model, cfg)
     _check_inputs(model, cfg)
@@ -170,9 +177,9 @@ def _encode_or_keep(
     try:
         _encode_all(encoder, writer, state.n_done, opener, progress)
         writer.flush()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interruption:
         writer.flush()
-        raise KeyboardInterrupt(
+        raise type(interruption)(
             f"Extraction stopped: {state.n_done:,} of {plan.n_images:,} images are kept in {out}; "
             "run the same command again to go on."
         ) from None
@@ -251,7 +258,7 @@ def _told(store: ActivationStore) -> ActivationStore:
     """Say what a reader of the store should know."""
     cut = _cut_captions(store.manifest)
     if cut:
-        warnings.warn(cut, stacklevel=3)
+        warnings.warn(cut, stacklevel=4)
     return store
 
 

@@ -21,6 +21,7 @@ from mm_sae_plugin.saes.folder import load_sae
 from mm_sae_plugin.saes.normalization import ModalityNormalization
 from mm_sae_plugin.saes.sparse.step import SparseTrainingStep
 from mm_sae_plugin.stats.reconstruction import PerModalityEvaluation
+from mm_sae_plugin.termination import termination_interrupts
 from mm_sae_plugin.training import checkpoints, logs
 from mm_sae_plugin.training.config import MultimodalSAERunnerConfig
 from mm_sae_plugin.training.data import TrainingData
@@ -30,7 +31,6 @@ from mm_sae_plugin.training.interruption import (
     InterruptedTwice,
     StoppableBatches,
     run_interruptibly,
-    termination_interrupts,
 )
 from mm_sae_plugin.training.place import (
     ReservedSpace,
