@@ -97,7 +97,7 @@ def refuse_changed_model(model: "HookedCLIP") -> None:
     Raises
     ------
     UserError
-        If somebody's hook hangs on the model, or an SAE is spliced in.
+        If a hook point has a hook, or an SAE is spliced in.
     """
     if model.acts_to_saes:
         at = " and ".join(map(repr, model.acts_to_saes))
@@ -105,14 +105,13 @@ def refuse_changed_model(model: "HookedCLIP") -> None:
             f"An SAE is spliced into {model.cfg.model_name} at {at}, and what is stored must be "
             "the model's own: take it out first with model.reset_saes()."
         )
-    hooked = [
-        name or "the model itself" for name, module in model.named_modules() if has_hooks(module)
-    ]
+    # At the hook points alone: a hook on a module of the wrapped model may only watch it.
+    hooked = [name for name, point in model.hook_dict.items() if has_hooks(point)]
     if hooked:
         more = f" and at {len(hooked) - 1} other places" if len(hooked) > 1 else ""
         raise UserError(
             f"{model.cfg.model_name} has hooks at {hooked[0]}{more}, and what is stored must be "
-            "the model's own: take them off first, those of TransformerLens with "
+            "the model's own: take them off first with "
             "model.reset_hooks(including_permanent=True)."
         )
 

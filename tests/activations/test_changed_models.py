@@ -29,15 +29,6 @@ def test_a_hooked_model_is_refused_until_it_is_reset(tmp_path, dir, permanent):
     assert hooked.image_rows().tolist() == clean.image_rows().tolist()
 
 
-def test_a_hook_on_the_wrapped_model_is_refused(tmp_path):
-    model = tiny_clip()
-    handle = model.clip.visual.register_forward_hook(lambda *passed: passed[-1] * 0)
-    with pytest.raises(UserError, match=r"has hooks at .*visual, and what is stored"):
-        extract(model, noise_pairs(4), tmp_path / "s", CFG, progress=False)
-    handle.remove()
-    assert extract(model, noise_pairs(4), tmp_path / "s", CFG, progress=False).manifest.n_images
-
-
 def test_a_spliced_sae_is_refused(tmp_path):
     model = tiny_clip()
     sae = StandardSAE(StandardSAEConfig(d_in=12, d_sae=5))
