@@ -10,6 +10,7 @@ import tyro
 from mm_sae_plugin.commands import VERBS
 from mm_sae_plugin.errors import Terminated, UserError
 from mm_sae_plugin.files import FULL_DISK
+from mm_sae_plugin.termination import termination_interrupts
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -41,7 +42,8 @@ def _run(argv: Sequence[str] | None) -> None:
         args=argv,
         config=(tyro.conf.OmitArgPrefixes,),
     )
-    command.run()
+    with termination_interrupts():
+        command.run()
 
 
 def _print_warning(message: Warning | str, category: type[Warning], *_: object) -> None:

@@ -14,7 +14,11 @@ from mm_sae_plugin.errors import UserError
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 """What the system calls a disk, or a share of it, with no room left."""
-_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG)
+_REFUSED = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG),
+    # So do places answer that are no real file systems, such as /proc.
+    *(errno.ENOENT, errno.ELOOP),
+)
 
 
 def sha256_of_file(path: str | Path) -> str:
@@ -40,6 +44,8 @@ def plain_write_errors(path: str | Path) -> Iterator[None]:
                 f"The disk is full: {path} was not written and nothing before it was changed; "
                 "free some space and run the same command again."
             ) from error
+        if error.errno == errno.EISDIR:
+            raise UserError(f"{path} is a folder: give the name of a file.") from error
         if error.errno in _REFUSED:
             raise UserError(
                 f"{path} cannot be written ({error.strerror}): give another folder, or make this "

@@ -16,6 +16,7 @@ PACKAGE = Path(mm_sae_plugin.__file__).parent
 ROOMS = (
     "errors",
     "files",
+    "termination",
     "devices",
     "modality",
     "hooks",

@@ -12,6 +12,7 @@ from torch import Tensor
 from mm_sae_plugin.activations.config import ExtractConfig
 from mm_sae_plugin.devices import checked_device, checked_dtype
 from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.hooks.inspection import has_hooks
 from mm_sae_plugin.models import hook_names as names
 
 if TYPE_CHECKING:
@@ -86,6 +87,33 @@ def prepare_model(model: "HookedCLIP", cfg: ExtractConfig) -> "HookedCLIP":
     if dtype == model.dtype and same_device:
         return model
     return copy.deepcopy(model).to(device=device, dtype=dtype)
+
+
+def refuse_changed_model(model: "HookedCLIP") -> None:
+    """Refuse a model that does not run as its weights alone would have it run.
+
+    A store is known by the weights, so what hooks and SAEs make of them must not get into it.
+
+    Raises
+    ------
+    UserError
+        If a hook point has a hook, or an SAE is spliced in.
+    """
+    if model.acts_to_saes:
+        at = " and ".join(map(repr, model.acts_to_saes))
+        raise UserError(
+            f"An SAE is spliced into {model.cfg.model_name} at {at}, and what is stored must be "
+            "the model's own: take it out first with model.reset_saes()."
+        )
+    # At the hook points alone: a hook on a module of the wrapped model may only watch it.
+    hooked = [name for name, point in model.hook_dict.items() if has_hooks(point)]
+    if hooked:
+        more = f" and at {len(hooked) - 1} other places" if len(hooked) > 1 else ""
+        raise UserError(
+            f"{model.cfg.model_name} has hooks at {hooked[0]}{more}, and what is stored must be "
+            "the model's own: take them off first with "
+            "model.reset_hooks(including_permanent=True)."
+        )
 
 
 def check_hooks(model: "HookedCLIP", cfg: ExtractConfig) -> int:

@@ -170,6 +170,8 @@ def _watched(iterator: Iterator[Any]) -> Iterator[Any]:
 
 
 def _leave_interrupts_to_the_parent(worker: int) -> None:
-    # Ctrl-C reaches every process of a terminal; a traceback from each would bury the one line.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ctrl-C reaches every process of a terminal, and a scheduler's SIGTERM every one of a job; a
+    # traceback from each, or a worker that died, would bury the one line.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     torch.set_num_threads(1)

@@ -5,7 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mm_sae_plugin.activations.capture import HookReader, check_hooks, prepare_model
+from mm_sae_plugin.activations.capture import (
+    HookReader,
+    check_hooks,
+    prepare_model,
+    refuse_changed_model,
+)
 from mm_sae_plugin.activations.config import ExtractConfig
 from mm_sae_plugin.activations.decoding import decoded_batches, default_num_workers
 from mm_sae_plugin.activations.encoding import BatchEncoder, Refused
@@ -19,6 +24,7 @@ from mm_sae_plugin.activations.writer import ShardWriter, close_store, new_progr
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.files import plain_write_errors
 from mm_sae_plugin.pairs import ImageOpener, PairSource, PictureOpener
+from mm_sae_plugin.termination import termination_interrupts
 
 if TYPE_CHECKING:
     from mm_sae_plugin.models import HookedCLIP
@@ -55,12 +61,13 @@ def extract(
     Raises
     ------
     UserError
-        If a hook is unknown or did not fire, the folder holds something else or cannot be
-        written, more pairs than ``max_skipped`` could not be used (what was encoded is kept;
-        nothing is where the source itself shows it),
+        If the model has hooks or SAEs of somebody's, a hook is unknown or did not fire, the folder
+        holds something else or cannot be written, more pairs than ``max_skipped``
+        could not be used (what was encoded is kept; nothing is where the source itself shows it),
         the disk is full, or (with ``strict``) an image or a caption could not be used.
     KeyboardInterrupt
         On Ctrl-C, with a line that says how to go on; what was finished is kept.
+        ``errors.Terminated`` on SIGTERM, which is only noticed in the main thread.
 
     Warns
     -----
@@ -68,8 +75,14 @@ def extract(
         If captions were longer than the model's context, or a store of an earlier version does
         not say all of what it was extracted with.
     """
-    cfg = cfg or ExtractConfig()
-    out = Path(out)
+    with termination_interrupts():
+        return _extract(model, source, Path(out), cfg or ExtractConfig(), progress)
+
+
+def _extract(
+    model: "HookedCLIP", source: PairSource, out: Path, cfg: ExtractConfig, progress: bool
+) -> ActivationStore:
+    refuse_changed_model(model)
     n_tokens = check_hooks(model, cfg)
     _check_inputs(model, cfg)
     identity = _identity(model, source, cfg)
@@ -164,9 +177,9 @@ def _encode_or_keep(
     try:
         _encode_all(encoder, writer, state.n_done, opener, progress)
         writer.flush()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interruption:
         writer.flush()
-        raise KeyboardInterrupt(
+        raise type(interruption)(
             f"Extraction stopped: {state.n_done:,} of {plan.n_images:,} images are kept in {out}; "
             "run the same command again to go on."
         ) from None
@@ -245,7 +258,7 @@ def _told(store: ActivationStore) -> ActivationStore:
     """Say what a reader of the store should know."""
     cut = _cut_captions(store.manifest)
     if cut:
-        warnings.warn(cut, stacklevel=3)
+        warnings.warn(cut, stacklevel=4)
     return store
 
 

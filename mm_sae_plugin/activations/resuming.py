@@ -1,5 +1,7 @@
 """What a folder holds already, and what of it can be kept."""
 
+import json
+import re
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +21,8 @@ _EARLIER_READING = (
     "did not turn photographs upright and read some captions otherwise: a store in it can be used "
     "as it is, but this extraction needs another folder."
 )
+# The fingerprint of FactorWorld's pairs, which says in figures what they are.
+_WORLD = re.compile(r"factorworld:v\d+:seed(?P<seed>\d+):n(?P<n_pairs>\d+)")
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ def find_earlier(out: Path, wanted: Wanted) -> Found:
         raise UserError(f"{out} is a file: give a folder for the store.")
     if (out / MANIFEST).is_file():
         manifest = StoreManifest.load(out)
-        _refuse_other(out, manifest.identity, wanted)
+        _refuse_other(out / MANIFEST, manifest.identity, wanted)
         try:
             store = ActivationStore.open(out)
         except UserError:
@@ -63,7 +67,7 @@ def find_earlier(out: Path, wanted: Wanted) -> Found:
             return Found(store, _progress_of(store))
     if (out / PROGRESS).is_file():
         progress = Progress.load(out)
-        _refuse_other(out, progress.identity, wanted)
+        _refuse_other(out / PROGRESS, progress.identity, wanted)
         progress.rewind(_n_whole(out, progress))
         return Found(None, progress)
     if out.is_dir() and any(out.iterdir()):
@@ -97,15 +101,22 @@ def _progress_of(store: ActivationStore) -> Progress | None:
     return progress if progress.shards == store.manifest.shards else None
 
 
-def _refuse_other(out: Path, there: Identity, wanted: Wanted) -> None:
+def _refuse_other(file: Path, there: Identity, wanted: Wanted) -> None:
+    out = file.parent
     now = wanted.identity
     legacy = None if there.weights_id == now.weights_id else wanted.legacy_weights_id()
     conflicts = there.conflicts(now, legacy)
-    if there.reading is None and now.reading and not conflicts.keys() - {"reading", "fingerprint"}:
+    of_pairs = {"reading", "fingerprint"} & conflicts.keys()
+    if of_pairs == conflicts.keys() and now.reading and _is_of_unnoted_reading(file, there):
         raise UserError(f"{out} {_EARLIER_READING}")
-    if conflicts:
+    phrases = [*conflicts.values()]
+    was, wanted_now = _pairs_in_words(there), _pairs_in_words(now)
+    if of_pairs and was != wanted_now and _is_of_world(there, now):
+        others = [words for name, words in conflicts.items() if name not in of_pairs]
+        phrases = [f"{was} there, {wanted_now} now", *others]
+    if phrases:
         raise UserError(
-            f"{out} holds other activations ({'; '.join(conflicts.values())}): give another "
+            f"{out} holds other activations ({'; '.join(phrases)}): give another "
             "folder, or remove this one."
         )
     unchecked = there.unchecked(now)
@@ -113,8 +124,25 @@ def _refuse_other(out: Path, there: Identity, wanted: Wanted) -> None:
         warnings.warn(
             f"{out} does not say all of what it was extracted with, as stores of earlier versions "
             f"do not; whether it is the same now was not checked: {', '.join(unchecked)}.",
-            stacklevel=4,
+            stacklevel=5,
         )
+
+
+def _is_of_unnoted_reading(file: Path, there: Identity) -> bool:
+    """Whether files were read by an earlier version, which did not note by what rules."""
+    content = json.loads(file.read_text(encoding="utf-8"))
+    return "reading" not in content.get("identity", content) and not _is_of_world(there)
+
+
+def _is_of_world(*identities: Identity) -> bool:
+    return any(_WORLD.fullmatch(identity.fingerprint) for identity in identities)
+
+
+def _pairs_in_words(identity: Identity) -> str:
+    world = _WORLD.fullmatch(identity.fingerprint)
+    if world is None:
+        return f"pairs of {identity.source}"
+    return f"{int(world['n_pairs']):,} FactorWorld pairs of seed {world['seed']}"
 
 
 def _n_whole(out: Path, progress: Progress) -> int:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from mm_sae_plugin.errors import UserError
+
 
 @dataclass(frozen=True)
 class ReportCommand:
@@ -26,8 +28,10 @@ class ReportCommand:
         from mm_sae_plugin.report.write import write_report
         from mm_sae_plugin.study import Study
 
-        study = Study.open(self.sae, self.acts)
         # What was asked for is checked before the pass, which may take long.
+        if self.out.is_dir():
+            raise UserError(f"{self.out} is a folder: give the name of a file for the page.")
+        study = Study.open(self.sae, self.acts)
         latents = None
         if self.latents is not None:
             latents = parse_latents(self.latents, study.labels.n_features)

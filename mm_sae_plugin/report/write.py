@@ -23,7 +23,7 @@ def write_report(
     Raises
     ------
     UserError
-        If there is no such latent, or if the disk is full.
+        If there is no such latent, the page cannot be written there, or the disk is full.
     """
     manifest = study.store.manifest
     trained, untrained = findings.truth or (None, None)

@@ -48,6 +48,14 @@ LABEL_RECORD = f"{CFG_FILENAME}: metadata.modality"
 LABELS = (STATISTICS_FILENAME, TABLE_FILENAME, LABEL_RECORD)
 
 
+def holds_sae(folder: str | Path) -> bool:
+    """Whether a folder holds an SAE, whole or not."""
+    path = Path(folder)
+    # A `cfg.json` alone may be of anything.
+    listed = (path / CFG_FILENAME).is_file() and (path / CHECKSUMS_FILENAME).is_file()
+    return listed or (path / WEIGHTS_FILENAME).is_file()
+
+
 def remove_derived(folder: str | Path) -> None:
     """Delete everything in an SAE folder that was made from its SAE.
 

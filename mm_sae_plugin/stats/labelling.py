@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 
 from mm_sae_plugin.engines import Engine
+from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.factorworld import FACTORS
 from mm_sae_plugin.factorworld.truth import factor_labels
 from mm_sae_plugin.features.centred import centred
@@ -73,7 +74,13 @@ def label_store(
         Where the pass runs; one thread by default.
     progress : bool
         Show a progress bar.
+
+    Raises
+    ------
+    UserError
+        If the store holds one modality alone.
     """
+    refuse_one_tower(store)
     means = torch.stack([store.means["image"], store.means["text"]])
     by_mean = Reading(
         centred(feature_map, means), {"modality": ModalityStatistics(feature_map.n_features)}
@@ -105,6 +112,15 @@ def label_store(
     return _findings(dominance, main, null)
 
 
+def refuse_one_tower(store: "ActivationStore") -> None:
+    """Raise ``UserError`` for a store of images alone: it says nothing of captions."""
+    if store.manifest.text_hook is None:
+        raise UserError(
+            "Labels of modality need images and captions, and the store holds images alone (it "
+            "was extracted without a text hook): give the activations of both towers."
+        )
+
+
 def inspect_store(
     feature_map: SAEFeatureMap,
     store: "ActivationStore",
@@ -113,6 +129,7 @@ def inspect_store(
     progress: bool = False,
 ) -> Findings:
     """Look at an SAE that is labelled already; the arguments are those of :func:`label_store`."""
+    refuse_one_tower(store)
     pairs = cast(PairedActivations, store)
     main, *null = run_pass(pairs, _readings(feature_map, pairs), engine, progress=progress)
     return _findings(dominance, main, null)

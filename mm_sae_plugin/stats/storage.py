@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from mm_sae_plugin.errors import UserError
@@ -41,7 +41,7 @@ def write_labels(
     Raises
     ------
     UserError
-        If the folder holds no `cfg.json`, or an SAE of another size.
+        If the folder holds no `cfg.json` or an SAE of another size, or cannot be written.
     """
     cfg_path = sae_dir / CFG_FILENAME
     if not cfg_path.is_file():
@@ -56,7 +56,9 @@ def write_labels(
     content.setdefault("metadata", {})["modality"] = dict(record)
     with written(sae_dir, *LABELS):
         with atomic_path(sae_dir / STATISTICS_FILENAME) as temporary:
-            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary)
+            # Not `save_file`: its error for a place that cannot be written is not an OSError.
+            contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
+            temporary.write_bytes(save(contiguous))
         with atomic_path(sae_dir / TABLE_FILENAME) as temporary:
             table.to_parquet(temporary, index=False)
         write_json_atomically(cfg_path, content)

@@ -16,6 +16,7 @@ from mm_sae_plugin.saes.folder_files import (
     CFG_FILENAME,
     CHECKSUMS_FILENAME,
     LABELS,
+    RUNNER_CFG_FILENAME,
     check_files,
     written,
 )
@@ -88,23 +89,8 @@ def restore(
         If the checkpoint belongs to another run: other data, another schedule, another SAE.
     """
     state = _state(checkpoint)
-    # Through JSON, so that tuples and lists compare equal.
-    own = json.loads(json.dumps(dict(identity)))
-    if state["identity"].get("activations") == older_key != own.get("activations"):
-        _log.warning(
-            "%s is of an earlier version, which looked at sums and a few rows of the activations: "
-            "see to it yourself that they are the same.",
-            checkpoint,
-        )
-        own["activations"] = older_key
-    for name in sorted(own.keys() | state["identity"].keys()):
-        was, now = state["identity"].get(name), own.get(name)
-        if was != now:
-            raise UserError(
-                f"The checkpoint {checkpoint} was made with {name} = {was}, this run has {name} = "
-                f"{now}: resume with the configuration it was started with, or train into "
-                "another folder."
-            )
+    made = f"The checkpoint {checkpoint} was made"
+    _refuse_other_run(made, state["identity"], identity, older_key)
     try:
         check_files(checkpoint, *_files(checkpoint))
         saved = json.loads((checkpoint / CFG_FILENAME).read_text(encoding="utf-8"))
@@ -122,6 +108,47 @@ def restore(
     trainer.checkpoint_thresholds = [
         n for n in trainer.checkpoint_thresholds if n >= trainer.n_training_samples
     ]
+
+
+def check_finished(out: Path, identity: Mapping[str, Any], older_key: str) -> None:
+    """Check that the SAE in a folder is what this very run would train.
+
+    Raises
+    ------
+    UserError
+        If it was trained with another configuration or on other data, or does not say.
+    """
+    path = out / RUNNER_CFG_FILENAME
+    try:
+        earlier = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(
+            f"{out} holds an SAE that does not say how it was trained ({path.name} cannot be "
+            f"read: {one_line(error)}): train into another folder, or overwrite it on purpose "
+            "(--overwrite without --resume)."
+        ) from error
+    _refuse_other_run(f"The SAE in {out} was trained", earlier, identity, older_key)
+
+
+def _refuse_other_run(
+    made: str, earlier: Mapping[str, Any], identity: Mapping[str, Any], older_key: str
+) -> None:
+    # Through JSON, so that tuples and lists compare equal.
+    own = json.loads(json.dumps(dict(identity)))
+    if earlier.get("activations") == older_key != own.get("activations"):
+        _log.warning(
+            "%s by an earlier version, which looked at sums and a few rows of the activations: "
+            "see to it yourself that they are the same.",
+            made,
+        )
+        own["activations"] = older_key
+    for name in sorted(own.keys() | earlier.keys()):
+        was, now = earlier.get(name), own.get(name)
+        if was != now:
+            raise UserError(
+                f"{made} with {name} = {was}, this run has {name} = {now}: resume with the "
+                "configuration it was started with, or train into another folder."
+            )
 
 
 def _note_store(folder: Path, store_path: Path) -> None:

@@ -9,6 +9,7 @@ from tyro.conf import Suppress, arg
 from mm_sae_plugin.errors import UserError
 
 DEFAULT_STEPS = 1500
+CHECKPOINTS_FOLDER = "checkpoints"
 # What SAELens can save an SAE in.
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 
@@ -78,7 +79,7 @@ class MultimodalSAERunnerConfig:
     resume: bool = False
     """Continue from the newest checkpoint, with the same weights as if never interrupted."""
     overwrite: bool = False
-    """Replace an SAE that `out` already holds."""
+    """Replace an SAE that `out` already holds, or give up checkpoints of an earlier training."""
     logger: Suppress[Any] = None
     """A sae_lens LoggingConfig; None logs nowhere."""
     sae: Suppress[Any] = None
@@ -105,7 +106,7 @@ class MultimodalSAERunnerConfig:
         """Folder of the checkpoints, if there is one."""
         if self.checkpoint_path is not None:
             return Path(self.checkpoint_path)
-        return None if self.out is None else Path(self.out) / "checkpoints"
+        return None if self.out is None else Path(self.out) / CHECKPOINTS_FOLDER
 
     def n_steps(self, n_items: int, items_per_batch: int) -> int:
         """Optimiser steps for a data set of ``n_items`` pairs (or rows, for one tower)."""

@@ -7,14 +7,10 @@ trainer runs in a thread of its own, which Ctrl-C never reaches, and is asked to
 for its next batch.
 """
 
-import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 from torch import Tensor
-
-from mm_sae_plugin.errors import Terminated
 
 _SECONDS_PER_TURN = 0.2
 
@@ -99,28 +95,3 @@ def _wait(event: threading.Event) -> None:
     # In turns: an interruption that is no real signal does not wake a thread that sleeps.
     while not event.wait(_SECONDS_PER_TURN):
         pass
-
-
-@contextmanager
-def termination_interrupts() -> Iterator[None]:
-    """Let SIGTERM, with which jobs are preempted, raise :class:`Terminated` as Ctrl-C raises.
-
-    Once: schedulers like to send it twice, and what is being saved must be saved. Outside the main
-    thread, and where the program has its own way with SIGTERM, nothing is changed.
-    """
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    if not in_main_thread or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        yield
-        return
-    received = threading.Event()
-
-    def terminate(_number: int, _frame: object) -> None:
-        if not received.is_set():
-            received.set()
-            raise Terminated
-
-    signal.signal(signal.SIGTERM, terminate)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)

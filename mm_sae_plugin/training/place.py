@@ -9,9 +9,40 @@ from filelock import SoftFileLock, Timeout
 
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.files import FULL_DISK
+from mm_sae_plugin.saes.folder_files import CFG_FILENAME, DERIVED, OWN, holds_sae
+from mm_sae_plugin.training.checkpoints import newest_checkpoint
+from mm_sae_plugin.training.config import CHECKPOINTS_FOLDER
 
 LOCK_FILENAME = ".training.lock"
 _RESERVE_FILENAME = ".training.reserve"
+PARTIAL = ".partial-"
+"""How the names of folders begin in which an SAE is being written."""
+
+
+def refuse_foreign(out: Path) -> None:
+    """Refuse a folder that holds other things than an SAE, or what a training of one left.
+
+    Raises
+    ------
+    UserError
+        If it does: an SAE would be laid among them, and some could be replaced by its files.
+    """
+    checkpoints = out / CHECKPOINTS_FOLDER
+    if not out.is_dir() or holds_sae(out) or newest_checkpoint(checkpoints) is not None:
+        return
+    if not all(_is_left_by_a_training(path) for path in out.iterdir()):
+        raise UserError(
+            f"{out} is not empty and holds no SAE: give a new folder, or one that a training wrote."
+        )
+
+
+def _is_left_by_a_training(path: Path) -> bool:
+    if path.name == CHECKPOINTS_FOLDER and path.is_dir():
+        # SAELens names them by the number of rows.
+        return all(child.name.rpartition("_")[2].isdecimal() for child in path.iterdir())
+    # A config is written last, so one without the rest is somebody else's.
+    names = {LOCK_FILENAME, _RESERVE_FILENAME, *OWN, *DERIVED} - {CFG_FILENAME}
+    return path.name in names or path.name.startswith(PARTIAL) or path.name.endswith(".partial")
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from mm_sae_plugin.saes.folder import load_sae
 from mm_sae_plugin.saes.normalization import ModalityNormalization
 from mm_sae_plugin.saes.sparse.step import SparseTrainingStep
 from mm_sae_plugin.stats.reconstruction import PerModalityEvaluation
+from mm_sae_plugin.termination import termination_interrupts
 from mm_sae_plugin.training import checkpoints, logs
 from mm_sae_plugin.training.config import MultimodalSAERunnerConfig
 from mm_sae_plugin.training.data import TrainingData
@@ -30,9 +31,13 @@ from mm_sae_plugin.training.interruption import (
     InterruptedTwice,
     StoppableBatches,
     run_interruptibly,
-    termination_interrupts,
 )
-from mm_sae_plugin.training.place import ReservedSpace, is_full_disk, sole_training_of
+from mm_sae_plugin.training.place import (
+    ReservedSpace,
+    is_full_disk,
+    refuse_foreign,
+    sole_training_of,
+)
 from mm_sae_plugin.training.rescue import Rescue
 from mm_sae_plugin.training.saving import finished_sae, save_evaluation, save_sae
 from mm_sae_plugin.training.trainer import WatchedTrainer
@@ -99,7 +104,7 @@ class MultimodalSAETrainingRunner:
         checked_device(cfg.device)
         self._store_path: Path | None = None
         # Settled first: reading a large store only to refuse the folder would waste minutes.
-        self._is_finished()
+        self._needs_training()
         in_memory = acts_image is not None or acts_text is not None
         if store is None and not in_memory and cfg.acts is not None:
             from mm_sae_plugin.activations.store import ActivationStore
@@ -131,16 +136,18 @@ class MultimodalSAETrainingRunner:
             After a checkpoint was saved; its message says how to resume. ``errors.Terminated`` if
             it was SIGTERM, which is only noticed in the main thread.
         UserError
-            If ``out`` already holds an SAE, another training is writing into it, a checkpoint
-            belongs to another run, the training diverges, or the disk is full.
+            If ``out`` already holds an SAE or other things, another training is writing into it,
+            a checkpoint (or, to be resumed, the SAE) belongs to another run or would be lost, the
+            training diverges, or the disk is full.
         """
         with termination_interrupts(), sole_training_of(self._folders()):
             # Again: another training may have finished meanwhile.
-            if not self._is_finished():
-                self._tell_of_checkpoints()
+            if self._needs_training():
                 return self._train()
-            _log.warning("%s is trained already; it is evaluated again.", self.cfg.out)
-            return self._result(load_sae(str(self.cfg.out), self.cfg.device)[0])
+            out = Path(str(self.cfg.out))
+            checkpoints.check_finished(out, self.identity, self.data.older_key)
+            _log.warning("%s is trained already; it is evaluated again.", out)
+            return self._result(load_sae(out, self.cfg.device)[0])
 
     def _train(self) -> TrainingResult:
         provider = self.data.provider(self.cfg.train_batch_size_samples, self.cfg.seed)
@@ -274,18 +281,27 @@ class MultimodalSAETrainingRunner:
         own = {n: v for n, v in vars(self.cfg).items() if n not in _INCIDENTAL}
         return {**own, **sae_cfg, "n_steps": self.n_steps, "activations": self.data.key}
 
-    def _is_finished(self) -> bool:
-        """Whether this very training was finished before; raises where it was another."""
-        if self.cfg.out is None or not finished_sae(self.cfg.out):
-            return False
-        if self.cfg.resume:
-            return True
-        if not self.cfg.overwrite:
+    def _needs_training(self) -> bool:
+        """Whether there is no SAE to resume; raises where anything else would be lost."""
+        cfg = self.cfg
+        if cfg.out is not None:
+            refuse_foreign(Path(cfg.out))
+        is_finished = cfg.out is not None and finished_sae(cfg.out)
+        if cfg.resume:
+            return not is_finished
+        if is_finished and not cfg.overwrite:
             raise UserError(
-                f"{self.cfg.out} already holds a trained SAE: choose another folder, or overwrite "
+                f"{cfg.out} already holds a trained SAE: choose another folder, or overwrite "
                 "it on purpose (overwrite=True, --overwrite)."
             )
-        return False
+        checkpoint = None if cfg.overwrite else checkpoints.newest_checkpoint(cfg.checkpoints)
+        if checkpoint is not None:
+            raise UserError(
+                f"There is a checkpoint of an earlier training, {checkpoint}: continue from there "
+                "(resume=True, --resume), or give it up and start anew (overwrite=True, "
+                "--overwrite)."
+            )
+        return True
 
     @property
     def _ended(self) -> str:
@@ -306,16 +322,6 @@ class MultimodalSAETrainingRunner:
             # A checkpoint holds Adam's two moments beside the weights.
             needs[Path(self.cfg.checkpoint_path or str(self.cfg.out))] += 3 * weights
         return needs
-
-    def _tell_of_checkpoints(self) -> None:
-        checkpoint = checkpoints.newest_checkpoint(self.cfg.checkpoints)
-        if checkpoint is None or self.cfg.resume:
-            return
-        _log.warning(
-            "There is a checkpoint of an earlier training, %s, and this one starts anew: stop it "
-            "and give resume=True (--resume) to continue from there.",
-            checkpoint,
-        )
 
     def _resume(self, trainer: WatchedTrainer, provider: Any) -> None:
         checkpoint = checkpoints.newest_checkpoint(self.cfg.checkpoints)

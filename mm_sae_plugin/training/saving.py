@@ -22,6 +22,7 @@ from mm_sae_plugin.saes.folder_files import (
 )
 from mm_sae_plugin.saes.normalization import ModalityNormalization
 from mm_sae_plugin.stats.reconstruction import PerModalityEvaluation
+from mm_sae_plugin.training.place import PARTIAL
 
 # All of the SAE's own but the checksums, which are of these.
 _SAVED = tuple(name for name in OWN if name != CHECKSUMS_FILENAME)
@@ -59,7 +60,7 @@ def save_sae(
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     # A sibling on the same disk, so that each file moves into place in one instant.
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".partial-") as temporary:
+    with tempfile.TemporaryDirectory(dir=folder, prefix=PARTIAL) as temporary:
         partial = Path(temporary)
         with written(partial, *_SAVED):
             trainer.sae.save_inference_model(partial)

@@ -16,7 +16,7 @@ import torch
 from mm_sae_plugin import files
 from mm_sae_plugin.activations import ActivationStore, ExtractConfig, extract
 from mm_sae_plugin.activations.shards import write_tensors
-from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.errors import Terminated, UserError
 from tests.activations.pictures import NoiseOpener, noise_pairs, tokenize
 from tests.activations.tiny import tiny_clip
 
@@ -171,25 +171,26 @@ class SlowOpener(NoiseOpener):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
-def test_ctrl_c_with_workers_says_nothing_but_the_line(model, tmp_path, capfd):
+@pytest.mark.parametrize(
+    ("number", "raised"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)]
+)
+def test_a_signal_with_workers_says_nothing_but_the_line(model, tmp_path, capfd, number, raised):
     out = tmp_path / "s"
     source = replace(noise_pairs(400), opener=SlowOpener())
     cfg = ExtractConfig(batch_size=8, shard_size=16, num_workers=2)
 
-    def press_ctrl_c():
+    def send():
         deadline = time.time() + 30
         while not (out / "shard-00000.safetensors").exists() and time.time() < deadline:
             time.sleep(0.005)
-        # As a terminal does: to the command and to every process it started.
+        # As terminals and schedulers do: to the command and to every process it started.
         for process in (*active_children(), current_process()):
             assert process.pid
-            os.kill(process.pid, signal.SIGINT)
+            os.kill(process.pid, number)
 
-    thread = threading.Thread(target=press_ctrl_c)
+    thread = threading.Thread(target=send)
     thread.start()
-    with pytest.raises(
-        KeyboardInterrupt, match=r"\d+ of 400 images are kept.*run the same command"
-    ):
+    with pytest.raises(raised, match=r"\d+ of 400 images are kept.*run the same command"):
         extract(model, source, out, cfg, progress=False)
     thread.join()
     assert not active_children()

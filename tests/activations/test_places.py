@@ -104,3 +104,9 @@ def test_a_hook_that_does_not_fire_is_one_line(model, tmp_path, monkeypatch):
     monkeypatch.setattr(type(model), "forward", lambda self, **inputs: (None, None))
     with pytest.raises(UserError, match=r"'vision.hook_normalized' did not fire while tiny ran"):
         extract(model, noise_pairs(4), tmp_path / "s", CFG, progress=False)
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="a place of Linux")
+def test_a_place_that_is_no_file_system(model):
+    with pytest.raises(UserError, match=r"/proc/acts.* cannot be written \(No such file"):
+        extract(model, noise_pairs(4), "/proc/acts", CFG, progress=False)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import tarfile
 from dataclasses import replace
 
@@ -12,6 +13,7 @@ from safetensors import safe_open
 from mm_sae_plugin.activations import ActivationStore, ExtractConfig, extract
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.pairs import load_pairs
+from tests.activations.pictures import noise_pairs
 
 CFG = ExtractConfig(batch_size=4, shard_size=4, num_workers=0, max_skipped=1.0)
 
@@ -182,3 +184,28 @@ def test_a_source_without_files_keeps_its_bytes_and_its_address(model, tmp_path)
     assert extract(model, load_pairs("factorworld:10"), tmp_path / "s", CFG).manifest.key == key
     (tmp_path / "s" / "manifest.json").unlink()
     assert extract(model, load_pairs("factorworld:10"), tmp_path / "s", CFG).manifest.key == key
+
+
+def test_a_folder_of_other_pairs_is_told_in_plain_words(model, tmp_path, folder):
+    world, files = tmp_path / "world", tmp_path / "files"
+    extract(model, load_pairs("factorworld:10"), world, CFG)
+    extract(model, load_pairs(folder), files, CFG)
+    for _ in range(2):
+        for out, spec, message in (
+            (world, folder, f"10 FactorWorld pairs of seed 0 there, pairs of {folder} now"),
+            (files, "factorworld:10", f"pairs of {folder} there, 10 FactorWorld pairs of seed 0"),
+            (world, "factorworld:1200:3", "seed 0 there, 1,200 FactorWorld pairs of seed 3 now"),
+        ):
+            with pytest.raises(UserError, match=re.escape(message)) as told:
+                extract(model, load_pairs(spec), out, CFG)
+            assert "earlier version" not in str(told.value)
+            assert "fingerprint" not in str(told.value)
+        # As an interrupted extraction leaves it.
+        for out in (world, files):
+            (out / "manifest.json").unlink(missing_ok=True)
+
+
+def test_pairs_of_a_script_are_of_no_earlier_version(model, tmp_path, folder):
+    extract(model, noise_pairs(4), tmp_path / "s", CFG)
+    with pytest.raises(UserError, match=r"holds other activations \(.*fingerprint 'noise' there"):
+        extract(model, load_pairs(folder), tmp_path / "s", CFG)

@@ -109,6 +109,23 @@ WRONG = {
         ["report", "--sae", "{job}/sae", "--acts", "{job}/acts", "--latents", "three"],
         "'three' is no number",
     ),
+    "a folder for the page": (
+        ["report", "--sae", "{job}/sae", "--acts", "{job}/acts", "--out", "{job}"],
+        "is a folder: give the name of a file",
+    ),
+    "a world in a folder of something else": (
+        ["world", "--out", "{job}/acts", "--pairs", "1"],
+        "is not empty and holds no FactorWorld pairs",
+    ),
+    "a world of nothing": (["world", "--out", "{job}/w", "--pairs", "0"], "at least 1 pair"),
+    "an SAE in a folder of something else": (
+        ["train", "--acts", "{job}/acts", "--out", "{job}/acts", "--overwrite"],
+        "is not empty and holds no SAE",
+    ),
+    "resumed as another": (
+        ["train", "--acts", "{job}/acts", "--out", "{job}/sae", "--resume", "--d-sae", "32"],
+        "was trained with d_sae = 64",
+    ),
     "too few pairs": (["quickstart", "--pairs", "10"], "500"),
 }
 

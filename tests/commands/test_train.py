@@ -52,6 +52,23 @@ def test_a_signal_saves_a_checkpoint_and_is_the_exit_status(tmp_path, number, st
     assert [path.name for path in (tmp_path / "sae").iterdir()] == ["checkpoints"]
 
 
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_every_verb_with_a_line(monkeypatch, capsys, number, status):
+    def run(self):
+        os.kill(os.getpid(), number)
+        time.sleep(10)
+
+    monkeypatch.setattr(cli.VERBS["hooks"], "run", run)
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            cli.main(["hooks"])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert ended.value.code == status
+    assert capsys.readouterr().err.strip() == "mm-sae: Interrupted; run the same command again."
+
+
 def test_quickstart_is_terminated_as_it_is_interrupted(tmp_path, monkeypatch, capsys):
     def terminated(self):
         raise Terminated("saved a checkpoint")

@@ -1,14 +1,17 @@
 """FactorWorld: the rates of its table, its determinism, its hard negatives and its files."""
 
 import csv
+import errno
 import json
 from collections import Counter
 from hashlib import sha256
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.factorworld import FACTORS, SHARED_FACTORS, FactorWorld
 from mm_sae_plugin.factorworld.export import WorldConfig, export_world
 from mm_sae_plugin.factorworld.factors import PERSON_SHARE, WOMAN_GIVEN_OCCUPATION
@@ -110,6 +113,53 @@ def test_export_writes_a_table_that_can_be_read_back(tmp_path):
         assert row["caption"] == pair.caption
         assert {key: row[key] for key in pair.labels} == pair.labels
         assert Image.open(table.parent / row["image"]).tobytes() == pair.image.tobytes()
+
+
+def test_export_goes_on_where_a_world_was_written_before(tmp_path, monkeypatch):
+    def interrupt(self, index):
+        raise KeyboardInterrupt
+
+    export_world(WorldConfig(tmp_path, pairs=3, seed=1), progress=False)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(FactorWorld, "pair", interrupt)
+        export_world(WorldConfig(tmp_path, pairs=2), progress=False)
+    # No table of other pictures than those that are there.
+    assert not (tmp_path / "captions.csv").exists()
+    table = export_world(WorldConfig(tmp_path, pairs=2), progress=False)
+    assert len(table.read_text().splitlines()) == 3
+    assert {path.name for path in tmp_path.iterdir()} == {"images", "captions.csv"}
+
+
+@pytest.mark.parametrize("name", ["captions.csv", "images/000000.png", "notes.txt"])
+def test_export_never_touches_a_folder_of_something_else(tmp_path, name):
+    (tmp_path / "images").mkdir()
+    (tmp_path / name).write_text("image,caption\nbeach.jpg,my holiday\n")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UserError, match="is not empty and holds no FactorWorld pairs"):
+        export_world(WorldConfig(tmp_path, pairs=1), progress=False)
+    assert sorted(tmp_path.rglob("*")) == before
+    assert "my holiday" in (tmp_path / name).read_text()
+
+
+def test_export_where_nothing_can_be_written_is_one_line(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="is a file: give a folder"):
+        export_world(WorldConfig(tmp_path / "file", pairs=1), progress=False)
+    with pytest.raises(UserError, match=r"file/w cannot be written \(Not a directory\)"):
+        export_world(WorldConfig(tmp_path / "file" / "w", pairs=1), progress=False)
+
+    def refuse(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(UserError, match=r"cannot be written \(Permission denied\)"):
+        export_world(WorldConfig(tmp_path / "w", pairs=1), progress=False)
+
+
+@pytest.mark.parametrize("n_pairs", [0, -1])
+def test_a_world_of_no_pairs_is_refused(tmp_path, n_pairs):
+    with pytest.raises(UserError, match=f"at least 1 pair, not {n_pairs}"):
+        WorldConfig(tmp_path, pairs=n_pairs)
 
 
 def test_other_pairs_would_be_another_version():

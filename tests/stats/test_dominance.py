@@ -1,8 +1,10 @@
 """Classes under both rules, and the files beside an SAE."""
 
+import errno
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -224,3 +226,22 @@ def test_labels_without_checksums_open_and_are_not_taken_for_whole(stats, sae_di
     (sae_dir / "modality.safetensors").write_bytes(b"cut short")
     with pytest.raises(UserError, match=r"statistics in .* are damaged; run `mm-sae mds`"):
         ModalityDominance.load(sae_dir)
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+def test_a_folder_that_cannot_be_written_is_one_line(stats, sae_dir, monkeypatch, labelled):
+    dominance = ModalityDominance.from_statistics(stats)
+    if labelled:
+        dominance.save(sae_dir)
+    before = {path: path.read_bytes() for path in sae_dir.iterdir()}
+
+    def refuse(*_, **__):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    # As a read-only file system does; permissions do not stop root.
+    for name in ("write_text", "write_bytes", "unlink"):
+        monkeypatch.setattr(Path, name, refuse)
+    with pytest.raises(UserError, match=r"cannot be written \(Read-only file system\)"):
+        dominance.save(sae_dir)
+    monkeypatch.undo()
+    assert before == {path: path.read_bytes() for path in sae_dir.iterdir()}

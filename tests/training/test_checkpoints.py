@@ -149,7 +149,7 @@ def test_every_row_counts_when_a_training_is_resumed(make_runner, tmp_path, pair
     path = checkpoint / checkpoints.STATE_FILENAME
     path.write_text(path.read_text().replace(runner.data.key, runner.data.older_key))
     make_runner(n_checkpoints=1, out=tmp_path, resume=True).run()
-    assert "is of an earlier version" in caplog.text
+    assert "by an earlier version" in caplog.text
 
 
 def test_an_unreadable_state_is_named(make_runner, tmp_path):

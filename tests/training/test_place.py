@@ -10,7 +10,7 @@ from sae_lens.training.sae_trainer import SAETrainer
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.training.checkpoints import newest_checkpoint
 from mm_sae_plugin.training.place import LOCK_FILENAME, ReservedSpace, sole_training_of
-from tests.training.test_resume import assert_same_weights
+from tests.training.test_resume import assert_same_weights, interrupt_at
 
 
 def no_space(*_, **__):
@@ -140,11 +140,66 @@ def test_what_is_lost_is_said(make_runner, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir()) or [*(tmp_path / "checkpoints").iterdir()] == []
 
 
-def test_a_checkpoint_is_told_of_when_it_is_not_resumed(make_runner, tmp_path, caplog):
-    make_runner(n_checkpoints=1, out=tmp_path).run()
-    assert not caplog.text
-    (tmp_path / "cfg.json").unlink()
-    make_runner(out=tmp_path).run()
-    (checkpoint,) = (tmp_path / "checkpoints").iterdir()
-    assert f"There is a checkpoint of an earlier training, {checkpoint}" in caplog.text
-    assert "--resume" in caplog.text
+def _files_of(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_checkpoint_is_not_lost_to_a_plain_rerun(make_runner, tmp_path, monkeypatch, elsewhere):
+    options = {"checkpoint_path": tmp_path / "kept"} if elsewhere else {}
+    out = tmp_path / "sae"
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        interrupt_at(patch, 7)
+        make_runner(out=out, **options).run()
+    saved = newest_checkpoint(options.get("checkpoint_path", out / "checkpoints"))
+    before = _files_of(tmp_path)
+    with pytest.raises(UserError, match=f"{saved}: continue .*--resume.*--overwrite"):
+        make_runner(out=out, **options)
+    assert saved is not None and _files_of(tmp_path) == before
+    expected = make_runner().run()
+    assert_same_weights(make_runner(out=out, overwrite=True, **options).run().sae, expected.sae)
+    assert not saved.exists()
+
+
+def test_a_checkpoint_that_appears_meanwhile_is_not_lost(make_runner, tmp_path, monkeypatch):
+    late = make_runner(out=tmp_path)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        interrupt_at(patch, 7)
+        make_runner(out=tmp_path).run()
+    before = _files_of(tmp_path)
+    with pytest.raises(UserError, match="There is a checkpoint of an earlier training"):
+        late.run()
+    assert _files_of(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("thesis.txt",),
+        ("manifest.json", "shard-00000.safetensors"),
+        ("cfg.json",),
+        ("checksums.json", "holiday.jpg"),
+        ("checkpoints/best.pt",),
+    ],
+)
+def test_a_folder_of_something_else_is_never_touched(make_runner, tmp_path, names):
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("years of work")
+    for options in ({}, {"overwrite": True}, {"resume": True}):
+        with pytest.raises(UserError, match=r"is not empty and holds no SAE: give a new folder"):
+            make_runner(out=tmp_path, **options)
+    assert {*_files_of(tmp_path).values()} == {b"years of work"}
+    assert len(_files_of(tmp_path)) == len(names)
+
+
+def test_what_a_training_left_is_no_hindrance(make_runner, tmp_path):
+    (tmp_path / "checkpoints" / "interrupted_896").mkdir(parents=True)
+    (tmp_path / ".partial-x").mkdir()
+    for name in (".training.reserve", "evaluation.json", "sparsity.safetensors", ".a.7.partial"):
+        (tmp_path / name).touch()
+    assert make_runner(out=tmp_path).run().path == tmp_path
+    # The user's own notes beside an SAE stay.
+    (tmp_path / "notes.txt").write_text("mine")
+    make_runner(out=tmp_path, overwrite=True).run()
+    assert (tmp_path / "notes.txt").read_text() == "mine"

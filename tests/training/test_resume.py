@@ -129,6 +129,34 @@ def test_resuming_what_is_finished_changes_nothing(make_runner, tmp_path):
     assert json.loads((tmp_path / "evaluation.json").read_text()) == first.evaluation.to_dict()
 
 
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"d_sae": 32}, "d_sae = 48, this run has d_sae = 32"),
+        ({"k": 5}, "k = 6, this run has k = 5"),
+        ({"architecture": "batchtopk"}, "architecture = topk"),
+        ({"training_steps": 41}, "n_steps = 40"),
+        ({"overwrite": True, "lr": 1e-3}, "lr = 0.003"),
+    ],
+)
+def test_a_finished_sae_of_another_run_is_refused(make_runner, tmp_path, changed, message):
+    make_runner(out=tmp_path).run()
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(UserError, match=f"The SAE in {tmp_path} was trained with {message}"):
+        make_runner(out=tmp_path, resume=True, **changed).run()
+    assert before == {path: path.read_bytes() for path in tmp_path.iterdir()}
+
+
+@pytest.mark.parametrize("content", [None, "{", "[1]"])
+def test_a_finished_sae_that_says_nothing_of_its_run_is_refused(make_runner, tmp_path, content):
+    make_runner(out=tmp_path).run()
+    (tmp_path / "runner_cfg.json").unlink()
+    if content is not None:
+        (tmp_path / "runner_cfg.json").write_text(content)
+    with pytest.raises(UserError, match=r"does not say how it was trained.*--overwrite without"):
+        make_runner(out=tmp_path, resume=True).run()
+
+
 def test_resuming_without_a_checkpoint_starts(make_runner, tmp_path, caplog):
     result = make_runner(out=tmp_path, resume=True).run()
     assert_same_weights(result.sae, make_runner().run().sae)

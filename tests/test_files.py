@@ -1,0 +1,39 @@
+"""Wherever a file cannot be written, one sentence says so and nothing is left behind."""
+
+from pathlib import Path
+
+import pytest
+
+from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.files import atomic_path, write_json_atomically
+
+
+def test_a_folder_in_the_place_of_a_file(tmp_path):
+    (tmp_path / "page.html").mkdir()
+    (tmp_path / "page.html" / "mine").touch()
+    with pytest.raises(UserError, match=r"page\.html is a folder: give the name of a file"):
+        write_json_atomically(tmp_path / "page.html", {})
+    assert [path.name for path in tmp_path.rglob("*")] == ["page.html", "mine"]
+
+
+def test_a_file_in_the_place_of_a_folder(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(UserError, match="cannot be written"):
+        write_json_atomically(tmp_path / "file" / "x.json", {})
+    with pytest.raises(UserError, match="cannot be written"), atomic_path(tmp_path / "file") as new:
+        new.mkdir()
+    assert (tmp_path / "file").read_text() == "mine" and len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="a place of Linux")
+@pytest.mark.parametrize("path", ["/proc/x.json", "/proc/new/x.json"])
+def test_a_place_that_is_no_file_system(path):
+    with pytest.raises(UserError, match=f"{path} cannot be written"):
+        write_json_atomically(path, {})
+
+
+def test_a_circle_of_links(tmp_path):
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    with pytest.raises(UserError, match="cannot be written"):
+        write_json_atomically(tmp_path / "a" / "x.json", {})
