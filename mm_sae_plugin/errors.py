@@ -1,6 +1,7 @@
 """What is meant for the person at the keyboard: one exception, and the clauses of its sentence."""
 
 import pickle
+from typing import Any
 
 
 class UserError(Exception):
@@ -27,3 +28,11 @@ def one_line(error: BaseException) -> str:
         return "it is a pickle of something else, which could run code"
     lines = str(error).strip().splitlines()
     return lines[0].rstrip(".") if lines else type(error).__name__
+
+
+def kind_of(value: Any) -> str:
+    """Return what kind of thing somebody gave, with its article: ``"an int"``, ``"a str"``."""
+    if value is None:
+        return "None"
+    name = type(value).__name__
+    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from mm_sae_plugin.activations import ActivationStore, ExtractConfig
 from mm_sae_plugin.activations.capture import HookReader
 from mm_sae_plugin.devices import checked_device
-from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.errors import UserError, kind_of
 from mm_sae_plugin.features.sae import SAEFeatureMap
 from mm_sae_plugin.modality import Modality
+from mm_sae_plugin.pairs.images import BadImage, ImageReader
 from mm_sae_plugin.saes.encoder_check import check_encoder
 from mm_sae_plugin.saes.folder import load_sae
 from mm_sae_plugin.stats import ModalityConfig, ModalityDominance
@@ -93,13 +95,27 @@ class Study:
         Raises
         ------
         UserError
-            If the folder holds no SAE, or if store or model are of another encoder or other hooks;
-            both sides are named.
+            If an argument is of another kind, the folder holds no SAE, or store or model are of
+            another encoder or other hooks; both sides are named.
         """
         checked_device(device)
+        if not isinstance(sae_dir, str | os.PathLike):
+            raise UserError(f"sae_dir must be the folder of an SAE, not {kind_of(sae_dir)}.")
+        if isinstance(model, str | os.PathLike):
+            raise UserError(
+                f"model must be a loaded encoder, not {kind_of(model)}: give "
+                f"load_model({str(model)!r}), or leave it out."
+            )
+        if model is not None and not hasattr(model, "hook_dict"):
+            raise UserError(f"model must be a HookedCLIP, not {kind_of(model)}: leave it out.")
         sae, normalization = load_sae(sae_dir, device)
-        if isinstance(store, str | Path):
+        if isinstance(store, str | os.PathLike):
             store = ActivationStore.open(store)
+        if not isinstance(store, ActivationStore | None):
+            raise UserError(
+                f"store must be an ActivationStore or its folder, not {kind_of(store)}: leave it "
+                "out to take the one that the SAE was trained on."
+            )
         for other in (store, model):
             if other is not None:
                 check_encoder(sae, other)
@@ -181,14 +197,17 @@ class Study:
     # ------------------------------------------------------------------ asking it
 
     def codes(
-        self, images: Sequence[Image] | None = None, texts: Sequence[str] | None = None
+        self,
+        images: Sequence[Image | str | Path] | None = None,
+        texts: Sequence[str] | str | None = None,
     ) -> tuple[Float[Tensor, "n_images d_sae"] | None, Float[Tensor, "n_texts d_sae"] | None]:
         """Encode pictures and captions into the SAE's latents.
 
         Parameters
         ----------
-        images : sequence of PIL images, optional
-        texts : sequence of str, optional
+        images : sequence of PIL images or of paths, optional
+        texts : sequence of str, or str, optional
+            Captions, or one.
 
         Returns
         -------
@@ -198,30 +217,40 @@ class Study:
         Raises
         ------
         UserError
-            If neither is given.
+            If neither is given, one is of another kind, a file is no picture, or the SAE was
+            trained without the modality.
         """
+        images = None if images is None else _pictures(images)
+        texts = None if texts is None else _captions(texts)
         if not images and not texts:
             raise UserError("Nothing to encode: give images=[…], texts=[…] or both.")
-        metadata = self.sae.cfg.metadata
-        hooks = ExtractConfig(
-            image_hook=metadata.hook_name_image or metadata.hook_name,
-            text_hook=metadata.hook_name_text,
-        )
+        hooks = self._hooks(texts is not None)
         with self._lock, HookReader(self.model, hooks).attached() as reader:
-            image = self._encoded(self._pixels(images), reader.images, "image") if images else None
-            text = self._encoded(list(texts), reader.texts, "text") if texts else None
+            pixels = self.model.to_pixels(images) if images else None
+            image = None if pixels is None else self._encoded(pixels, reader.images, "image")
+            text = self._encoded(texts, reader.texts, "text") if texts else None
         return image, text
 
     def latents_of(
-        self, image: Image | None = None, text: str | None = None, top: int = 5
+        self, image: Image | str | Path | None = None, text: str | None = None, top: int = 5
     ) -> list[ActiveLatent]:
         """Return the latents that fire on one picture or one caption, strongest first.
+
+        Parameters
+        ----------
+        image : PIL image or path, optional
+        text : str, optional
+        top : int
+            How many at most, at least 1.
 
         Raises
         ------
         UserError
-            If not exactly one of the two is given.
+            If not exactly one of the two is given, it is of another kind or no picture, or `top` is
+            no such number.
         """
+        if not isinstance(top, Integral) or isinstance(top, bool) or top < 1:
+            raise UserError(f"top must be a whole number, at least 1, not {top!r:.80}.")
         if (image is None) == (text is None):
             raise UserError("Give one picture (image=…) or one caption (text=…).")
         of_image, of_text = self.codes(
@@ -237,10 +266,17 @@ class Study:
             if value > 0
         ]
 
-    def _pixels(self, images: Sequence[Image]) -> Tensor:
-        preprocess = self.model.preprocess
-        assert preprocess is not None
-        return torch.stack([preprocess(image) for image in images])
+    def _hooks(self, with_texts: bool) -> ExtractConfig:
+        metadata = self.sae.cfg.metadata
+        image_hook = metadata.hook_name_image or metadata.hook_name
+        if not image_hook:
+            raise UserError(
+                f"{self.path} does not say which hook its SAE was trained at: encode activations "
+                "with study.feature_map."
+            )
+        if with_texts and not metadata.hook_name_text:
+            raise UserError(f"The SAE in {self.path} was trained on images alone: leave texts out.")
+        return ExtractConfig(image_hook=image_hook, text_hook=metadata.hook_name_text)
 
     def _encoded(self, inputs: Any, read: Any, modality: Modality) -> Tensor:
         acts = read(inputs).to(self.device, self.sae.W_dec.dtype)
@@ -303,3 +339,45 @@ class Study:
             f"{key[:12]} with {store.manifest.n_pairs:,} pairs: give the store that `mm-sae mds` "
             "used, or run `mm-sae mds` again with this one."
         )
+
+
+def _pictures(images: Any) -> list[Image]:
+    from PIL.Image import Image
+
+    if isinstance(images, str | os.PathLike | Image):
+        raise UserError(
+            f"images must be several pictures, not {kind_of(images)}: give one as images=[…]."
+        )
+    # A tensor or an array holds pixels, not pictures.
+    if not isinstance(images, Iterable) or hasattr(images, "shape"):
+        raise UserError(
+            f"images must be a list of PIL images or of paths, not {kind_of(images)}: encode "
+            "ready pixels with study.model, and its activations with study.feature_map."
+        )
+    return [_picture(image) for image in images]
+
+
+def _picture(image: Any) -> Image:
+    from PIL.Image import Image
+
+    if isinstance(image, Image):
+        return image
+    if not isinstance(image, str | os.PathLike):
+        raise UserError(f"A picture must be a PIL image or a path, not {kind_of(image)}.")
+    try:
+        return ImageReader().read(Path(image)).image
+    except BadImage as error:
+        raise UserError(f"{image} cannot be used: {error}.") from error
+
+
+def _captions(texts: Any) -> list[str]:
+    captions = [texts] if isinstance(texts, str) else texts
+    if not isinstance(captions, Iterable):
+        raise UserError(f"texts must be a list of captions, not {kind_of(texts)}.")
+    captions = list(captions)
+    for caption in captions:
+        if not isinstance(caption, str):
+            raise UserError(
+                f"texts must hold strings, not {kind_of(caption)}: give pictures as images=[…]."
+            )
+    return captions

@@ -115,3 +115,70 @@ def test_the_store_is_found_where_it_lies_after_both_were_moved(folder, tmp_path
     shutil.rmtree(tmp_path / "moved/acts")
     with pytest.raises(UserError, match=r"store of .*moved/sae was not found"):
         _ = Study.open(tmp_path / "moved/sae").store
+
+
+def test_pictures_may_be_given_by_their_paths(folder, model, tmp_path):
+    study = Study.open(folder / "sae", folder / "acts", model)
+    picture = study.store.open_image(3)
+    assert picture is not None
+    picture.save(tmp_path / "p.png")
+    of_paths, _ = study.codes(images=[tmp_path / "p.png", str(tmp_path / "p.png")])
+    expected, _ = study.codes(images=[picture, picture])
+    assert of_paths is not None and expected is not None
+    assert torch.equal(of_paths, expected)
+    assert study.latents_of(image=str(tmp_path / "p.png")) == study.latents_of(image=picture)
+    # One caption is not as many as it has letters.
+    _, of_text = study.codes(texts="red")
+    assert of_text is not None and of_text.shape == (1, 64)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (dict(images=["none.png"]), r"none\.png cannot be used: no such file"),
+        (dict(images="p.png"), r"several pictures, not a str: give one as images=\[…\]"),
+        (dict(images=torch.zeros(1, 3, 48, 48)), "list of PIL images or of paths, not a Tensor"),
+        (dict(images=3), "list of PIL images or of paths, not an int"),
+        (dict(images=[3]), "a PIL image or a path, not an int"),
+        (dict(texts=3), "list of captions, not an int"),
+        (dict(texts=["a", None]), "must hold strings, not None"),
+    ],
+    ids=str,
+)
+def test_what_is_no_picture_and_no_caption_is_refused(folder, model, any_types, arguments, message):
+    with pytest.raises(UserError, match=message):
+        Study.open(folder / "sae", folder / "acts", model).codes(**arguments)
+
+
+@pytest.mark.parametrize("top", [-1, 0, 2.5, None, True])
+def test_a_number_of_latents_that_is_none_is_refused(folder, model, any_types, top):
+    with pytest.raises(UserError, match="top must be a whole number, at least 1, not"):
+        Study.open(folder / "sae", folder / "acts", model).latents_of(text="red", top=top)
+
+
+def test_parts_of_another_kind_are_refused(folder, any_types):
+    for arguments, message in (
+        (dict(store=5), "an ActivationStore or its folder, not an int"),
+        (dict(sae_dir=None), "the folder of an SAE, not None"),
+        (dict(model="factorworld"), r"not a str: give load_model\('factorworld'\)"),
+        (dict(model=5), "must be a HookedCLIP, not an int"),
+    ):
+        with pytest.raises(UserError, match=message):
+            Study.open(**{"sae_dir": folder / "sae", **arguments})
+
+
+def test_labels_of_another_store_are_refused_when_they_are_read(folder):
+    # Not sooner: the same study is what labels the SAE anew on that store.
+    with pytest.raises(UserError, match=r"were computed on the store .* but .*other is the store"):
+        _ = Study.open(folder / "sae", folder / "other").labels
+
+
+def test_an_sae_that_names_no_text_hook_encodes_no_captions(folder, model, tmp_path):
+    shutil.copytree(folder / "sae", tmp_path / "sae")
+    study = Study.open(tmp_path / "sae", folder / "acts", model)
+    study.sae.cfg.metadata.hook_name_text = None
+    with pytest.raises(UserError, match="trained on images alone: leave texts out"):
+        study.codes(texts=["red"])
+    study.sae.cfg.metadata.hook_name_image = study.sae.cfg.metadata.hook_name = None
+    with pytest.raises(UserError, match="does not say which hook its SAE was trained at"):
+        study.codes(texts=["red"])

@@ -14,7 +14,7 @@ from mm_sae_plugin.activations.partitions import Partition, rechunk
 from mm_sae_plugin.activations.shards import check_file, check_shard, read_shard
 from mm_sae_plugin.activations.tables import IMAGES_TABLE, PAIRS_TABLE, read_table
 from mm_sae_plugin.activations.writer import STATISTICS
-from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.errors import UserError, kind_of
 from mm_sae_plugin.pairs import ImageKey, ImageOpener, ImageReader, open_images
 
 if TYPE_CHECKING:
@@ -179,7 +179,19 @@ class ActivationStore:
         return {name.removeprefix("mean_"): mean for name, mean in means.items()}
 
     def open_image(self, row: int) -> "Image | None":
-        """Return a distinct image as the model saw it, or None when it or the source is gone."""
+        """Return a distinct image as the model saw it, or None when it or the source is gone.
+
+        Parameters
+        ----------
+        row
+            Which, from 0 to ``n_images - 1``.
+
+        Raises
+        ------
+        UserError
+            If there is no such image.
+        """
+        self._check_row(row)
         if self._opener is None:
             return None
         # Reports show what is there; whatever is wrong with one picture must not end them.
@@ -214,6 +226,13 @@ class ActivationStore:
             raise UserError(
                 f"{self.path} holds images alone: extract with a text hook to have pairs."
             )
+
+    def _check_row(self, row: Any) -> None:
+        last = self.manifest.n_images - 1
+        is_number = hasattr(row, "__index__") and not isinstance(row, bool)
+        if not is_number or not 0 <= row <= last:
+            given = row if is_number else kind_of(row)
+            raise UserError(f"{self.path} has the images 0 to {last}, not {given}.")
 
     def _rows(self, side: str, n_rows: int) -> Float[Tensor, "n_rows d"]:
         width = self.manifest.d_image if side == "image" else self.manifest.d_text

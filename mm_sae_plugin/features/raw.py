@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mm_sae_plugin.errors import UserError, kind_of
+from mm_sae_plugin.features.width import check_acts_width
 from mm_sae_plugin.modality import Modality
 
 
@@ -14,9 +16,17 @@ class RawDimensions:
     ----------
     d_in : int
         Width of the activations; there are ``2 * d_in`` features, positive parts first.
+
+    Raises
+    ------
+    UserError
+        If ``d_in`` is no number of dimensions.
     """
 
     def __init__(self, d_in: int) -> None:
+        if not isinstance(d_in, int) or d_in < 1:
+            given = d_in if isinstance(d_in, int) else kind_of(d_in)
+            raise UserError(f"d_in must be the width of the activations, at least 1, not {given}.")
         self.d_in = d_in
 
     @property
@@ -33,8 +43,14 @@ class RawDimensions:
     def encode(
         self, acts: Float[Tensor, "*batch d_in"], modality: Modality
     ) -> Float[Tensor, "*batch n_features"]:
-        """Return ``[max(x, 0), max(-x, 0)]``."""
-        assert acts.shape[-1] == self.d_in
+        """Return ``[max(x, 0), max(-x, 0)]``.
+
+        Raises
+        ------
+        UserError
+            If the activations are of another width.
+        """
+        check_acts_width(f"RawDimensions({self.d_in})", self.d_in, acts)
         return torch.cat([acts.relu(), (-acts).relu()], dim=-1)
 
     def decode(

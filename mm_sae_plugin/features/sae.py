@@ -8,8 +8,9 @@ from jaxtyping import Float
 from sae_lens import SAE
 from torch import Tensor
 
-from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.errors import UserError, kind_of
 from mm_sae_plugin.features.dense import dense_codes
+from mm_sae_plugin.features.width import check_acts_width
 from mm_sae_plugin.modality import Modality
 from mm_sae_plugin.saes.encoder_check import check_tower
 from mm_sae_plugin.saes.normalization import ModalityNormalization
@@ -32,11 +33,16 @@ class SAEFeatureMap:
     Raises
     ------
     UserError
-        If the architecture has signed codes, which have no modality dominance, or if the SAE was
-        trained behind a normalisation and none is given.
+        If it is no SAE, if the architecture has signed codes, which have no modality dominance, or
+        if the SAE was trained behind a normalisation and none is given.
     """
 
     def __init__(self, sae: SAE[Any], normalization: ModalityNormalization | None = None) -> None:
+        if not isinstance(sae, SAE):
+            raise UserError(
+                f"SAEFeatureMap takes an SAE, not {kind_of(sae)}: give what load_sae(folder) "
+                "returns, SAEFeatureMap(*load_sae(folder))."
+            )
         architecture = sae.cfg.architecture()
         if architecture in ("abstopk", "temporal"):
             raise UserError(
@@ -73,7 +79,7 @@ class SAEFeatureMap:
         Raises
         ------
         UserError
-            If the SAE was folded for the other modality.
+            If the SAE was folded for the other modality, or the activations are of another width.
         """
         check_tower(self.sae, modality)
         return dense_codes(self.sae.encode(self._normalized(acts, modality)))
@@ -103,4 +109,5 @@ class SAEFeatureMap:
             return given, codes, self.sae.decode(codes)
 
     def _normalized(self, acts: Tensor, modality: Modality) -> Tensor:
+        check_acts_width("The SAE", self.sae.cfg.d_in, acts)
         return self.normalization.apply(acts.to(self.sae.device), modality)

@@ -1,6 +1,7 @@
 """What a user gives a model, pictures and captions in any form, made ready or refused."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -8,7 +9,8 @@ from jaxtyping import Float, Int
 from PIL import Image
 from torch import Tensor
 
-from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.errors import UserError, kind_of, one_line
+from mm_sae_plugin.models.config import HookedCLIPConfig
 
 Tokenizer = Callable[[list[str]], Int[Tensor, "n ctx"]]
 Preprocess = Callable[[Any], Float[Tensor, "3 height width"]]
@@ -35,7 +37,7 @@ def as_pixels(images: Any, preprocess: Preprocess | None) -> Float[Tensor, "batc
         raise UserError("images must be several pictures: give one as images=[picture].")
     if isinstance(images, str | bytes) or not isinstance(images, Iterable):
         raise UserError(
-            f"images must be a tensor or a list of PIL images, not a {type(images).__name__}: "
+            f"images must be a tensor or a list of PIL images, not {kind_of(images)}: "
             "give captions as texts=…, and open files with PIL.Image.open."
         )
     pictures = list(images)
@@ -46,7 +48,7 @@ def as_pixels(images: Any, preprocess: Preprocess | None) -> Float[Tensor, "batc
             raise UserError("images is a list of tensors: give torch.stack(images).")
         if not isinstance(picture, Image.Image):
             raise UserError(
-                f"images must hold PIL images, not a {type(picture).__name__}: give captions as "
+                f"images must hold PIL images, not {kind_of(picture)}: give captions as "
                 "texts=…, open files with PIL.Image.open and arrays with PIL.Image.fromarray."
             )
     if preprocess is None:
@@ -80,7 +82,7 @@ def as_tokens(texts: Any, tokenizer: Tokenizer | None) -> Int[Tensor, "batch ctx
     captions = [texts] if isinstance(texts, str) else texts
     if isinstance(captions, Image.Image) or not isinstance(captions, Iterable):
         raise UserError(
-            f"texts must be captions or token ids, not a {type(texts).__name__}: give pictures as "
+            f"texts must be captions or token ids, not {kind_of(texts)}: give pictures as "
             "images=[…]."
         )
     captions = list(captions)
@@ -89,12 +91,54 @@ def as_tokens(texts: Any, tokenizer: Tokenizer | None) -> Int[Tensor, "batch ctx
     wrong = next((caption for caption in captions if not isinstance(caption, str)), None)
     if wrong is not None or None in captions:
         raise UserError(
-            f"texts must hold strings, not a {type(wrong).__name__}: give pictures as images=[…], "
+            f"texts must hold strings, not {kind_of(wrong)}: give pictures as images=[…], "
             "and token ids as one tensor."
         )
     if tokenizer is None:
         raise UserError("This model has no tokenizer: give texts as a tensor of token ids.")
     return tokenizer(captions)
+
+
+@contextmanager
+def size_explained(inputs: Tensor, cfg: HookedCLIPConfig) -> Iterator[None]:
+    """Run a tower on its input; what it raises at a size that is not its own becomes a sentence.
+
+    Which other sizes a tower takes, only the tower itself knows: convolutional ones and some of
+    timm's take many.
+
+    Parameters
+    ----------
+    inputs
+        Pixels, or token ids.
+    cfg
+        The model, with the sizes that it is built for.
+
+    Raises
+    ------
+    UserError
+        Naming both sizes.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, ValueError, AssertionError, IndexError) as error:
+        is_image = inputs.is_floating_point()
+        usual = cfg.image_size if is_image else (cfg.context_length,)
+        given = tuple(inputs.shape[-len(usual) :])
+        if given == usual:
+            raise
+        wanted, got = (" × ".join(map(str, size)) for size in (usual, given))
+        what, remedy = (
+            f"texts must be {wanted} tokens long",
+            "strings, or what model.tokenizer makes",
+        )
+        if is_image:
+            what = f"images must be {wanted} pixels"
+            remedy = "PIL images, or what model.preprocess makes of them"
+        raise UserError(
+            f"{what} for {cfg.model_name}, not {got} ({one_line(error)}): give {remedy}."
+        ) from error
 
 
 def _checked_pixels(images: Tensor) -> Float[Tensor, "batch 3 height width"]:

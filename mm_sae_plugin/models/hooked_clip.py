@@ -18,7 +18,13 @@ from mm_sae_plugin.models.checked_hooks import CheckedHooks
 from mm_sae_plugin.models.config import HookedCLIPConfig
 from mm_sae_plugin.models.families import family_of
 from mm_sae_plugin.models.families.base import Family
-from mm_sae_plugin.models.given import Preprocess, Tokenizer, as_pixels, as_tokens
+from mm_sae_plugin.models.given import (
+    Preprocess,
+    Tokenizer,
+    as_pixels,
+    as_tokens,
+    size_explained,
+)
 from mm_sae_plugin.models.identity import Identified
 from mm_sae_plugin.models.open_clip_parts import open_clip_parts
 from mm_sae_plugin.models.parts import ModelParts
@@ -327,7 +333,10 @@ class HookedCLIP(Identified, SAESplicing, CheckedHooks):
         family = self.family
         encode = family.encode_image if tower == names.VISION else family.encode_text
         try:
-            with routed(self.clip, tree, self._specs[tower], tokens, stop_at_layer):
+            with (
+                size_explained(inputs, self._cfg),
+                routed(self.clip, tree, self._specs[tower], tokens, stop_at_layer),
+            ):
                 features = encode(self.clip, inputs)
         except EarlyStop as stop:
             return stop.resid_btd

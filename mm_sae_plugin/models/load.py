@@ -1,8 +1,11 @@
 """`load_model`: the one way to open a model by its name."""
 
+import os
+
 import torch
 
 from mm_sae_plugin.devices import checked_device, checked_dtype
+from mm_sae_plugin.errors import UserError, kind_of
 from mm_sae_plugin.models.hooked_clip import HookedCLIP
 from mm_sae_plugin.models.loading import parts_of
 from mm_sae_plugin.models.open_clip_parts import OpenCLIPOptions
@@ -47,6 +50,15 @@ def load_model(
     UserError
         If the name, the tag, the file, the device or the dtype is unknown, or cannot be loaded.
     """
+    if not isinstance(name, str):
+        raise UserError(
+            f"A model is loaded by its name, such as 'factorworld' or 'ViT-B-32', not by "
+            f"{kind_of(name)}: give a string, or wrap a ready model with HookedCLIP.wrap."
+        )
+    if not isinstance(pretrained, str | os.PathLike | None):
+        raise UserError(
+            f"pretrained must be a tag or the path of a checkpoint, not {kind_of(pretrained)}."
+        )
     # Before the weights are read, which takes a while.
     device, dtype = checked_device(device), checked_dtype(dtype)
     options = OpenCLIPOptions(tokenizer, preprocess, force_quick_gelu)

@@ -121,7 +121,10 @@ def _check_name(name: str, pretrained: str | None) -> None:
                 "for one of transformers."
             )
         known = [*EMBEDDED_MODELS, *open_clip.list_models()]
-        _refuse(f"There is no model {name!r}", nearest_names(name, known), "open_clip.list_models")
+        nearest = nearest_names(name, known)
+        listing = f"{' and '.join(EMBEDDED_MODELS)} need no network, open_clip.list_models() lists"
+        remedy = f"did you mean {nearest}? {listing} more" if nearest else f"{listing} the others"
+        raise UserError(f"There is no model {name!r}: {remedy}.")
     if pretrained is None or os.path.isfile(pretrained):
         return
     if os.path.isdir(pretrained):

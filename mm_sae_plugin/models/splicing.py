@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -12,7 +13,7 @@ from sae_lens import SAE
 from torch import Tensor, nn
 from transformer_lens.hook_points import HookPoint
 
-from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.errors import UserError, kind_of
 from mm_sae_plugin.models.sae_lens_wrapper import SAEWrapper
 from mm_sae_plugin.saes.encoder_check import check_tower
 
@@ -23,14 +24,25 @@ Self = TypeVar("Self", bound="SAESplicing")
 class SplicedSAE(SAEWrapper):
     """An SAE standing where a hook point stood: SAELens' own wrapper, kept to the model's dtype."""
 
-    def __init__(self, sae: SAE[Any], original: SAE[Any], use_error_term: bool) -> None:
+    def __init__(
+        self, sae: SAE[Any], original: SAE[Any], use_error_term: bool, hook_name: str
+    ) -> None:
         super().__init__(sae, use_error_term=use_error_term)
         # Past `nn.Module.__setattr__`, so that the SAE is no submodule of the model.
         self.__dict__["original"] = original
+        self.hook_name = hook_name
         self.has_fired = False
 
     def forward(self, original_output: Float[Tensor, "... d_in"]) -> Float[Tensor, "... d_in"]:
-        """Replace an activation by its reconstruction, in the activation's own dtype."""
+        """Replace an activation by its reconstruction, in the activation's own dtype.
+
+        Raises
+        ------
+        UserError
+            If the activation is of another width than the SAE takes.
+        """
+        # Of some sites only the activation itself tells the width.
+        _check_width(self.__dict__["original"], self.hook_name, original_output.shape[-1])
         self.has_fired = True
         return super().forward(original_output).to(original_output.dtype)
 
@@ -73,16 +85,22 @@ class SAESplicing:
         Raises
         ------
         UserError
-            If a hook is unknown or its width is another, or if the SAE names no hook, is a
+            If it is no SAE, a hook is unknown or its width is another (of ``hook_pooled`` and
+            ``hook_mlp_post`` the forward pass says so), or if the SAE names no hook, is a
             transcoder, was trained on another encoder, or on activations normalised outside it, or
             was folded for the other tower.
         """
+        if not isinstance(sae, SAE):
+            raise UserError(
+                f"add_sae takes an SAE, not {kind_of(sae)}: load_sae(folder) gives one, and its "
+                "normalisation beside it."
+            )
         hook_names = self._hooks_of(sae, hook_name)
         self._check_sae(sae, hook_names)
         error_term = sae.use_error_term if use_error_term is None else use_error_term
         for name in hook_names:
             twin = any(spliced.sae is sae for n, spliced in self._spliced.items() if n != name)
-            spliced = SplicedSAE(_with_own_hooks(sae) if twin else sae, sae, error_term)
+            spliced = SplicedSAE(_with_own_hooks(sae) if twin else sae, sae, error_term, name)
             self._put(name, spliced)
         self.setup()
 
@@ -109,7 +127,7 @@ class SAESplicing:
         """Attach SAEs for a ``with`` block; what was attached before comes back after it."""
         before = dict(self._spliced)
         try:
-            for sae in [saes] if isinstance(saes, SAE) else saes:
+            for sae in _listed(saes):
                 self.add_sae(sae, use_error_term=use_error_term, hook_name=hook_name)
             yield self
         finally:
@@ -197,7 +215,7 @@ class SAESplicing:
     @contextmanager
     def _all_fire(self, saes: SAEOrSAEs) -> Iterator[None]:
         """Refuse a forward pass in which one of these SAEs stood beside the way."""
-        wanted = [saes] if isinstance(saes, SAE) else saes
+        wanted = _listed(saes)
         for spliced in self._spliced.values():
             spliced.has_fired = False
         yield
@@ -247,11 +265,8 @@ class SAESplicing:
                 self.check_hook(name)
             check_tower(sae, name)
             width = self._hook_width(name)
-            if width is not None and width != sae.cfg.d_in:
-                raise UserError(
-                    f"The SAE takes vectors of width {sae.cfg.d_in}, but {name!r} is {width} wide: "
-                    "give the SAE that was trained on this model and hook."
-                )
+            if width is not None:
+                _check_width(sae, name, width)
         metadata = sae.cfg.metadata
         if metadata.weights_id and not self.has_weights(metadata.weights_id):
             raise UserError(
@@ -264,6 +279,20 @@ class SAESplicing:
                 "would see raw ones here: fold it in first, for one modality at a time, with "
                 "mm_sae_plugin.saes.normalization.fold_normalization."
             )
+
+
+def _listed(saes: SAEOrSAEs) -> Sequence[SAE[Any]]:
+    # A path is one mistake, not one for each of its letters.
+    alone = isinstance(saes, SAE | str | os.PathLike) or not isinstance(saes, Iterable)
+    return [saes] if alone else list(saes)  # pyright: ignore[reportReturnType]
+
+
+def _check_width(sae: SAE[Any], hook_name: str, width: int) -> None:
+    if width != sae.cfg.d_in:
+        raise UserError(
+            f"The SAE takes vectors of width {sae.cfg.d_in}, but {hook_name!r} is {width} wide: "
+            "give the SAE that was trained on this model and hook."
+        )
 
 
 def _with_own_hooks(sae: SAE[Any]) -> SAE[Any]:

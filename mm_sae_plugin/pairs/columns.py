@@ -30,8 +30,18 @@ class Columns:
     @property
     def named(self) -> tuple[str, ...]:
         """Every column that the user named."""
-        alone = [name for name in (self.image, self.caption, self.id) if name is not None]
-        return (*alone, *self.labels)
+        return tuple(name for name, _ in self._options)
+
+    @property
+    def _options(self) -> list[tuple[str, str]]:
+        """Every column that the user named, and the option that names it."""
+        alone = [
+            (self.image, "--image-column"),
+            (self.caption, "--caption-column"),
+            (self.id, "--id-column"),
+        ]
+        labels = [(name, "--label-columns") for name in self.labels]
+        return [(name, option) for name, option in [*alone, *labels] if name is not None]
 
     @property
     def insists_on(self) -> tuple[str, ...]:
@@ -55,12 +65,13 @@ class Columns:
         image = self.image or _first(IMAGE_COLUMNS, names)
         caption = self.caption or _first(CAPTION_COLUMNS, names)
         found = Columns(image, caption, self.id, self.labels)
-        for name in found.named:
+        for name, option in found._options:
             if name not in names:
+                argument = option.removeprefix("--").replace("-", "_")
                 raise UserError(
                     f"{where} has no column {name!r}: its columns are "
                     f"{', '.join(map(repr, names[:8]))}{', …' if len(names) > 8 else ''}; "
-                    "name the right one."
+                    f"name the right one with {option} ({argument}=… in Python)."
                 )
             if names.count(name) > 1:
                 raise UserError(

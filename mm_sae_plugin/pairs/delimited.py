@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from io import StringIO
 
+_SEPARATORS = {",": ("commas", ".csv"), "\t": ("tabs", ".tsv"), ";": ("semicolons", None)}
+"""What files are separated by, in words, and the ending that says so."""
 _QUOTED = re.compile(r'"(?:[^"]|"")*"')
 
 
@@ -29,8 +31,10 @@ def read_csv(text: str, separator: str = ",") -> tuple[list[str], list[Row]]:
     Raises
     ------
     BadRow
-        If a row has more or fewer fields than there are names, or a quote stands where none can.
+        If a row has more or fewer fields than there are names, a quote stands where none can, or
+        another separator is used.
     """
+    _check_separator(text, separator)
     reader = csv.reader(StringIO(text, newline=""), delimiter=separator, strict=True)
     names: list[str] = []
     rows: list[Row] = []
@@ -60,8 +64,9 @@ def read_tsv(text: str) -> tuple[list[str], list[Row]]:
     Raises
     ------
     BadRow
-        If a row has more or fewer fields than there are names.
+        If a row has more or fewer fields than there are names, or another separator is used.
     """
+    _check_separator(text, "\t")
     lines = [line.removesuffix("\r").split("\t") for line in text.split("\n")]
     rows = [Row(n, fields) for n, fields in enumerate(lines, 1) if fields != [""]]
     if not rows:
@@ -78,6 +83,21 @@ def read_tsv(text: str) -> tuple[list[str], list[Row]]:
     return rows[0].fields, rows[1:]
 
 
+def _check_separator(text: str, separator: str) -> None:
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    if separator in first:
+        return
+    for other, (found, suffix) in _SEPARATORS.items():
+        if other not in first:
+            continue
+        wanted, own = _SEPARATORS[separator]
+        rename = f"name the file {suffix}, or " if suffix else ""
+        raise BadRow(
+            f"the columns of its first line, {first!r:.80}, are separated by {found} ({other!r}), "
+            f"and those of a {own} file are by {wanted}: {rename}save it with {wanted}"
+        )
+
+
 def _fitting(fields: list[str], names: Sequence[str], line: int) -> list[str]:
     # A separator after the last field loses nothing.
     extra = fields[len(names) :]
@@ -86,7 +106,7 @@ def _fitting(fields: list[str], names: Sequence[str], line: int) -> list[str]:
     more = len(fields) > len(names)
     raise BadRow(
         f"line {line} has {len(fields)} field{'s' * (len(fields) != 1)} where the first line has "
-        f"{len(names)} names: put a field that holds "
+        f"{len(names)} name{'s' * (len(names) != 1)}: put a field that holds "
         + ("a separator" if more else "a line end")
         + ' into "quotation marks"'
     )

@@ -138,8 +138,8 @@ def _find(pattern: str) -> list[Path]:
     missing = [shard for shard in shards if not shard.is_file()]
     if missing:
         raise UserError(
-            f"There is no shard {missing[0]} ({len(missing)} are missing of "
-            f"{len(shards)} in {pattern!r}): check the pattern."
+            f"There is no shard {missing[0]} ({len(missing)} of {len(shards)} "
+            f"{'is' if len(missing) == 1 else 'are'} missing in {pattern!r}): check the pattern."
         )
     return shards
 

@@ -142,3 +142,9 @@ def test_images_alone_have_no_partitions(model, tmp_path):
     store = extract(model, noise_pairs(5), tmp_path / "s", cfg, progress=False)
     with pytest.raises(UserError, match="images alone"):
         store.partitions(2)
+
+
+@pytest.mark.parametrize("row", [-1, 50, 10_000, 2.5, None, True])
+def test_an_image_that_there_is_not_is_refused(store, any_types, row):
+    with pytest.raises(UserError, match=r"has the images 0 to 49, not "):
+        store.open_image(row)

@@ -103,3 +103,17 @@ def test_centring_moves_both_modalities_to_one_mean_whatever_the_normalisation()
         # What was centred already is left alone.
         if "center" in method:
             torch.testing.assert_close(moved.encode(images, "image"), plain.encode(images, "image"))
+
+
+@pytest.mark.parametrize("make", [RawDimensions, lambda d: SAEFeatureMap(tiny_sae())])
+def test_activations_of_another_width_are_refused(make):
+    with pytest.raises(UserError, match="takes activations of width 8, but these are 6 wide"):
+        make(8).encode(torch.randn(5, 6), "image")
+
+
+def test_what_is_no_sae_and_no_width_is_refused(any_types):
+    with pytest.raises(UserError, match=r"takes an SAE, not a str: .*load_sae\(folder\)"):
+        SAEFeatureMap("st/ref")  # pyright: ignore[reportArgumentType]
+    for wrong, given in ((0, "0"), ("64", "a str")):
+        with pytest.raises(UserError, match=f"width of the activations, at least 1, not {given}"):
+            RawDimensions(wrong)

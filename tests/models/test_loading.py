@@ -229,3 +229,23 @@ def test_published_architectures_at_full_size(name: str, family: str, n_hooks: i
         assert torch.equal(
             image, model.family.normalize(model.family.encode_image(model.clip, pixels))
         )
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nope", r"no model 'nope': .*factorworld and factorworld-declip .*open_clip\.list_models"),
+        ("factorwold", r"did you mean 'factorworld'.*\? .*open_clip\.list_models"),
+        ("ViT-B-33", r"did you mean 'ViT-B-32'.*factorworld and factorworld-declip"),
+        (None, r"by its name, such as 'factorworld' .*, not by None"),
+        (3, "not by an int"),
+    ],
+)
+def test_a_model_that_there_is_not_is_refused(any_types, name, message):
+    with pytest.raises(UserError, match=message):
+        load_model(name)
+
+
+def test_weights_of_another_kind_are_refused(any_types):
+    with pytest.raises(UserError, match="a tag or the path of a checkpoint, not an int"):
+        load_model("ViT-B-32", 3)  # pyright: ignore[reportArgumentType]

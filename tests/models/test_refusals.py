@@ -156,3 +156,100 @@ def test_an_sae_beside_the_way_is_an_error(vit: Tiny, vit_model: HookedCLIP) -> 
 def test_there_is_no_one_output_to_go_backward_from(vit: Tiny, vit_model: HookedCLIP) -> None:
     with pytest.raises(UserError, match=r"leave incl_bwd out, .* model\.hooks\(bwd_hooks=…\)"):
         vit_model.run_with_cache(images=vit.inputs()[0], incl_bwd=True)
+
+
+# Every way to set a forward hook goes through one check.
+def _by_run(model: HookedCLIP, pixels: Tensor, function: Any) -> None:
+    model.run_with_hooks(images=pixels, fwd_hooks=[(MLP_OUT, function)])
+
+
+def _by_hooks(model: HookedCLIP, pixels: Tensor, function: Any) -> None:
+    with model.hooks(fwd_hooks=[(lambda name: name == MLP_OUT, function)]):
+        model(images=pixels)
+
+
+def _by_add_hook(model: HookedCLIP, pixels: Tensor, function: Any) -> None:
+    model.add_hook(MLP_OUT, function)
+    try:
+        model(images=pixels)
+    finally:
+        model.reset_hooks()
+
+
+@pytest.mark.parametrize("set_hook", [_by_run, _by_hooks, _by_add_hook])
+def test_a_hook_that_returns_something_else_is_refused(
+    vit: Tiny, vit_model: HookedCLIP, set_hook: Callable[..., None]
+) -> None:
+    pixels, _ = vit.inputs()
+    for function, message in (
+        (lambda act, hook: act[:, :1], r"returned the shape \[3, 1, 32\] for \[3, 17, 32\]"),
+        (lambda act, hook: act.double(), r"returned torch\.float64 for torch\.float32"),
+        (lambda act, hook: (act,), "returned a tuple"),
+        (lambda act, hook: 3, "returned an int"),
+    ):
+        with torch.no_grad(), pytest.raises(UserError, match=f"hook at '{MLP_OUT}' {message}"):
+            set_hook(vit_model, pixels, function)
+    set_hook(vit_model, pixels, lambda act, hook: None)
+
+
+def test_autocast_may_change_what_a_hook_returns(vit: Tiny, vit_model: HookedCLIP) -> None:
+    pixels, _ = vit.inputs()
+
+    def through_a_product(act: Tensor, hook: object) -> Tensor:
+        return act.float() @ torch.eye(act.shape[-1])
+
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        hooks = [("vision.blocks.0.hook_resid_post", through_a_product)]
+        vit_model.run_with_hooks(images=pixels, fwd_hooks=hooks)
+
+
+@pytest.mark.parametrize(
+    ("hooks", "message"),
+    [
+        ([MLP_OUT], r"must hold \(name, function\) pairs, not 'vision"),
+        (["ab"], r"must hold \(name, function\) pairs, not 'ab'"),
+        (MLP_OUT, r"must be a list of \(name, function\) pairs, not a str"),
+        (3, r"must be a list of \(name, function\) pairs, not an int"),
+        ([(zero, MLP_OUT)], "must be a function of an activation, not a str"),
+        ([(MLP_OUT, None)], "must be a function of an activation, not None"),
+        ([(3, zero)], r"not by an int \(3\)"),
+    ],
+)
+def test_hooks_that_are_no_pairs_are_refused(
+    vit: Tiny, vit_model: HookedCLIP, any_types: None, hooks: Any, message: str
+) -> None:
+    pixels, _ = vit.inputs()
+    with pytest.raises(UserError, match=message):
+        vit_model.run_with_hooks(images=pixels, fwd_hooks=hooks)
+    with pytest.raises(UserError, match=message), vit_model.hooks(fwd_hooks=hooks):
+        pass
+    with pytest.raises(UserError, match=message.replace("fwd_hooks", "bwd_hooks")):
+        vit_model.hooks(bwd_hooks=hooks)
+
+
+def test_an_image_of_a_size_that_the_tower_cannot_run_is_refused(
+    tiny: Tiny, family: str, model: HookedCLIP
+) -> None:
+    size = tiny.size
+    with torch.no_grad():
+        if family == "convnext":
+            assert model(images=torch.randn(1, 3, size - 32, size + 32))[0] is not None
+            return
+        message = f"images must be {size} × {size} pixels for tiny, not {size - 15} × {size - 15} "
+        with pytest.raises(UserError, match=message):
+            model(images=torch.randn(2, 3, size - 15, size - 15))
+
+
+def test_captions_of_a_length_that_the_tower_cannot_run_are_refused(
+    vit: Tiny, vit_model: HookedCLIP
+) -> None:
+    with pytest.raises(UserError, match="texts must be 12 tokens long for tiny, not 30 "):
+        vit_model(texts=torch.ones(2, 30, dtype=torch.long))
+
+
+def test_an_error_at_the_right_size_stays_what_it_is(vit: Tiny, vit_model: HookedCLIP) -> None:
+    def failing(activation: Tensor, hook: object) -> None:
+        raise ValueError("my own")
+
+    with pytest.raises(ValueError, match="my own"):
+        vit_model.run_with_hooks(images=vit.inputs()[0], fwd_hooks=[(MLP_OUT, failing)])

@@ -246,3 +246,36 @@ def test_an_sae_folded_for_images_is_not_spliced_into_the_text_tower(vit_model: 
     with pytest.raises(UserError, match="folded for image activations"):
         vit_model.add_sae(folded, hook_name="text.hook_proj")
     vit_model.reset_saes()
+
+
+@pytest.mark.parametrize("site", ["hook_pooled", "blocks.0.hook_mlp_post", "hook_embed"])
+@pytest.mark.parametrize("tower", ["vision", "text"])
+def test_an_sae_of_another_width_is_refused_naming_both(
+    vit: Tiny, vit_model: HookedCLIP, tower: str, site: str
+) -> None:
+    pixels, tokens = vit.inputs()
+    name = f"{tower}.{site}"
+    sae = make_sae(7, hook_name=name)
+    width = vit_model.hook_shapes()[name][-1]
+    message = f"takes vectors of width 7, but '{name}' is {width} wide"
+    with pytest.raises(UserError, match=message):
+        vit_model.run_with_saes(images=pixels, texts=tokens, saes=[sae])
+    with pytest.raises(UserError, match=message), vit_model.saes([sae]):
+        vit_model(images=pixels, texts=tokens)
+    with pytest.raises(UserError, match=message):
+        vit_model.add_sae(sae)
+        vit_model(images=pixels, texts=tokens)
+    vit_model.reset_saes()
+    outputs(vit_model, vit)
+
+
+def test_what_is_no_sae_is_refused(vit: Tiny, vit_model: HookedCLIP, any_types: None) -> None:
+    pixels, _ = vit.inputs()
+    for wrong, kind in (("folder", "a str"), (None, "None"), (["folder"], "a str")):
+        message = rf"add_sae takes an SAE, not {kind}: load_sae\(folder\) gives one"
+        with pytest.raises(UserError, match=message):
+            vit_model.run_with_saes(images=pixels, saes=wrong)  # pyright: ignore[reportArgumentType]
+        with pytest.raises(UserError, match=message), vit_model.saes(wrong):  # pyright: ignore[reportArgumentType]
+            pass
+    with pytest.raises(UserError, match="add_sae takes an SAE, not a str"):
+        vit_model.add_sae("folder")  # pyright: ignore[reportArgumentType]

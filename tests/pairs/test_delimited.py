@@ -99,3 +99,32 @@ def test_two_columns_of_one_name_are_refused(tmp_path):
     (tmp_path / "pairs.csv").write_text("image,caption,caption\n0.png,a,b\n")
     with pytest.raises(UserError, match="2 columns 'caption'"):
         load_pairs(tmp_path / "pairs.csv")
+
+
+@pytest.mark.parametrize(
+    ("suffix", "text", "message"),
+    [
+        ("csv", "image;caption\n0.png;a dog\n", r"separated by semicolons \(';'\).*with commas"),
+        # Commas in captions, and quotes, would be blamed otherwise.
+        ("csv", "image;caption\n0.png;a dog, brown\n", "separated by semicolons.*with commas"),
+        ("csv", '\n"image";"caption"\n"0.png";"a dog"\n', "separated by semicolons.*with commas"),
+        ("csv", "image\tcaption\n0.png\ta dog\n", r"separated by tabs.*name the file \.tsv"),
+        ("tsv", "image,caption\n0.png,a dog\n", r"separated by commas.*name the file \.csv"),
+        ("tsv", "image;caption\n0.png;a dog\n", "separated by semicolons.*save it with tabs"),
+    ],
+)
+def test_another_separator_is_named(tmp_path, suffix, text, message):
+    path = tmp_path / f"pairs.{suffix}"
+    path.write_text(text)
+    with pytest.raises(UserError, match=rf"pairs\.{suffix} .*{message}"):
+        load_pairs(path)
+
+
+@pytest.mark.parametrize("option", ["image_column", "caption_column", "id_column", "label_columns"])
+def test_a_wrong_column_names_its_option(tmp_path, option):
+    path = tmp_path / "pairs.csv"
+    path.write_text("image,caption\n0.png,a; b\n")
+    flag = "--" + option.replace("_", "-")
+    with pytest.raises(UserError, match=rf"name the right one with {flag} \({option}=… in Python"):
+        load_pairs(path, **{option: ("none",) if option == "label_columns" else "none"})
+    assert [record.caption for record in load_pairs(path).records] == ["a; b"]

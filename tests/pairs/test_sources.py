@@ -268,3 +268,11 @@ def test_captions_of_one_image_share_it(folder):
         (1, "three"),
         (0, "four"),
     ]
+
+
+def test_shards_that_are_missing_are_counted(tmp_path):
+    with pytest.raises(UserError, match=r"\(2 of 2 are missing in"):
+        load_pairs(f"{tmp_path}/shards-{{0..1}}.tar")
+    (tmp_path / "shards-0.tar").touch()
+    with pytest.raises(UserError, match=r"shards-1\.tar \(1 of 2 is missing in"):
+        load_pairs(f"{tmp_path}/shards-{{0..1}}.tar")

@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.features import RawDimensions
 from mm_sae_plugin.stats import ModalityDominance, compute_modality, modality_gap_cosine
+from tests.saes.tiny import tiny_sae
 from tests.stats.fakes import FakeFeatureMap, FakeStore, IdentityMap, random_store
 
 
@@ -111,3 +113,18 @@ def test_gap_cosine_needs_a_decoder(store):
     stats = compute_modality(IdentityMap(12), store)
     with pytest.raises(UserError, match="cannot decode"):
         modality_gap_cosine(IdentityMap(12), stats)
+
+
+@pytest.mark.parametrize(
+    ("swap", "message"),
+    [
+        (lambda fm, store: (fm, "st/ref"), r"not a str: give ActivationStore\.open\('st/ref'\)"),
+        (lambda fm, store: (fm, None), "not None: give an ActivationStore"),
+        (lambda fm, store: (tiny_sae(), store), r"give SAEFeatureMap\(sae, normalization\)"),
+        (lambda fm, store: ("sae", store), "takes a feature map, not a str"),
+        (lambda fm, store: (RawDimensions(64), store), "width 64, but these are 12 wide"),
+    ],
+)
+def test_arguments_of_another_kind_are_refused(store, feature_map, any_types, swap, message):
+    with pytest.raises(UserError, match=message):
+        compute_modality(*swap(feature_map, store))
