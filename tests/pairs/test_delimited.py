@@ -2,6 +2,7 @@
 
 import csv
 import io
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -125,6 +126,9 @@ def test_a_wrong_column_names_its_option(tmp_path, option):
     path = tmp_path / "pairs.csv"
     path.write_text("image,caption\n0.png,a; b\n")
     flag = "--" + option.replace("_", "-")
+    arguments: dict[str, Any] = {option: "none"}
+    if option == "label_columns":
+        arguments = {option: ("none",)}
     with pytest.raises(UserError, match=rf"name the right one with {flag} \({option}=… in Python"):
-        load_pairs(path, **{option: ("none",) if option == "label_columns" else "none"})
+        load_pairs(path, **arguments)
     assert [record.caption for record in load_pairs(path).records] == ["a; b"]
