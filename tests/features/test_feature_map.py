@@ -116,4 +116,4 @@ def test_what_is_no_sae_and_no_width_is_refused(any_types):
         SAEFeatureMap("st/ref")  # pyright: ignore[reportArgumentType]
     for wrong, given in ((0, "0"), ("64", "a str")):
         with pytest.raises(UserError, match=f"width of the activations, at least 1, not {given}"):
-            RawDimensions(wrong)
+            RawDimensions(wrong)  # pyright: ignore[reportArgumentType]
