@@ -1,12 +1,16 @@
 """Carried dominance against worlds of known rates, through both passes."""
 
 import dataclasses
+import pickle
 
 import pytest
 import torch
 
-from mm_sae_plugin.engines import ProcessEngine, ThreadEngine
+from mm_sae_plugin.engines import ThreadEngine
 from mm_sae_plugin.stats.carried.groups import N_GROUPS, fold_of, image_groups
+from mm_sae_plugin.stats.carried.moments import ProbeMoments
+from mm_sae_plugin.stats.carried.probes import fit_probes
+from mm_sae_plugin.stats.carried.readings import ReadingCounts
 from mm_sae_plugin.stats.carried.score import CarriedConfig, carried_dominance
 from tests.stats.carried.worlds import world
 
@@ -85,13 +89,20 @@ def test_a_latent_that_is_too_rare_to_be_answered_is_undecidable():
     assert again.intervals[0, 0] <= 0.5
 
 
-@pytest.mark.parametrize("engine", [ThreadEngine(2), ProcessEngine(2)])
-def test_every_engine_gives_the_same_bits(engine):
+def test_a_second_thread_changes_no_bit():
     pairs = world(GRADED[:3], n_pairs=9000)
     alone = carried_dominance(pairs.latents("image"), pairs.store)
-    together = carried_dominance(pairs.latents("image"), pairs.store, engine=engine)
+    together = carried_dominance(pairs.latents("image"), pairs.store, engine=ThreadEngine(2))
     assert torch.equal(alone.scores, together.scores)
     assert torch.equal(alone.intervals, together.intervals)
+
+
+def test_both_accumulators_travel_to_other_processes():
+    moments = ProbeMoments.of(world(GRADED[:2], n_pairs=50).store, 2)
+    counts = ReadingCounts(fit_probes(moments, ridge=1e-3))
+    for accumulator in (moments, counts):
+        again = pickle.loads(pickle.dumps(accumulator)).state_dict()
+        assert all(torch.equal(t, again[name]) for name, t in accumulator.state_dict().items())
 
 
 def test_groups_belong_to_images():
