@@ -21,7 +21,7 @@ from mm_sae_plugin.activations.plan import ExtractionPlan
 from mm_sae_plugin.activations.resuming import Found, Wanted, find_earlier, first_mended
 from mm_sae_plugin.activations.store import ActivationStore
 from mm_sae_plugin.activations.writer import ShardWriter, close_store, new_progress
-from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.errors import UserError, kind_of
 from mm_sae_plugin.files import plain_write_errors
 from mm_sae_plugin.pairs import ImageOpener, PairSource, PictureOpener
 from mm_sae_plugin.termination import termination_interrupts
@@ -79,9 +79,21 @@ def extract(
         return _extract(model, source, Path(out), cfg or ExtractConfig(), progress)
 
 
+def _check_kinds(model: object, source: object) -> None:
+    if not hasattr(model, "hook_dict"):
+        raise UserError(
+            f"extract takes a HookedCLIP, not {kind_of(model)}: load one with load_model(name)."
+        )
+    if isinstance(source, str | Path):
+        raise UserError(
+            f"extract takes pairs, not {kind_of(source)}: open them with load_pairs({source!r})."
+        )
+
+
 def _extract(
     model: "HookedCLIP", source: PairSource, out: Path, cfg: ExtractConfig, progress: bool
 ) -> ActivationStore:
+    _check_kinds(model, source)
     refuse_changed_model(model)
     n_tokens = check_hooks(model, cfg)
     _check_inputs(model, cfg)

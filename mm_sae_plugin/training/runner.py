@@ -79,8 +79,8 @@ class MultimodalSAETrainingRunner:
     ----------
     cfg : MultimodalSAERunnerConfig
         Everything that decides the training.
-    store : ActivationStore, optional
-        An opened store; otherwise ``cfg.acts`` is opened.
+    store : ActivationStore, str or Path, optional
+        A store or its folder; otherwise ``cfg.acts`` is opened.
     acts_image, acts_text : Float[Tensor, "n d_in"], optional
         Activations in memory instead of a store; one of them alone trains on one tower.
     image_index : Int[Tensor, "n_pairs"], optional
@@ -106,10 +106,11 @@ class MultimodalSAETrainingRunner:
         # Settled first: reading a large store only to refuse the folder would waste minutes.
         self._needs_training()
         in_memory = acts_image is not None or acts_text is not None
-        if store is None and not in_memory and cfg.acts is not None:
+        folder = cfg.acts if store is None else store
+        if isinstance(folder, str | Path) and not in_memory:
             from mm_sae_plugin.activations.store import ActivationStore
 
-            store = ActivationStore.open(cfg.acts)
+            store = ActivationStore.open(folder)
         if store is not None and not in_memory:
             data = TrainingData.from_store(store)
             self._store_path = getattr(store, "path", None)

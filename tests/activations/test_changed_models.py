@@ -45,3 +45,12 @@ def test_a_finished_store_is_not_handed_out_either(tmp_path):
     extract(model, noise_pairs(4), tmp_path / "s", CFG, progress=False)
     with model.hooks([("text.hook_proj", _erase)]), pytest.raises(UserError, match="has hooks at"):
         extract(model, noise_pairs(4), tmp_path / "s", CFG, progress=False)
+
+
+@pytest.mark.usefixtures("any_types")
+def test_names_in_place_of_what_they_name_are_told_how_to_load_it(tmp_path):
+    with pytest.raises(UserError, match=r"takes a HookedCLIP, not a str: .*load_model\(name\)"):
+        extract("factorworld", noise_pairs(4), tmp_path / "s", CFG)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(UserError, match=r"takes pairs, not a str: .*load_pairs\('factorworld:9'\)"):
+        extract(tiny_clip(), "factorworld:9", tmp_path / "s", CFG)  # pyright: ignore[reportArgumentType]
+    assert not (tmp_path / "s").exists()

@@ -105,3 +105,11 @@ def test_a_training_goes_on_from_a_labelled_checkpoint(model, tmp_path):
     (tmp_path / "sae/cfg.json").unlink()
     again = MultimodalSAETrainingRunner(replace(cfg, resume=True), store).run()
     assert torch.equal(again.sae.W_dec, whole.sae.W_dec)
+
+
+def test_a_store_may_be_given_by_its_folder(model, tmp_path):
+    store = extracted(model, tmp_path / "store")
+    for given in (store.path, str(store.path)):
+        runner = MultimodalSAETrainingRunner(short(), given)
+        assert runner.data.acts_image is not None
+        assert torch.equal(runner.data.acts_image, store.image_rows())
