@@ -45,7 +45,10 @@ class ProbeMoments:
     @classmethod
     def of(cls, store: PairedActivations, n_features: int) -> "ProbeMoments":
         """An empty accumulator for a store."""
-        return cls(n_features, store.image_rows().shape[1], store.text_rows().shape[1])
+        # One pair tells the widths: all rows at once may not fit into memory.
+        first = next(iter(store.iter_pairs(1)), None)
+        d_image, d_text = (0, 0) if first is None else (first[0].shape[1], first[1].shape[1])
+        return cls(n_features, d_image, d_text)
 
     def empty(self) -> "ProbeMoments":
         """An accumulator of the same kind that has seen nothing."""

@@ -59,8 +59,7 @@ def rate_ratio(
     perfect = rate * (1 - rate) ** 2
     _, own_rise, _ = own.raised
     _, rise, rise_cubed = other.raised
-    lowest = (rate / _MOST_COMMON).clip(_TINY, 1)
-    own_rate = (rise_cubed / rise.clip(_TINY) + rate).clip(lowest, 1)
+    own_rate = (rise_cubed / rise.clip(_TINY) + rate).clip(least_own_rate(rate), 1)
     carry = (rise / own_rise.clip(_TINY)).clip(_TINY, 1)
     least, most = bounds(carry, rate)
     estimates = [
@@ -84,8 +83,7 @@ def bounds(
     """
     total = 2 * rate + carry * (1 - rate) ** 2
     rarest = (total + np.sqrt((total**2 - 4 * rate**2).clip(0))) / 2
-    commonest = (rate / _MOST_COMMON).clip(_TINY, 1)
-    most = ratio_from(carry, rate, np.maximum(rarest, commonest).clip(_TINY, 1))
+    most = ratio_from(carry, rate, np.maximum(rarest, least_own_rate(rate)).clip(_TINY, 1))
     return carry, np.maximum(most, carry)
 
 
@@ -96,3 +94,8 @@ def ratio_from(
 ) -> Float[np.ndarray, "n_features"]:
     """Solve the carry for x / o, given o and v."""
     return (carry * ((1 - rate) / (own_rate - rate).clip(_TINY)) ** 2).clip(_TINY)
+
+
+def least_own_rate(rate: Float[np.ndarray, "n_features"]) -> Float[np.ndarray, "n_features"]:
+    """Least rate on the own side that the firing rate allows: that of the commonest concept."""
+    return (rate / _MOST_COMMON).clip(_TINY, 1)

@@ -46,14 +46,15 @@ class ReadingCounts:
     def update_pairs(self, pairs: CodedPairs) -> None:
         """Add a batch of a pass."""
         groups = image_groups(pairs.rows.image_index)
+        fold = fold_of(groups)
         fires = torch.where(
             self.probes.on_image.to(pairs.codes_image.device),
             pairs.codes_image > 0,
             pairs.codes_text > 0,
         )
         bins = {
-            "image": self._bins("image", pairs.rows.acts_image, fold_of(groups)),
-            "text": self._bins("text", pairs.rows.acts_text, fold_of(groups)),
+            "image": self._bins("image", pairs.rows.acts_image, fold),
+            "text": self._bins("text", pairs.rows.acts_text, fold),
         }
         on_image = self.probes.on_image.to(bins["image"].device)
         cell = (groups.to(fires.device)[:, None] * 2 + fires) * self.n_features
