@@ -12,8 +12,8 @@ from mm_sae_plugin.stats.interfaces import CodedPairs, PairedActivations
 class ProbeMoments:
     """An accumulator of the moments of activations and of latents' firings, for each half.
 
-    Memory is 2 · 2 · n_features · (d_image + d_text) numbers and the activations' own second
-    moments, however many pairs there are.
+    Memory is 2 · 2 · n_features · (d_image + d_text) numbers and the activations' second moments,
+    however many pairs there are.
 
     Parameters
     ----------
@@ -31,6 +31,10 @@ class ProbeMoments:
             for m, d in self.widths.items()
         }
         """Second moments of the activations of each modality, the ones' column last."""
+        self.between: Float[Tensor, "folds d_image_and_one d_text_and_one"] = torch.zeros(
+            N_FOLDS, d_image + 1, d_text + 1, dtype=torch.float64
+        )
+        """Products of the images' activations with those of their captions."""
         self.cross: dict[tuple[Modality, Modality], Float[Tensor, "folds d n_features"]] = {
             (read, fired): torch.zeros(N_FOLDS, d + 1, n_features, dtype=torch.float64)
             for read, d in self.widths.items()
@@ -62,14 +66,15 @@ class ProbeMoments:
         fires = {modality: (codes[modality] > 0).to(torch.float32) for modality in MODALITIES}
         for modality in MODALITIES:
             self.activity[modality] += codes[modality].sum(0, dtype=torch.float64).cpu()
-        for read in MODALITIES:
-            rows = with_ones(acts[read])
-            for half in range(N_FOLDS):
-                mine = (fold == half).to(rows.device)
-                part = rows[mine]
-                self.second[read][half] += (part.double().T @ part.double()).cpu()
+        rows = {modality: with_ones(acts[modality]) for modality in MODALITIES}
+        for half in range(N_FOLDS):
+            mine = (fold == half).to(pairs.codes_image.device)
+            part = {modality: rows[modality][mine] for modality in MODALITIES}
+            self.between[half] += (part["image"].double().T @ part["text"].double()).cpu()
+            for read in MODALITIES:
+                self.second[read][half] += (part[read].double().T @ part[read].double()).cpu()
                 for fired in MODALITIES:
-                    self.cross[read, fired][half] += (part.T @ fires[fired][mine]).cpu()
+                    self.cross[read, fired][half] += (part[read].T @ fires[fired][mine]).cpu()
 
     def merge(self, other: "ProbeMoments") -> "ProbeMoments":
         """Add the moments of other pairs; return `self`."""
@@ -78,7 +83,19 @@ class ProbeMoments:
             self.activity[modality] += other.activity[modality]
         for pair, cross in other.cross.items():
             self.cross[pair] += cross
+        self.between += other.between
         return self
+
+    def covariance(
+        self, first: Modality, second: Modality, half: int
+    ) -> Float[Tensor, "d_first d_second"]:
+        """Covariance of the activations of two modalities (or of one) over one half's pairs."""
+        if first == second:
+            products = self.second[first][half]
+        else:
+            products = self.between[half] if first == "image" else self.between[half].T
+        products = products / products[-1, -1].clamp_min(1)
+        return products[:-1, :-1] - torch.outer(products[:-1, -1], products[-1, :-1])
 
     def state_dict(self) -> dict[str, Tensor]:
         """The moments as plain tensors."""
@@ -86,6 +103,7 @@ class ProbeMoments:
             {f"second.{m}": tensor for m, tensor in self.second.items()}
             | {f"cross.{read}.{fired}": t for (read, fired), t in self.cross.items()}
             | {f"activity.{m}": tensor for m, tensor in self.activity.items()}
+            | {"between": self.between}
         )
 
 

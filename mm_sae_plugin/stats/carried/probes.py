@@ -60,12 +60,17 @@ def _solved(
     covariance = second[:-1, :-1] / n_rows - torch.outer(mean, mean)
     rate = cross[-1] / n_rows
     shared = cross[:-1] / n_rows - torch.outer(mean, rate)
-    # Where the activations do not vary at all, the penalty alone keeps this solvable.
-    penalty = ridge * covariance.diagonal().mean().clamp_min(torch.finfo(torch.float32).tiny)
-    slopes = torch.linalg.solve(covariance + penalty * torch.eye(len(mean)), shared)
+    slopes = inverse_covariance(covariance, ridge) @ shared
     variance = (slopes * (covariance @ slopes)).sum(0)
     return (
         torch.cat([slopes, (rate - mean @ slopes)[None]]),
         rate,
         variance.clamp_min(1e-12).sqrt(),
     )
+
+
+def inverse_covariance(covariance: Float[Tensor, "d d"], ridge: float) -> Float[Tensor, "d d"]:
+    """Inverse of a covariance with a penalty that is a share of the mean variance."""
+    # Where the activations do not vary at all, the penalty alone keeps this solvable.
+    penalty = ridge * covariance.diagonal().mean().clamp_min(torch.finfo(torch.float32).tiny)
+    return torch.linalg.inv(covariance + penalty * torch.eye(len(covariance)))

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 _PREFIX = "carried."
@@ -25,6 +25,20 @@ class CarriedDominance:
     """float64, 0 to 1: share of the firing's variance that the own side's reading explains."""
     heard: Bool[Tensor, "n_features"]
     """Whether the other side's reading beats what unrelated pairs would give."""
+    associated: Bool[Tensor, "n_features"]
+    """Whether what the other side says only goes with the latent: carried by association."""
+    associated_with: Int[Tensor, "n_features"]
+    """int64: the latent of the own side that it is about; -1 where none stands out, or not so."""
+    direct: Float[Tensor, "n_features"]
+    """float64, about 0 to 1: share of what the own side knows of the other side's reading that the
+    latent itself explains."""
+    partner: Int[Tensor, "n_features"]
+    """int64: the latent that fires for the same on the other side; -1 where there is none."""
+    partner_correlation: Float[Tensor, "n_features"]
+    """float64: of the firings of both over pairs; 0 where there is no partner."""
+    concept: Int[Tensor, "n_features"]
+    """int64: smallest of the latents that are connected as partners; its own number for a latent
+    that stands alone."""
     decidable: Bool[Tensor, "n_features"]
     """Whether anything can be said: the own side can be read, and the latent fires often enough
     for the other side to be heard if it had something to say."""
@@ -48,4 +62,15 @@ class CarriedDominance:
             "carried_low": self.intervals[:, 0].numpy(),
             "carried_high": self.intervals[:, 1].numpy(),
             "carry": self.carry.numpy(),
+            "partner": _latents(self.partner),
+            "partner_correlation": self.partner_correlation.numpy(),
+            "concept": self.concept.numpy(),
+            "by_association": self.associated.numpy(),
+            "associated_with": _latents(self.associated_with),
         }
+
+
+def _latents(latents: Int[Tensor, "n_features"]) -> "pd.array":
+    import pandas as pd
+
+    return pd.array(latents.numpy(), dtype="Int64")

@@ -10,9 +10,12 @@ from jaxtyping import Float
 
 from mm_sae_plugin.engines import Engine
 from mm_sae_plugin.features.feature_map import FeatureMap
+from mm_sae_plugin.stats.carried.association import association
 from mm_sae_plugin.stats.carried.calibration import calibrate, correlation_with_bins
+from mm_sae_plugin.stats.carried.concepts import concept_of
 from mm_sae_plugin.stats.carried.groups import N_FOLDS, N_GROUPS
 from mm_sae_plugin.stats.carried.moments import ProbeMoments
+from mm_sae_plugin.stats.carried.partners import PartnerCounts, candidates, partners
 from mm_sae_plugin.stats.carried.probes import Probes, fit_probes
 from mm_sae_plugin.stats.carried.rates import (
     bounds,
@@ -36,7 +39,8 @@ class CarriedConfig:
     ridge: float = 1e-3
     """Penalty of the readers, as a share of the mean variance of the activations."""
     level: float = 0.05
-    """Probability that chance alone makes the other side speak for any latent at all."""
+    """Probability that chance alone makes the other side speak for any latent at all, and that it
+    gives any latent a partner."""
     min_rate: float = 0.15
     """Smallest rate on the other side that must not be missed: a latent of which the other side
     says nothing belongs to its own side only if `min_joint` pairs would show that rate."""
@@ -60,9 +64,10 @@ def carried_dominance(
     and the other side show the concept.
 
     Assumptions: whether a side shows the concept is independent of the other side's showing it,
-    given that it is there; no other concept speaks for it (one that is correlated with it does,
-    and makes it look carried); and both sides are read about equally well. What a linear reader
-    misses on the other side counts as absent there, so carry is a lower bound.
+    given that it is there; and both sides are read about equally well. What a linear reader misses
+    on the other side counts as absent there, so carry is a lower bound. Where the other side speaks
+    of another concept that goes with the latent (`association`), the own side has all, and the
+    interval reaches to what the ratio would be at least if the other side did speak of the latent.
 
     Parameters
     ----------
@@ -98,20 +103,27 @@ def read_carried(
 ) -> CarriedDominance:
     """Go on from moments that another pass over the same store took; see `carried_dominance`."""
     cfg = cfg or CarriedConfig()
-    counts = ReadingCounts(fit_probes(moments, cfg.ridge))
-    (taken,) = run_pass(store, [Reading(feature_map, {"": counts})], engine, _PART, progress)
-    return score_readings(cast(ReadingCounts, taken[""]), cfg)
+    probes = fit_probes(moments, cfg.ridge)
+    together = PartnerCounts(candidates(moments, probes), probes.on_image)
+    reading = Reading(feature_map, {"readings": ReadingCounts(probes), "partners": together})
+    (taken,) = run_pass(store, [reading], engine, _PART, progress)
+    return score_readings(
+        moments, cast(ReadingCounts, taken["readings"]), cast(PartnerCounts, taken["partners"]), cfg
+    )
 
 
-def score_readings(counts: ReadingCounts, cfg: CarriedConfig) -> CarriedDominance:
-    """Compute scores and intervals from the counts of a whole store."""
+def score_readings(
+    moments: ProbeMoments, counts: ReadingCounts, together: PartnerCounts, cfg: CarriedConfig
+) -> CarriedDominance:
+    """Compute scores, intervals and partners from what was summed over a whole store."""
     own, other = (counts.counts[side].numpy().astype(np.float64) for side in ("own", "other"))
     whole_own, whole_other = own.sum(0), other.sum(0)
     n_images = int(counts.n_images.sum())
     n_rows = whole_own.sum((0, 2)).clip(1)
     rate = whole_own[1].sum(-1) / n_rows
     own_read = calibrate(whole_own[1], whole_own[0])
-    ratio = rate_ratio(rate, own_read, calibrate(whole_other[1], whole_other[0]))
+    other_read = calibrate(whole_other[1], whole_other[0])
+    ratio = rate_ratio(rate, own_read, other_read)
 
     # Captions of one image are not independent: there are as many facts as images.
     signal = correlation_with_bins(whole_other[1], whole_other[0]) * n_images**0.5
@@ -120,16 +132,22 @@ def score_readings(counts: ReadingCounts, cfg: CarriedConfig) -> CarriedDominanc
     heard = (signal > limit) & (own_signal > limit)
     enough = rate * n_images * cfg.min_rate >= cfg.min_joint
     decidable = (own_signal > limit) & (heard | enough)
+    goes_with = association(moments, counts.probes, cfg.ridge)
+    associated = goes_with.associated.numpy() & heard
 
-    dominance = np.where(heard, 1 / (1 + ratio.ratio), 1.0)
+    dominance = np.where(heard & ~associated, 1 / (1 + ratio.ratio), 1.0)
     low = _unheard(signal, rate, own_read.variance, counts.probes, n_images, cfg)
     high = np.ones_like(low)
     reach = _log_reach(own[:, :, heard], other[:, :, heard], cfg) + ratio.disagreement[heard]
     low[heard] = 1 / (1 + ratio.ratio[heard] * np.exp(reach))
     high[heard] = 1 / (1 + ratio.ratio[heard] * np.exp(-reach))
+    low[associated], high[associated] = 1 / (1 + ratio.carry[associated]), 1.0
     dominance = np.where(decidable, dominance, np.nan)
     low, high = np.where(decidable, low, 0.0), np.where(decidable, high, 1.0)
 
+    share_told = torch.from_numpy(other_read.variance / (rate * (1 - rate)).clip(1e-12))
+    speaks = torch.from_numpy(heard & ~associated)
+    halves = partners(together, moments, n_images, share_told, speaks, cfg.level)
     image = counts.probes.on_image.cpu().numpy()
     ends = np.stack([np.where(image, low, 1 - high), np.where(image, high, 1 - low)], axis=1)
     return CarriedDominance(
@@ -139,6 +157,12 @@ def score_readings(counts: ReadingCounts, cfg: CarriedConfig) -> CarriedDominanc
         carry=torch.from_numpy(np.where(heard, ratio.carry, 0.0)),
         read_own=torch.from_numpy(own_read.variance / (rate * (1 - rate)).clip(1e-12)),
         heard=torch.from_numpy(heard),
+        associated=torch.from_numpy(associated),
+        associated_with=torch.where(torch.from_numpy(associated), goes_with.by, -1),
+        direct=goes_with.direct,
+        partner=halves.partner,
+        partner_correlation=halves.correlation,
+        concept=concept_of(halves.partner),
         decidable=torch.from_numpy(decidable),
     )
 

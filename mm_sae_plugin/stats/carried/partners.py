@@ -1,0 +1,182 @@
+"""Which latent of the other side fires for the same thing.
+
+Where a concept is split by the modality gap, its half for images fires on the images whose captions
+its other half fires on. Only a few candidates for each latent are looked at, those that the other
+side's reading of the latent speaks of most, so that memory stays of the order of n_features.
+"""
+
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from mm_sae_plugin.modality import MODALITIES, other_modality
+from mm_sae_plugin.stats.carried.groups import N_FOLDS
+from mm_sae_plugin.stats.carried.moments import ProbeMoments
+from mm_sae_plugin.stats.carried.probes import Probes
+from mm_sae_plugin.stats.interfaces import CodedPairs
+
+N_CANDIDATES = 32
+"""Latents of the other side that are looked at for each latent."""
+LEAST_SHARE = 0.5
+"""Share of what the other side can tell of a latent that its partner tells alone."""
+# Latents that are compared with all others at a time.
+_BLOCK = 512
+
+
+def candidates(
+    moments: ProbeMoments, probes: Probes
+) -> Int[Tensor, "n_features n_candidates_and_one"]:
+    """For every latent itself, then the latents whose firing on the other side goes with the other
+    side's reading of it, best first. Readings count on the half that they were not fitted on.
+    """
+    n_features = moments.n_features
+    n = min(N_CANDIDATES, n_features - 1)
+    chosen = torch.arange(n_features)[:, None].repeat(1, 1 + n)
+    for own in MODALITIES:
+        other = other_modality(own)
+        mine = (probes.on_image == (own == "image")).nonzero()[:, 0]
+        centred, spread = _firing_moments(moments, other)
+        for block in mine.split(_BLOCK):
+            covaries = sum(
+                centred[half].T @ probes.weights[other][half][:-1, block].double()
+                for half in range(N_FOLDS)
+            )
+            assert isinstance(covaries, Tensor)
+            strength = torch.where(spread[:, None] > 0, covaries / spread[:, None], -torch.inf)
+            strength[block, torch.arange(len(block))] = -torch.inf
+            chosen[block, 1:] = strength.topk(n, dim=0).indices.T
+    return chosen
+
+
+def _firing_moments(
+    moments: ProbeMoments, side: str
+) -> tuple[Float[Tensor, "folds d n_features"], Float[Tensor, "n_features"]]:
+    """Covariances of activations and firings of one side, and the firings' standard deviations."""
+    modality = MODALITIES[side == "text"]
+    cross, second = moments.cross[modality, modality], moments.second[modality]
+    n_rows = second[:, -1:, -1:].clamp_min(1)
+    rate = cross[:, -1:] / n_rows
+    pooled = cross[:, -1].sum(0) / n_rows.sum()
+    return (
+        cross[:, :-1] / n_rows - second[:, :-1, -1:] / n_rows * rate,
+        (pooled * (1 - pooled)).sqrt(),
+    )
+
+
+class PartnerCounts:
+    """An accumulator of how often each latent fires together with its candidates.
+
+    Parameters
+    ----------
+    candidates : int64, shape [n_features, n_candidates + 1]
+        As :func:`candidates` gives them.
+    on_image : bool, shape [n_features]
+        Whether a latent's own side is the image.
+    """
+
+    def __init__(
+        self,
+        candidates: Int[Tensor, "n_features n_candidates_and_one"],
+        on_image: Bool[Tensor, "n_features"],
+    ) -> None:
+        self.candidates, self.on_image = candidates, on_image
+        self.together = torch.zeros_like(candidates)
+        """Pairs on which a latent fires on its own side and the candidate on the other."""
+
+    def empty(self) -> "PartnerCounts":
+        """An accumulator of the same kind that has seen nothing."""
+        return PartnerCounts(self.candidates, self.on_image)
+
+    def update_pairs(self, pairs: CodedPairs) -> None:
+        """Add a batch of a pass."""
+        from scipy.sparse import csr_array
+
+        # Few codes of a row are active, so few of all pairs of latents ever meet.
+        image, text = (
+            csr_array((codes > 0).cpu().numpy().astype(np.int32))
+            for codes in (pairs.codes_image, pairs.codes_text)
+        )
+        met = (image.T @ text).tocsr()
+        latent = torch.arange(len(self.candidates))[:, None].expand_as(self.candidates)
+        on_image = self.on_image[:, None]
+        rows = torch.where(on_image, latent, self.candidates).numpy().ravel()
+        columns = torch.where(on_image, self.candidates, latent).numpy().ravel()
+        counted = np.asarray(met[rows, columns]).ravel().astype(np.int64)
+        self.together += torch.from_numpy(counted).view_as(self.together)
+
+    def merge(self, other: "PartnerCounts") -> "PartnerCounts":
+        """Add the counts of other pairs; return `self`."""
+        self.together += other.together
+        return self
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The counts as plain tensors."""
+        return {"candidates": self.candidates, "together": self.together}
+
+
+@dataclass(frozen=True)
+class Partners:
+    """The other half of each latent, where it has one."""
+
+    partner: Int[Tensor, "n_features"]
+    """Latent of the other side that fires for the same; -1 where there is none."""
+    correlation: Float[Tensor, "n_features"]
+    """float64: of the firings of both, over pairs; 0 where there is no partner."""
+
+
+def partners(
+    counts: PartnerCounts,
+    moments: ProbeMoments,
+    n_images: int,
+    told: Float[Tensor, "n_features"],
+    carried: Bool[Tensor, "n_features"],
+    level: float,
+) -> Partners:
+    """Choose each latent's partner among its candidates.
+
+    It is the one whose firing on the other side goes best with the latent's own, if that is more
+    than chance lets any two latents of the dictionary show, tells at least half of what the other
+    side can tell of the latent, and more than the latent's own code there: a latent that fires on
+    both sides needs no other half.
+
+    Parameters
+    ----------
+    counts, moments :
+        Of a whole store.
+    n_images : int
+        Captions of one image are no more than one fact.
+    told : float64
+        Share of the firing's variance that the other side's reading explains.
+    carried : bool
+        Latents that the other side speaks of, and not by association.
+    level : float
+        Probability that chance alone gives any latent a partner.
+    """
+    n_features = moments.n_features
+    n_rows = float(moments.second["image"][:, -1, -1].sum().clamp_min(1))
+    rate = {m: moments.cross[m, m][:, -1].sum(0) / n_rows for m in MODALITIES}
+    own = torch.where(counts.on_image, rate["image"], rate["text"])[:, None]
+    theirs = torch.where(
+        counts.on_image[:, None],
+        rate["text"][counts.candidates],
+        rate["image"][counts.candidates],
+    )
+    spread = (own * (1 - own) * theirs * (1 - theirs)).clamp_min(0).sqrt()
+    covaries = counts.together / n_rows - own * theirs
+    correlation = torch.where(spread > 0, covaries / spread.clamp_min(1e-300), 0.0)
+    if correlation.shape[1] < 2:
+        return Partners(torch.full((n_features,), -1), torch.zeros(n_features).double())
+    best, place = correlation[:, 1:].max(1)
+    # Any two latents might have become candidates.
+    limit = -NormalDist().inv_cdf(level / n_features**2) / max(n_images, 1) ** 0.5
+    is_partner = (
+        carried & (best > limit) & (best > correlation[:, 0]) & (best**2 >= LEAST_SHARE * told)
+    )
+    partner = counts.candidates[:, 1:].gather(1, place[:, None])[:, 0]
+    return Partners(
+        torch.where(is_partner, partner, -1), torch.where(is_partner, best, 0.0).double()
+    )
