@@ -33,7 +33,10 @@ def score_histogram(
     edges = np.linspace(0, 1, n_bins + 1)
     scores, classes = dominance.scores.numpy(), np.array(dominance.classes)
     shown = [name for name in DISPLAY_ORDER if name != "Dead"]
-    counts = {name: np.histogram(scores[classes == name], bins=edges)[0] for name in shown}
+    known = ~np.isnan(scores)
+    counts = {
+        name: np.histogram(scores[known & (classes == name)], bins=edges)[0] for name in shown
+    }
     peak = max(int(sum(counts.values()).max()), 1)  # type: ignore[union-attr]
     left = 20 + max(width_of(f"{peak:,}"), 24)
     x = scale(0, 1, left, width - right)

@@ -6,6 +6,7 @@ from typing import Any
 from mm_sae_plugin.report.choice import ranked_latents
 from mm_sae_plugin.report.excerpts import clipped
 from mm_sae_plugin.report.latent_cards import LatentCards
+from mm_sae_plugin.report.ties import tie
 from mm_sae_plugin.stats.dominance import ModalityDominance
 
 # Lines that are there without a script; a script makes the others as they are asked for.
@@ -30,16 +31,16 @@ def index_table(
     names = list(ranked)
     carded = set(with_card)
     scores, intervals = dominance.scores.tolist(), dominance.intervals.tolist()
-    alive = dominance.alive.tolist()
+    scored = (dominance.alive & ~dominance.scores.isnan()).tolist()
     columns: dict[str, list[Any]] = {
         "latent": order,
         "class": [names.index(dominance.classes[i]) for i in order],
-        "score": [round(scores[i], 3) if alive[i] else None for i in order],
+        "score": [round(scores[i], 3) if scored[i] else None for i in order],
         "low": [round(intervals[i][0], 3) for i in order],
         "high": [round(intervals[i][1], 3) for i in order],
         "image": [_percent(cards.rates["image"][i]) for i in order],
         "text": [_percent(cards.rates["text"][i]) for i in order],
-        "about": [_about(cards, i) for i in order],
+        "about": [_about(dominance, cards, i) for i in order],
         "dense": [int(cards.dense[i]) for i in order],
         "card": [int(i in carded) for i in order],
     }
@@ -56,8 +57,9 @@ def _percent(rate: float) -> float:
     return max(round(100 * rate, 2), 0.01) if rate > 0 else 0.0
 
 
-def _about(cards: LatentCards, latent: int) -> str:
-    """What it may stand for: the known factor, the words its captions share, or one caption."""
+def _about(dominance: ModalityDominance, cards: LatentCards, latent: int) -> str:
+    """What it may stand for: the known factor, the words its captions share, or one caption; then
+    what it is one half of."""
     known = cards.truth.get(latent)
     parts = [] if known is None else [f"{known.factor} = {known.value or '(absent)'}"]
     said = "" if known is None else known.value.lower()
@@ -67,4 +69,5 @@ def _about(cards: LatentCards, latent: int) -> str:
     captions = cards.strongest_captions(latent)
     if not parts and captions:
         parts.append(f"“{clipped(captions[0], _N_LETTERS)}”")
-    return " · ".join(parts)
+    belongs = tie(dominance, latent)
+    return " · ".join([*parts, belongs] if belongs else parts)

@@ -1,5 +1,6 @@
 """What the card of one latent says: its score, and what drives it in either modality."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -9,6 +10,7 @@ from mm_sae_plugin.report.excerpts import Excerpt
 from mm_sae_plugin.report.figures import whisker
 from mm_sae_plugin.report.palette import COLOURS
 from mm_sae_plugin.report.thumbnails import Thumbnail, Thumbnails
+from mm_sae_plugin.report.ties import tie
 from mm_sae_plugin.report.words import SharedWords
 from mm_sae_plugin.stats.density import fires_densely
 from mm_sae_plugin.stats.dominance import ModalityDominance
@@ -39,7 +41,7 @@ class Card:
     modality_class: str
     """Its class."""
     score: float | None
-    """Its score; None where it is dead."""
+    """Its score; None where it is dead or cannot be decided."""
     interval: tuple[float, float]
     """Low and high end."""
     figure: Markup | None
@@ -48,6 +50,8 @@ class Card:
     """`image` and `text`: on which share it fires."""
     dense: bool
     """Whether it fires on nearly everything."""
+    tie: str | None
+    """What it is one half of, or what it only goes with."""
     follows: LatentTruth | None
     """What it is known to follow."""
     images: list[Example] | None
@@ -94,20 +98,29 @@ class LatentCards:
         """The card of one latent."""
         name = self._dominance.classes[latent]
         score = float(self._dominance.scores[latent])
-        alive = bool(self._dominance.alive[latent])
+        scored = bool(self._dominance.alive[latent]) and score == score
         low, high = self._dominance.intervals[latent].tolist()
         return Card(
             latent=latent,
             modality_class=name,
-            score=score if alive else None,
+            score=score if scored else None,
             interval=(low, high),
-            figure=whisker(score, low, high, COLOURS[name]) if alive else None,
+            figure=whisker(score, low, high, COLOURS[name]) if scored else None,
             rates={side: values[latent] for side, values in self.rates.items()},
             dense=self.dense[latent],
+            tie=tie(self._dominance, latent),
             follows=self.truth.get(latent),
             images=self._images(latent),
             captions=self._captions(latent),
         )
+
+    def about(self, latents: Sequence[int]) -> str:
+        """What latents may stand for together: what they are known to follow, or shared words."""
+        known = [self.truth[latent] for latent in latents if latent in self.truth]
+        if known:
+            best = max(known, key=lambda entry: entry.eta2)
+            return f"{best.factor} = {best.value or '(absent)'}"
+        return ", ".join(dict.fromkeys(w for i in latents for w in self.shared_words(i)[:3]))
 
     def strongest_captions(self, latent: int) -> list[str]:
         """The captions that it fires on, best first; none where they were not looked up."""

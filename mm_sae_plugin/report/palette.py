@@ -9,9 +9,9 @@ COLOURS = {
 }
 
 MEANINGS = {
-    "ImgD": "image-dominant: fires mostly on images",
-    "CrossD": "cross-modal: fires on images and on captions alike",
-    "TextD": "text-dominant: fires mostly on captions",
+    "ImgD": "image-dominant: mostly a matter of images",
+    "CrossD": "cross-modal: a matter of images and captions alike",
+    "TextD": "text-dominant: mostly a matter of captions",
     "Undetermined": "the data do not decide between two classes",
     "Dead": "fires on too few images to be labelled",
 }

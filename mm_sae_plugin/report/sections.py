@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from mm_sae_plugin.report.borders import border_warning
 from mm_sae_plugin.report.figures import calibration_plot, firing_rate_scatter, score_histogram
 from mm_sae_plugin.report.index import index_table
@@ -16,7 +18,7 @@ from mm_sae_plugin.report.results import Results
 from mm_sae_plugin.stats.density import DENSE_RATE
 from mm_sae_plugin.stats.gap_cut import GAP_CUT, points_along_gap
 from mm_sae_plugin.stats.nulls import swap_null
-from mm_sae_plugin.stats.scores import SCORES
+from mm_sae_plugin.stats.scores import CARRIED, SENTENCES
 from mm_sae_plugin.stats.significance import bonferroni
 
 Values = dict[str, Any]
@@ -47,6 +49,8 @@ _TRUE_CLASSES = {
     "CrossD": "drawn and said alike",
     "ImgD": "more often drawn",
 }
+# Concepts that are listed.
+_N_CONCEPTS = 12
 # Of what could not be used, so many are named.
 _N_SKIPPED = 20
 
@@ -99,10 +103,41 @@ def _scores(results: Results) -> Values:
     dominance = results.dominance
     return {
         "score": dominance.cfg.score,
-        "sentence": SCORES[dominance.cfg.score].sentence,
+        "is_carried": dominance.cfg.score == CARRIED,
+        "sentence": SENTENCES[dominance.cfg.score],
         "n_dead": dominance.class_counts["Dead"],
         "histogram": score_histogram(dominance),
         "narrow_histogram": score_histogram(dominance, n_bins=20, width=480),
+    }
+
+
+def _carried(results: Results) -> Values | None:
+    """Split concepts, latents carried by association, agreement with the paper's score."""
+    dominance = results.dominance
+    carried = dominance.carried
+    if carried is None:
+        return None
+    alive = dominance.alive
+    # The concepts that fire most come first.
+    often = dominance.n_active.to(torch.float64)
+    ordered = sorted(
+        dominance.concepts.values(), key=lambda concept: -float(often[list(concept.latents)].sum())
+    )
+    carded = {latent for latents in results.shown.values() for latent in latents}
+    return {
+        "n_alive": int(alive.sum()),
+        "n_split": sum(len(concept.latents) for concept in ordered),
+        "n_concepts": len(ordered),
+        "n_associated": int((carried.associated & alive).sum()),
+        "n_undecidable": int((~carried.decidable & alive).sum()),
+        "kappa": dominance.kappa,
+        "score": dominance.cfg.score,
+        "is_carried": dominance.cfg.score == CARRIED,
+        "carded": carded,
+        "concepts": [
+            (concept, dominance.concept_class(concept), results.make_cards.about(concept.latents))
+            for concept in ordered[:_N_CONCEPTS]
+        ],
     }
 
 
@@ -110,7 +145,7 @@ def _reconstruction(results: Results) -> Values:
     """Explained variance, L0 and silent latents per modality, beside the firing rates."""
     dominance, figures = results.dominance, results.evaluation
     alive = dominance.alive
-    p_values = swap_null(dominance.statistics, dominance.cfg.score).p_value[alive]
+    p_values = swap_null(dominance.statistics, dominance.cfg.code_score).p_value[alive]
     lines: list[tuple[str, Mapping[str, Any], str]] = []
     if figures is not None:
         lines = [
@@ -177,11 +212,13 @@ def _method(results: Results) -> Values:
     dominance = results.dominance
     moved: Counter[tuple[str, str]] = Counter()
     if dominance.centred_classes is not None:
-        pairs = zip(dominance.classes, dominance.centred_classes, strict=True)
+        raw = dominance.by_paper_score if dominance.cfg.score == CARRIED else dominance
+        pairs = zip(raw.classes, dominance.centred_classes, strict=True)
         moved = Counter((before, after) for before, after in pairs if before != after)
     gap = dominance.gap_cosine
     return {
         "cfg": dominance.cfg,
+        "is_carried": dominance.cfg.score == CARRIED,
         "low": dominance.low,
         "high": dominance.high,
         "has_borders": dominance.low == dominance.low,
@@ -205,6 +242,7 @@ SECTIONS = (
     Section("notes", "Before you read on", "notes.html", _notes),
     Section("classes", "The latents by modality", "classes.html", _classes),
     Section("scores", "How image-dominant is each latent?", "scores.html", _scores),
+    Section("carried", "Halves of one concept", "carried.html", _carried),
     Section("reconstruction", "Behind the scores", "reconstruction.html", _reconstruction),
     Section("truth", "Against the known truth", "truth.html", _truth),
     Section("latents", "Latents one by one", "latents.html", _latents),

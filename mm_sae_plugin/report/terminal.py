@@ -6,8 +6,10 @@ from mm_sae_plugin.report.borders import border_warning
 from mm_sae_plugin.report.choice import ranked_latents
 from mm_sae_plugin.report.evaluation import EvaluationFigures, EvaluationLike
 from mm_sae_plugin.report.palette import COLOURS
+from mm_sae_plugin.report.ties import tie
 from mm_sae_plugin.stats.config import CLASSES
 from mm_sae_plugin.stats.dominance import ModalityDominance
+from mm_sae_plugin.stats.scores import CARRIED
 from mm_sae_plugin.stats.truth import TruthCheck
 
 if TYPE_CHECKING:
@@ -37,6 +39,8 @@ def terminal_table(
     from rich.text import Text
 
     parts: list[Any] = [_classes(dominance, truth)]
+    if dominance.carried is not None:
+        parts.append(Text(_carried(dominance)))
     warning = border_warning(dominance)
     if warning is not None:
         parts.append(Text(warning, style="yellow"))
@@ -67,13 +71,17 @@ def _classes(dominance: ModalityDominance, truth: TruthCheck | None):
         members = dominance.latents(name)
         median, strongest = "–", "–"
         if members and name != "Dead":
-            median = f"{float(dominance.scores[members].median()):.2f}"
+            median = f"{float(dominance.scores[members].nanmedian()):.2f}".replace("nan", "–")
             best = ranked[name][0]
+            belongs = tie(dominance, best)
             low, high = dominance.intervals[best].tolist()
-            strongest = f"#{best}  {float(dominance.scores[best]):.2f} \\[{low:.2f}, {high:.2f}]"
+            score = f"{float(dominance.scores[best]):.2f}".replace("nan", "–")
+            strongest = f"#{best}  {score} \\[{low:.2f}, {high:.2f}]"
             if best in follows:
                 entry = follows[best]
                 strongest += f"  {escape(f'{entry.factor} = {entry.value}')}"
+            if belongs is not None:
+                strongest += f"  ({belongs})"
         table.add_row(
             f"[{COLOURS[name]}]●[/] {name}",
             str(len(members)),
@@ -82,6 +90,19 @@ def _classes(dominance: ModalityDominance, truth: TruthCheck | None):
             strongest,
         )
     return table
+
+
+def _carried(dominance: ModalityDominance) -> str:
+    carried = dominance.carried
+    assert carried is not None
+    concepts = dominance.concepts.values()
+    split = sum(len(concept.latents) for concept in concepts)
+    associated = int((carried.associated & dominance.alive).sum())
+    told = f"{split} latents are parts of {len(concepts)} split concepts, "
+    told += f"{associated} are carried by association only"
+    if dominance.cfg.score == CARRIED and dominance.kappa is not None:
+        told += f"; agreement with the paper's score: kappa {dominance.kappa:.2f}"
+    return f"{told}."
 
 
 def _quality(figures: EvaluationFigures):

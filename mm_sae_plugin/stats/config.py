@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mm_sae_plugin.errors import UserError
-from mm_sae_plugin.stats.scores import SCORES, ScoreName
+from mm_sae_plugin.stats.scores import CARRIED, PAPER_SCORE, SENTENCES, LabelScore, ScoreName
 
 RuleName = Literal["paper", "interval"]
 
@@ -16,9 +16,11 @@ CLASSES = ("ImgD", "CrossD", "TextD", "Undetermined", "Dead")
 class ModalityConfig:
     """How scores become classes."""
 
-    score: ScoreName = "mean_of_ratios"
-    """Which score is classified: `mean_of_ratios` is the paper's; `ratio_of_means` and `frequency`
-    can be calibrated against known rates; `energy` is the same on squared activations."""
+    score: LabelScore = CARRIED
+    """Which score is classified: `carried` asks whether the other modality carries what the latent
+    fires for, and stays true in large dictionaries. The others compare its own codes:
+    `mean_of_ratios` is the paper's, `ratio_of_means` and `frequency` can be calibrated against
+    known rates, `energy` is the same on squared activations."""
     rule: RuleName = "interval"
     """`interval`: the whole confidence interval must lie on one side of fixed cut-offs, otherwise
     `Undetermined`. `paper`: mean ± tau standard deviations over the alive latents; on skewed scores
@@ -32,10 +34,15 @@ class ModalityConfig:
     min_activations: int = 10
     """A latent is `Dead` when it is active, in either modality, for fewer images than this."""
 
+    @property
+    def code_score(self) -> ScoreName:
+        """The score of the latent's own codes for what `carried` has no answer to: the paper's."""
+        return PAPER_SCORE if self.score == CARRIED else self.score
+
     def __post_init__(self) -> None:
         """Refuse settings that have no meaning."""
-        if self.score not in SCORES:
-            raise UserError(f"Unknown score {self.score!r}; choose one of {', '.join(SCORES)}.")
+        if self.score not in SENTENCES:
+            raise UserError(f"Unknown score {self.score!r}; choose one of {', '.join(SENTENCES)}.")
         if self.rule not in ("paper", "interval"):
             raise UserError(f"Unknown rule {self.rule!r}; choose `paper` or `interval`.")
         if not 0 < self.confidence < 1:

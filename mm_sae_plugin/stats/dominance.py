@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,12 +10,16 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.stats.accumulator import ModalityStatistics
+from mm_sae_plugin.stats.agreement import cohen_kappa
+from mm_sae_plugin.stats.carried.concepts import Concept, concepts
 from mm_sae_plugin.stats.carried.result import CarriedDominance
 from mm_sae_plugin.stats.config import CLASSES, ModalityConfig
 from mm_sae_plugin.stats.intervals import firing_rates, score_intervals, score_values
 from mm_sae_plugin.stats.moments import second_row
 from mm_sae_plugin.stats.rules import label
+from mm_sae_plugin.stats.scores import CARRIED, PAPER_SCORE
 from mm_sae_plugin.stats.storage import read_labels, write_labels
 from mm_sae_plugin.stats.table import statistics_columns
 
@@ -35,7 +40,8 @@ class ModalityDominance:
     statistics: ModalityStatistics
     """The sums that everything here is computed from."""
     scores: Float[Tensor, "n_features"]
-    """float64: 0 all text, 1 all image, NaN where a latent never fires."""
+    """float64: 0 all text, 1 all image; NaN where a latent never fires, and where `carried` cannot
+    be decided."""
     intervals: Float[Tensor, "n_features 2"]
     """float64: low and high end at `cfg.confidence`, clustered by image."""
     coverage: Float[Tensor, "n_features"]
@@ -51,30 +57,54 @@ class ModalityDominance:
     gap_cosine: Float[Tensor, "n_features"] | None = None
     """Cosine of each latent's decoder direction with mean_I − mean_T, where it is known."""
     centred_classes: list[str] | None = None
-    """Classes when each modality's mean is removed before encoding, where it was computed."""
+    """Classes when each modality's mean is removed before encoding, where it was computed; of the
+    paper's score where `carried` is classified."""
     carried: CarriedDominance | None = None
-    """Dominance by what the other side carries, where it was computed; no class rests on it."""
+    """Dominance by what the other side carries, with partners and concepts, where it was
+    computed."""
     store_key: str | None = None
     """Key of the store that the pairs came from, where it is known."""
 
     @classmethod
     def from_statistics(cls, stats: ModalityStatistics, **settings: Any) -> "ModalityDominance":
-        """Score and classify; `settings` are the fields of `ModalityConfig`.
+        """Score and classify by the codes alone.
+
+        `settings` are the fields of `ModalityConfig`, with the paper's score for a default.
 
         Raises
         ------
         UserError
             If a setting has no meaning, or captions of one image were not contiguous.
         """
-        return cls.from_config(stats, ModalityConfig(**settings))
+        return cls.from_config(stats, ModalityConfig(**{"score": PAPER_SCORE, **settings}))
 
     @classmethod
-    def from_config(cls, stats: ModalityStatistics, cfg: ModalityConfig) -> "ModalityDominance":
-        """Score and classify as a `ModalityConfig` says."""
-        scores = score_values(stats, cfg.score)
-        intervals = score_intervals(stats, cfg.score, cfg.confidence)
+    def from_config(
+        cls,
+        stats: ModalityStatistics,
+        cfg: ModalityConfig,
+        carried: CarriedDominance | None = None,
+    ) -> "ModalityDominance":
+        """Score and classify as a `ModalityConfig` says.
+
+        Raises
+        ------
+        UserError
+            If `carried` is to be classified and is not given.
+        """
         n_active = stats.second()[second_row("active_images", "either")].to(torch.int64)
-        alive = (n_active >= cfg.min_activations) & ~torch.isnan(scores)
+        alive = n_active >= cfg.min_activations
+        if cfg.score == CARRIED:
+            if carried is None:
+                raise UserError(
+                    "Carried dominance does not follow from the codes alone: label a store with "
+                    "`Study.label`, or choose another score."
+                )
+            scores, intervals = carried.scores, carried.intervals
+        else:
+            scores = score_values(stats, cfg.score)
+            intervals = score_intervals(stats, cfg.score, cfg.confidence)
+            alive &= ~torch.isnan(scores)
         labels = label(scores, intervals, alive, cfg)
         return cls(
             cfg=cfg,
@@ -86,7 +116,44 @@ class ModalityDominance:
             classes=labels.classes,
             low=labels.low,
             high=labels.high,
+            carried=carried,
         )
+
+    @cached_property
+    def by_paper_score(self) -> "ModalityDominance":
+        """The same statistics, rule and borders, with the paper's score classified."""
+        return ModalityDominance.from_config(
+            self.statistics, replace(self.cfg, score=PAPER_SCORE), self.carried
+        )
+
+    @property
+    def kappa(self) -> float | None:
+        """Cohen's kappa of the classes and those by the paper's score, over latents alive.
+
+        1 is perfect agreement, 0 that of chance; None where it has no meaning.
+        """
+        pairs = zip(self.classes, self.by_paper_score.classes, strict=True)
+        alive = [pair for pair in pairs if "Dead" not in pair]
+        return cohen_kappa([a for a, _ in alive], [b for _, b in alive])
+
+    @cached_property
+    def concepts(self) -> dict[int, Concept]:
+        """Concepts that are split into several latents, by the smallest of them."""
+        if self.carried is None:
+            return {}
+        return concepts(
+            self.carried.concept,
+            self.carried.scores,
+            self.carried.intervals,
+            self.n_active.to(torch.float64),
+        )
+
+    def concept_class(self, concept: Concept) -> str:
+        """Class of a concept: the rule's on its own score, between the borders of the latents."""
+        score = torch.tensor([concept.score], dtype=torch.float64)
+        ends = torch.tensor([concept.interval], dtype=torch.float64)
+        alive = torch.ones(1, dtype=torch.bool)
+        return label(score, ends, alive, self.cfg, (self.low, self.high)).classes[0]
 
     @property
     def n_features(self) -> int:
@@ -134,10 +201,6 @@ class ModalityDominance:
         """Copy that also carries the classes computed from centred activations."""
         return replace(self, centred_classes=list(centred.classes))
 
-    def with_carried(self, carried: CarriedDominance) -> "ModalityDominance":
-        """Copy that also holds the carried dominance."""
-        return replace(self, carried=carried)
-
     def from_store(self, store_key: str | None) -> "ModalityDominance":
         """Copy that also names the store that the pairs came from."""
         return replace(self, store_key=store_key)
@@ -153,6 +216,7 @@ class ModalityDominance:
             "mds_low": self.intervals[:, 0].numpy(),
             "mds_high": self.intervals[:, 1].numpy(),
             "n_active_images": self.n_active.numpy(),
+            "class_paper": self.by_paper_score.classes,
             **statistics_columns(self.statistics, self.cfg),
         }
         if self.gap_cosine is not None:
@@ -218,13 +282,13 @@ class ModalityDominance:
         low, high = record["cutoffs"]
         cfg = ModalityConfig(**{name: record[name] for name in names}, cutoffs=(low, high))
         sums = {n.removeprefix(_SUMS): t for n, t in tensors.items() if n.startswith(_SUMS)}
-        dominance = cls.from_config(ModalityStatistics.from_state_dict(sums), cfg)
+        carried = CarriedDominance.from_state_dict(tensors)
+        dominance = cls.from_config(ModalityStatistics.from_state_dict(sums), cfg, carried)
         centred = tensors.get("centred_classes")
         return replace(
             dominance,
             gap_cosine=tensors.get("gap_cosine"),
             centred_classes=None if centred is None else [CLASSES[i] for i in centred.tolist()],
-            carried=CarriedDominance.from_state_dict(tensors),
             # Labels of older versions do not say.
             store_key=record.get("store_key"),
         )

@@ -1,7 +1,7 @@
 """All that is said of an SAE on a store, from one pass over the store."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -11,10 +11,12 @@ from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.factorworld import FACTORS
 from mm_sae_plugin.factorworld.truth import factor_labels
 from mm_sae_plugin.features.centred import centred
+from mm_sae_plugin.features.feature_map import FeatureMap
 from mm_sae_plugin.features.sae import SAEFeatureMap
 from mm_sae_plugin.saes.untrained import untrained_sae
 from mm_sae_plugin.stats.accumulator import ModalityStatistics
 from mm_sae_plugin.stats.carried.moments import ProbeMoments
+from mm_sae_plugin.stats.carried.result import CarriedDominance
 from mm_sae_plugin.stats.carried.score import CarriedConfig, read_carried
 from mm_sae_plugin.stats.config import ModalityConfig
 from mm_sae_plugin.stats.dominance import ModalityDominance
@@ -23,6 +25,7 @@ from mm_sae_plugin.stats.gap import modality_gap_cosine
 from mm_sae_plugin.stats.interfaces import Accumulator, PairedActivations
 from mm_sae_plugin.stats.passes import Reading, pair_parts, run_pass
 from mm_sae_plugin.stats.reconstruction import EvaluationSums, PerModalityEvaluation
+from mm_sae_plugin.stats.scores import CARRIED
 from mm_sae_plugin.stats.truth import TruthCheck, TruthSums, check_sums
 
 if TYPE_CHECKING:
@@ -86,30 +89,23 @@ def label_store(
         centred(feature_map, means), {"modality": ModalityStatistics(feature_map.n_features)}
     )
     pairs = cast(PairedActivations, store)
-    trained, *untrained = _readings(feature_map, pairs)
+    cfg = cfg or ModalityConfig()
+    trained, *untrained = _readings(feature_map, pairs, cfg)
     probes = ProbeMoments.of(pairs, feature_map.n_features)
     trained = Reading(feature_map, {**trained.accumulators, "probes": probes})
     readings = [trained, *untrained, by_mean]
     main, *null, moved = run_pass(pairs, readings, engine, progress=progress)
-    cfg = cfg or ModalityConfig()
     stats = _modality(main)
+    carried = _carried(feature_map, pairs, main, cfg, engine, progress)
+    of_codes = replace(cfg, score=cfg.code_score)
     dominance = (
-        ModalityDominance.from_config(stats, cfg)
+        ModalityDominance.from_config(stats, cfg, carried)
         .with_gap(modality_gap_cosine(feature_map, stats))
-        .with_centred(ModalityDominance.from_config(_modality(moved), cfg))
-        .with_carried(
-            read_carried(
-                feature_map,
-                pairs,
-                cast(ProbeMoments, main["probes"]),
-                CarriedConfig(confidence=cfg.confidence),
-                engine,
-                progress,
-            )
-        )
+        .with_centred(ModalityDominance.from_config(_modality(moved), of_codes))
         .from_store(store.manifest.key)
     )
-    return _findings(dominance, main, null)
+    truth = _truth(dominance, pairs, readings, main, null, engine, progress)
+    return _findings(dominance, main, truth)
 
 
 def refuse_one_tower(store: "ActivationStore") -> None:
@@ -131,11 +127,15 @@ def inspect_store(
     """Look at an SAE that is labelled already; the arguments are those of :func:`label_store`."""
     refuse_one_tower(store)
     pairs = cast(PairedActivations, store)
-    main, *null = run_pass(pairs, _readings(feature_map, pairs), engine, progress=progress)
-    return _findings(dominance, main, null)
+    readings = _readings(feature_map, pairs, dominance.cfg)
+    main, *null = run_pass(pairs, readings, engine, progress=progress)
+    truth = _truth(dominance, pairs, readings, main, null, engine, progress)
+    return _findings(dominance, main, truth)
 
 
-def _readings(feature_map: SAEFeatureMap, store: PairedActivations) -> list[Reading]:
+def _readings(
+    feature_map: SAEFeatureMap, store: PairedActivations, cfg: ModalityConfig
+) -> list[Reading]:
     """The SAE, and an untrained one where the truth is known."""
     n_features = feature_map.n_features
     accumulators: dict[str, Accumulator] = {
@@ -150,6 +150,8 @@ def _readings(feature_map: SAEFeatureMap, store: PairedActivations) -> list[Read
         "modality": ModalityStatistics(n_features),
         "truth": truth,
     }
+    if cfg.score == CARRIED:
+        untrained["probes"] = ProbeMoments.of(store, n_features)
     return [
         Reading(feature_map, accumulators | {"truth": truth}),
         Reading(_untrained(feature_map, store), untrained),
@@ -163,15 +165,45 @@ def _untrained(feature_map: SAEFeatureMap, store: PairedActivations) -> SAEFeatu
     return SAEFeatureMap(sae, feature_map.normalization)
 
 
+def _carried(
+    feature_map: FeatureMap,
+    store: PairedActivations,
+    taken: Mapping[str, Accumulator],
+    cfg: ModalityConfig,
+    engine: Engine | None,
+    progress: bool,
+) -> CarriedDominance:
+    probes = cast(ProbeMoments, taken["probes"])
+    settings = CarriedConfig(confidence=cfg.confidence)
+    return read_carried(feature_map, store, probes, settings, engine, progress)
+
+
+def _truth(
+    dominance: ModalityDominance,
+    store: PairedActivations,
+    readings: list[Reading],
+    main: Mapping[str, Accumulator],
+    null: list[dict[str, Accumulator]],
+    engine: Engine | None,
+    progress: bool,
+) -> tuple[TruthCheck, TruthCheck] | None:
+    """The labels of the SAE and of the untrained one, checked; None where no truth is known."""
+    if not null:
+        return None
+    cfg, (by_chance,) = dominance.cfg, null
+    carried = None
+    if cfg.score == CARRIED:
+        untrained = readings[1].feature_map
+        carried = _carried(untrained, store, by_chance, cfg, engine, progress)
+    chance = ModalityDominance.from_config(_modality(by_chance), cfg, carried)
+    return _check(main, dominance), _check(by_chance, chance)
+
+
 def _findings(
     dominance: ModalityDominance,
     main: Mapping[str, Accumulator],
-    null: list[dict[str, Accumulator]],
+    truth: tuple[TruthCheck, TruthCheck] | None,
 ) -> Findings:
-    truth = None
-    if null:
-        by_chance = ModalityDominance.from_config(_modality(null[0]), dominance.cfg)
-        truth = (_check(main, dominance), _check(null[0], by_chance))
     return Findings(
         dominance,
         cast(EvaluationSums, main["evaluation"]).evaluation(),

@@ -25,17 +25,23 @@ def label(
     intervals: Float[Tensor, "n_features 2"],
     alive: Bool[Tensor, "n_features"],
     cfg: ModalityConfig,
+    borders: tuple[float, float] | None = None,
 ) -> Labelling:
-    """Apply the rule that `cfg` names; latents that are not alive are `Dead`."""
+    """Apply the rule that `cfg` names.
+
+    Latents that are not alive are `Dead`; those whose score is NaN cannot be decided, and are
+    `Undetermined`. The paper's borders follow from the scores, unless they are given.
+    """
+    decided = ~scores.isnan()
     if cfg.rule == "interval":
         low, high = cfg.cutoffs
         # The whole interval must clear a border; only the cautious ends are compared.
         is_text, is_image = intervals[:, 1] < low, intervals[:, 0] > high
         is_cross = (intervals[:, 0] >= low) & (intervals[:, 1] <= high)
     else:
-        low, high = _paper_borders(scores[alive], cfg.tau)
+        low, high = borders or _paper_borders(scores[alive & decided], cfg.tau)
         is_text, is_image = scores < low, scores > high
-        is_cross = ~(is_text | is_image)
+        is_cross = decided & ~(is_text | is_image)
     classes = []
     for lives, text, image, cross in zip(
         alive.tolist(), is_text.tolist(), is_image.tolist(), is_cross.tolist(), strict=True

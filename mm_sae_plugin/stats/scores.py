@@ -1,5 +1,7 @@
 """The scores of a latent's modality: one row for each, and nothing else to touch for another.
 
+These are functions of sums of codes. `carried` is not: it reads the activations (see `carried/`).
+
 Standard library only, so that the command line is quick.
 """
 
@@ -48,7 +50,22 @@ SCORES: dict[str, Score] = {
 }
 """Every score by name, the paper's first."""
 
+PAPER_SCORE = "mean_of_ratios"
+"""The paper's score, beside which others are shown."""
+
+CARRIED = "carried"
+"""The score that asks whether the other side carries the same thing."""
+
+SENTENCES: dict[str, str] = {
+    CARRIED: "how often images show what the latent fires for, over how often images and captions "
+    "do, read from either side's activations",
+    **{name: score.sentence for name, score in SCORES.items()},
+}
+"""What every score is, `carried` among them."""
+
 if TYPE_CHECKING:
     ScoreName = str
+    LabelScore = str
 else:
     ScoreName = Literal[tuple(SCORES)]
+    LabelScore = Literal[(CARRIED, *SCORES)]

@@ -30,6 +30,6 @@ def statistics_columns(stats: ModalityStatistics, cfg: ModalityConfig) -> dict[s
     columns["mean_image"] = (stats.channel("image") / n).numpy()
     columns["mean_text"] = (stats.channel("text") / n).numpy()
     columns["coactivation_lift"] = coactivation_lift(stats).numpy()
-    null = swap_null(stats, cfg.score)
+    null = swap_null(stats, cfg.code_score)
     columns["swap_z"], columns["swap_p"] = null.z.numpy(), null.p_value.numpy()
     return columns

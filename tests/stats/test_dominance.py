@@ -14,7 +14,7 @@ import torch
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.saes.folder_files import written
 from mm_sae_plugin.stats import ModalityDominance, ModalityStatistics
-from mm_sae_plugin.stats.config import CLASSES, SCORES
+from mm_sae_plugin.stats.config import CLASSES
 
 N_LATENTS = 6
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from mm_sae_plugin.stats import ModalityStatistics
-from mm_sae_plugin.stats.config import SCORES
+from mm_sae_plugin.stats.scores import SCORES
 from mm_sae_plugin.stats.intervals import (
     firing_rates,
     score_intervals,

@@ -3,7 +3,7 @@
 import torch
 
 from mm_sae_plugin.stats import ModalityStatistics, swap_null
-from mm_sae_plugin.stats.config import SCORES
+from mm_sae_plugin.stats.scores import SCORES
 from mm_sae_plugin.stats.intervals import score_values
 from mm_sae_plugin.stats.nulls import coactivation_lift, swap_mask
 from tests.stats.simulation import Design, simulate

@@ -54,8 +54,8 @@ class Association:
     """What explains the other side's readings."""
 
     direct: Float[Tensor, "n_features"]
-    """float64, 0 to 1: share of what the own side knows of the other side's reading that the latent's
-    own reading explains; 1 where nothing is said."""
+    """float64, 0 to 1: share of what the own side knows of the other side's reading that is
+    explained by the latent's own reading; 1 where nothing is said."""
     by: Int[Tensor, "n_features"]
     """Latent of the own side that explains more; -1 where none does."""
     associated: Bool[Tensor, "n_features"]
