@@ -23,6 +23,8 @@ fill:#5c6775}
 """
 _SIDE, _GAP, _LEFT, _RIGHT = 190, 18, 74, 14
 _TOP, _BETWEEN, _BOTTOM = 108, 84, 80
+# What the words around the panels need.
+_NARROWEST = 660
 # Latents of one truth are spread over this much of the axis.
 _SPREAD = 0.055
 
@@ -47,13 +49,13 @@ def truth_figure(panels: Sequence[TruthPanel], tolerance: float, min_eta2: float
     Parameters
     ----------
     panels : sequence of TruthPanel
-        From small to large.
+        One or more, from small to large.
     tolerance : float
         Half width of the band around the truth.
     min_eta2 : float
         Share of a latent's variance that its factor must explain for a dot.
     """
-    width = _LEFT + len(panels) * (_SIDE + _GAP) - _GAP + _RIGHT
+    width = max(_LEFT + len(panels) * (_SIDE + _GAP) - _GAP + _RIGHT, _NARROWEST)
     height = _TOP + len(_ROWS) * (_SIDE + _BETWEEN) - _BETWEEN + _BOTTOM + 24
     parts = _head(width)
     for row, (score, name) in enumerate(_ROWS):

@@ -4,10 +4,10 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from mm_sae_plugin import __version__
 from mm_sae_plugin.applications.label_truth.grid import Cell
 from mm_sae_plugin.files import write_json_atomically
 
@@ -34,7 +34,7 @@ class CellWork:
         return cell
 
     def finished(self, cell: Cell) -> Record | None:
-        """Return the record that was kept, by whatever run, if its settings are those of this one."""
+        """Return the record that is kept, if it was measured with the settings of this run."""
         try:
             record = json.loads(self._path(cell).read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -51,7 +51,7 @@ class CellWork:
             **asdict(cell),
             "store_key": self.store_keys[cell.model],
             "training_steps": self.training_steps,
-            "version": __version__,
+            "version": version("mm_sae_plugin"),
         }
 
     def _measured(self, cell: Cell) -> Record:

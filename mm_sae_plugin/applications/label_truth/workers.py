@@ -3,8 +3,10 @@
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -40,7 +42,11 @@ def run_all(
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(n_workers, max(len(items), 1)), context, _start) as pool:
         try:
-            for done in as_completed([pool.submit(task, item) for item in items]):
+            # Read when the processes import: one thread each, and no bars that write over each
+            # other.
+            with _environment(OMP_NUM_THREADS="1", TQDM_DISABLE="1"):
+                submitted = [pool.submit(task, item) for item in items]
+            for done in as_completed(submitted):
                 on_done(done.result())
         except BaseException:
             for worker in set(multiprocessing.active_children()) - others:
@@ -48,12 +54,27 @@ def run_all(
             raise
 
 
+@contextmanager
+def _environment(**values: str) -> Iterator[None]:
+    """Give the processes that are started within other variables than this one has."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
 def _start() -> None:
     # Ctrl-C goes to every process of a terminal; the first one decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Before anything heavy is imported: one thread each, and no bars that write over each other.
-    os.environ["OMP_NUM_THREADS"] = "1"
-    os.environ["TQDM_DISABLE"] = "1"
     import torch
+    from tqdm import tqdm
 
     torch.set_num_threads(1)
+    # Its own would be one of the system's, which outlives a process that is killed.
+    tqdm.set_lock(threading.RLock())

@@ -3,11 +3,13 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import torch
 
 from mm_sae_plugin.applications.label_truth import SweepConfig, run_sweep
+from mm_sae_plugin.cli import main
 from mm_sae_plugin.stats.scores import SCORES
 
 
@@ -95,6 +97,21 @@ def test_the_figures_of_a_row_can_be_had_from_the_latents(cfg, rows):
     assert row["conjunctions"]["within"] == pytest.approx(near, abs=1e-4)
     held = [latents["frequency_low"][i] <= truth[i] <= latents["frequency_high"][i] for i in follow]
     assert row["conjunctions"]["coverage"] == pytest.approx(sum(held) / len(held), abs=1e-4)
+
+
+def test_the_verb_prints_a_table_and_draws_the_figure(cfg, rows, capsys):
+    options = {"--sizes": [64], "--seeds": [0, 1], "--pairs": [500], "--training-steps": [150]}
+    argv = [str(word) for name, values in options.items() for word in (name, *values)]
+    main(["truth", "--out", str(cfg.out), "--n-workers", "1", *argv])
+    told = capsys.readouterr().out
+    assert "2 of 2 dictionaries are finished already" in told
+    assert "64, k = 12" in told and "carried" in told
+    root = ElementTree.fromstring((cfg.out / "truth.svg").read_text())
+    dots = sum(
+        path.get("d", "").count("M") for path in root.iter("{http://www.w3.org/2000/svg}path")
+    )
+    shown = [row for row in rows if row["score"] in ("mean_of_ratios", "carried")]
+    assert dots == sum(sum(row["n"].values()) for row in shown) > 0
 
 
 def test_finished_dictionaries_are_kept_unless_damaged_changed_or_unwanted(cfg, rows):

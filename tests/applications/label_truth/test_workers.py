@@ -10,6 +10,7 @@ from mm_sae_plugin.applications.label_truth.workers import run_all
 
 
 def slept(seconds: float) -> tuple[float, int, int]:
+    """Seconds, process and number of threads."""
     import torch
 
     time.sleep(seconds)
@@ -24,6 +25,7 @@ def test_results_come_as_tasks_end_and_an_interruption_ends_the_rest_at_once():
         if len(done) == 2:
             raise KeyboardInterrupt
 
+    environment = dict(os.environ)
     started = time.perf_counter()
     with pytest.raises(KeyboardInterrupt):
         run_all(slept, [600.0, 0.1, 0.2, 600.0], 2, interrupt_at_the_second)
@@ -31,6 +33,7 @@ def test_results_come_as_tasks_end_and_an_interruption_ends_the_rest_at_once():
     assert [seconds for seconds, _, _ in done] == [0.1, 0.2]
     assert all(pid != os.getpid() and n_threads == 1 for _, pid, n_threads in done)
     assert not multiprocessing.active_children()
+    assert dict(os.environ) == environment
 
 
 def test_one_worker_is_this_process():
