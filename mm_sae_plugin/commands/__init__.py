@@ -12,6 +12,7 @@ from mm_sae_plugin.commands.mds import MdsCommand
 from mm_sae_plugin.commands.quickstart import QuickstartCommand
 from mm_sae_plugin.commands.report import ReportCommand
 from mm_sae_plugin.commands.train import TrainCommand
+from mm_sae_plugin.commands.truth import TruthCommand
 from mm_sae_plugin.commands.world import WorldCommand
 
 
@@ -32,5 +33,6 @@ VERBS: dict[str, type[Verb]] = {
     "train": TrainCommand,
     "mds": MdsCommand,
     "report": ReportCommand,
+    "truth": TruthCommand,
 }
 """Name on the command line to the verb, in the order of ``--help``."""

@@ -48,6 +48,22 @@ def figure(width: float, height: float, label: str, *children: str) -> Markup:
     )
 
 
+def document(width: float, height: float, label: str, style: str, *children: str) -> str:
+    """A drawing that is a file of its own, on a white ground; `style` is what a page would say."""
+    return element(
+        "svg",
+        element("style", style),
+        element("rect", width=width, height=height, fill="#fff"),
+        *children,
+        xmlns="http://www.w3.org/2000/svg",
+        viewBox=f"0 0 {width:g} {height:g}",
+        width=width,
+        height=height,
+        role="img",
+        aria_label=label,
+    )
+
+
 def width_of(label: str) -> float:
     """About how wide a label of figures is, in the units of a drawing.
 

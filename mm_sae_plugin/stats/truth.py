@@ -232,7 +232,7 @@ def check_sums(
         latents=latents,
         score=dominance.cfg.score,
         min_eta2=min_eta2,
-        contrasts=_contrasts(following, dominance.scores, dominance.cfg.confidence),
+        contrasts=contrasts(following, dominance.scores, dominance.cfg.confidence),
         calibrations={
             score: calibrate(
                 score_values(dominance.statistics, score).numpy(),
@@ -246,11 +246,23 @@ def check_sums(
     )
 
 
-def _contrasts(
-    following: list[LatentTruth], scores: Float[Tensor, "n_features"], confidence: float
+def contrasts(
+    following: Iterable[LatentTruth], scores: Float[Tensor, "n_features"], confidence: float
 ) -> dict[str, Auroc]:
-    groups: dict[str, np.ndarray] = {
-        modality: np.array([float(scores[e.latent]) for e in following if e.modality == modality])
+    """Tell apart what images, both sides and captions dominate; latents without a score count not.
+
+    Parameters
+    ----------
+    following : iterable of LatentTruth
+        The latents to compare.
+    scores : float64, 0 all text to 1 all image
+        Of all latents; NaN where there is none.
+    confidence : float
+        Of the intervals, between 0 and 1.
+    """
+    scored = [(e.modality, float(scores[e.latent])) for e in following]
+    groups = {
+        modality: np.array([score for m, score in scored if m == modality and score == score])
         for modality in ("ImgD", "CrossD", "TextD")
     }
     return {

@@ -76,6 +76,7 @@ def test_scores_can_be_taken_anew(job, capsys):
 
 _EXTRACT = ("extract", "--out", "{job}/x")
 WRONG = {
+    "tiny dictionary": (["truth", "--sizes", "512", "8"], "at least 16 latents, not 8"),
     "unknown model": (["hooks", "--model", "ViT-B-33"], "ViT-B-32"),
     "missing table": ([*_EXTRACT, "--pairs", "none.csv"], "none.csv"),
     "missing column": (
