@@ -23,9 +23,9 @@ from mm_sae_plugin.files import write_json_atomically
 from mm_sae_plugin.training import MultimodalSAERunnerConfig
 from tests.stats.atoms_truth import (
     agreement,
-    concepts_on_both_sides,
     label,
     latents_that_follow,
+    split_concepts,
     train,
 )
 from tests.stats.paired_atoms import AtomWorld, Firing, paired_atoms
@@ -69,11 +69,9 @@ def main() -> None:
                     seed=seed,
                 )
                 rows.extend(measured(replace(world, seed=seed), cfg))
-    Console(width=130).print(table(rows))
+    Console(width=150).print(table(rows))
     args.out.mkdir(parents=True, exist_ok=True)
-    write_json_atomically(
-        args.out / "synthetic_truth.json", {"world": asdict(world), "rows": rows}
-    )
+    write_json_atomically(args.out / "synthetic_truth.json", {"world": asdict(world), "rows": rows})
 
 
 def measured(world: AtomWorld, cfg: MultimodalSAERunnerConfig) -> Iterator[dict[str, Any]]:
@@ -90,7 +88,7 @@ def measured(world: AtomWorld, cfg: MultimodalSAERunnerConfig) -> Iterator[dict[
         "k": cfg.k,
         "seed": cfg.seed,
         "n_following": len(follow),
-        "n_split": concepts_on_both_sides(follow),
+        "n_split": len(split_concepts(follow)),
     }
     for score, values in scored.items():
         yield {**facts, "score": score, **asdict(agreement(follow, values))}

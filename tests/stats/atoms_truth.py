@@ -55,13 +55,16 @@ def latents_that_follow(
     return [entry for entry in check.latents if entry.follows]
 
 
-def concepts_on_both_sides(follow: list[LatentTruth]) -> int:
-    """Concepts split in two: one latent follows them on images, and another on captions."""
-    by_side = [{entry.factor for entry in follow if entry.side == side} for side in SIDES]
-    return len(by_side[0] & by_side[1])
-
-
-SIDES = ("image", "text")
+def split_concepts(follow: list[LatentTruth]) -> dict[str, tuple[list[int], list[int]]]:
+    """Concepts that one latent follows on images and another on captions: both sides' latents."""
+    sides = {
+        concept: tuple(
+            [entry.latent for entry in follow if (entry.factor, entry.side) == (concept, side)]
+            for side in ("image", "text")
+        )
+        for concept in {entry.factor for entry in follow}
+    }
+    return {concept: (image, text) for concept, (image, text) in sides.items() if image and text}
 
 
 @dataclass(frozen=True)

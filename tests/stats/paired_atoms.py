@@ -49,7 +49,7 @@ class AtomWorld:
     """Probability that a concept is there."""
     gap: float = 1.0
     """Length of the offset of either side from the middle; a concept's atom has length 1."""
-    turn: float = 30.0
+    turn: float = 45.0
     """Degrees between the two atoms of a concept."""
     spread: float = 0.15
     """Standard deviation of the strength with which a concept is there; its mean is 1."""
