@@ -74,7 +74,7 @@ class Agreement:
     auroc: dict[str, float | None]
     """Of each contrast, among latents that have a score; 1 is perfect order, 1/2 is chance."""
     n: dict[str, int]
-    """Latents with a score, by the true class of what they follow."""
+    """Latents that have a score, by the true class of what they follow."""
     n_undecidable: int
     """Latents that follow a concept and have no score."""
     within: float

@@ -22,7 +22,7 @@ from sae_lens.synthetic import (
 from torch import Tensor
 
 from mm_sae_plugin.factorworld.truth import Rates, drawn_label, said_label
-from mm_sae_plugin.modality import Modality
+from mm_sae_plugin.modality import MODALITIES, Modality
 from tests.stats.fakes import FakeStore
 
 Firing = Literal["independent", "hierarchical", "correlated"]
@@ -86,8 +86,8 @@ def paired_atoms(world: AtomWorld) -> FakeStore:
         shown = _shown(world, strengths > 0)
         atoms = _atoms(world)
         offset = F.normalize(torch.randn(world.d_in), dim=0) * world.gap
-        acts: dict[Modality, Tensor] = {}
-        for modality, sign in (("image", 1), ("text", -1)):
+        acts: dict[Modality, Float[Tensor, "n_pairs d_in"]] = {}
+        for modality, sign in zip(MODALITIES, (1, -1), strict=True):
             rows = (strengths * shown[modality]) @ atoms[modality] + sign * offset
             acts[modality] = F.normalize(rows + world.noise * torch.randn_like(rows), dim=1)
     return FakeStore(
@@ -149,7 +149,7 @@ def _labels(
     world: AtomWorld, shown: dict[Modality, Bool[Tensor, "n_pairs n_atoms"]]
 ) -> dict[str, list[str]]:
     labels: dict[str, list[str]] = {}
-    for modality, label_of in (("image", drawn_label), ("text", said_label)):
+    for modality, label_of in zip(MODALITIES, (drawn_label, said_label), strict=True):
         for name, rows in zip(world.rates, shown[modality].T.tolist(), strict=True):
             labels[label_of(name)] = ["shown" if row else "" for row in rows]
     return labels

@@ -65,13 +65,13 @@ def test_the_dictionary_splits_concepts_by_side(labelled):
 def test_carried_dominance_recovers_the_rates_that_the_papers_score_does_not(labelled):
     carried = agreement(labelled.follow, labelled.scored["carried"])
     assert min(carried.n.values()) >= 15
-    assert min(carried.auroc.values()) >= 0.95
+    assert all(area is not None and area >= 0.95 for area in carried.auroc.values())
     assert carried.within >= 0.9
     assert carried.coverage >= 0.85
     assert carried.n_undecidable <= 0.05 * len(labelled.follow)
     # Areas of 0.58 to 0.76, 19 to 24% within 0.07, coverage up to 6%.
     paper = agreement(labelled.follow, labelled.scored["mean_of_ratios"])
-    assert max(paper.auroc.values()) <= 0.85
+    assert all(area is not None and area <= 0.85 for area in paper.auroc.values())
     assert paper.within <= 0.4
 
 
