@@ -3,8 +3,9 @@
 Run ``python -m tests.benchmarks.synthetic_truth --out FOLDER``. Pairs are drawn whose concepts have
 known rates on either side (see `tests.stats.paired_atoms`); SAEs of several sizes are trained on
 them by the package's own runner; and the paper's score and carried dominance are held against the
-rates of the concept that each latent follows. ``--firing`` makes concepts speak for each other,
-``--turn`` and ``--gap`` part the two sides more or less.
+rates of the concept that each latent follows. A side shows 2.6 concepts on average: k = 4 leaves
+little room, and k = 8 is filled up with faint codes that follow nothing. ``--firing`` makes
+concepts speak for each other, ``--turn`` and ``--gap`` part the two sides more or less.
 """
 
 import argparse
