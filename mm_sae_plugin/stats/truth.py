@@ -33,7 +33,7 @@ from mm_sae_plugin.stats.interfaces import CodedPairs, PairedActivations, state_
 from mm_sae_plugin.stats.intervals import score_values
 from mm_sae_plugin.stats.label_sums import LabelSums, LabelTable
 from mm_sae_plugin.stats.passes import Reading, run_pass
-from mm_sae_plugin.stats.scores import SCORES, ScoreName
+from mm_sae_plugin.stats.scores import CARRIED, SCORES, LabelScore
 
 
 @dataclass(frozen=True)
@@ -64,15 +64,15 @@ class TruthCheck:
 
     latents: list[LatentTruth]
     """Every alive latent, in ascending order."""
-    score: ScoreName
+    score: LabelScore
     """The score that the contrasts rank by."""
     min_eta2: float
     """Threshold of `follows`."""
     contrasts: dict[str, Auroc]
     """`ImgD_vs_TextD`, `ImgD_vs_shared`, `TextD_vs_shared`: 1 is perfect order, 1/2 is chance."""
     calibrations: dict[str, Calibration]
-    """For each of the four scores: does a factor's median score equal its true dominance?"""
-    calibration_score: ScoreName
+    """For every score that was taken: does a factor's median score equal its true dominance?"""
+    calibration_score: LabelScore
     """The score whose calibration is the claim."""
 
     @property
@@ -160,7 +160,7 @@ def truth_check(
     dominance: ModalityDominance,
     factors: Mapping[str, Rated | tuple[float, float]],
     min_eta2: float = 0.2,
-    calibration_score: ScoreName = "ratio_of_means",
+    calibration_score: LabelScore = "ratio_of_means",
     tolerance: float = 0.07,
     engine: Engine | None = None,
 ) -> TruthCheck:
@@ -183,7 +183,7 @@ def check_sums(
     dominance: ModalityDominance,
     factors: Mapping[str, Rated | tuple[float, float]],
     min_eta2: float = 0.2,
-    calibration_score: ScoreName = "ratio_of_means",
+    calibration_score: LabelScore = "ratio_of_means",
     tolerance: float = 0.07,
 ) -> TruthCheck:
     """Compare every alive latent's score with the rates of the factor that it follows.
@@ -235,15 +235,30 @@ def check_sums(
         contrasts=contrasts(following, dominance.scores, dominance.cfg.confidence),
         calibrations={
             score: calibrate(
-                score_values(dominance.statistics, score).numpy(),
-                {name: [e.latent for e in following if e.factor == name] for name in rates},
+                values.numpy(),
+                {
+                    name: [
+                        e.latent
+                        for e in following
+                        if e.factor == name and not values[e.latent].isnan()
+                    ]
+                    for name in rates
+                },
                 rates,
                 tolerance,
             )
-            for score in SCORES
+            for score, values in _values(dominance).items()
         },
         calibration_score=calibration_score,
     )
+
+
+def _values(dominance: ModalityDominance) -> dict[str, Float[Tensor, "n_features"]]:
+    """Every score that is known of the latents."""
+    values = {score: score_values(dominance.statistics, score) for score in SCORES}
+    if dominance.carried is not None:
+        values[CARRIED] = dominance.carried.scores
+    return values
 
 
 def contrasts(

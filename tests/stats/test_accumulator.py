@@ -9,9 +9,9 @@ from safetensors.torch import load, save
 
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.stats import ModalityStatistics
-from mm_sae_plugin.stats.scores import SCORES
 from mm_sae_plugin.stats.intervals import score_values, score_variance
 from mm_sae_plugin.stats.moments import CHANNELS, second_row
+from mm_sae_plugin.stats.scores import SCORES
 
 COUNTS = ("fires_image", "fires_text", "fires_both")
 

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from mm_sae_plugin.stats import ModalityStatistics
-from mm_sae_plugin.stats.scores import SCORES
 from mm_sae_plugin.stats.intervals import (
     firing_rates,
     score_intervals,
@@ -14,6 +13,7 @@ from mm_sae_plugin.stats.intervals import (
     score_variance,
     wilson,
 )
+from mm_sae_plugin.stats.scores import SCORES
 from tests.stats.simulation import Design, simulate
 
 N_DATA_SETS = 2000

@@ -3,9 +3,9 @@
 import torch
 
 from mm_sae_plugin.stats import ModalityStatistics, swap_null
-from mm_sae_plugin.stats.scores import SCORES
 from mm_sae_plugin.stats.intervals import score_values
 from mm_sae_plugin.stats.nulls import coactivation_lift, swap_mask
+from mm_sae_plugin.stats.scores import SCORES
 from tests.stats.simulation import Design, simulate
 
 

@@ -42,8 +42,8 @@ SAME_LATENT = 0.9
 other."""
 LEAST_AGREEMENT = 0.7
 """Correlation of what the two halves say the own side knows, below which nothing is said."""
-LEAST_IMAGES = 30
-"""Images on which a latent must fire to explain anything."""
+LEAST_FIRINGS = 30
+"""Firings that a latent needs to explain anything."""
 # Latents that are compared with all others at a time.
 _BLOCK = 512
 _TINY = 1e-15
@@ -113,7 +113,8 @@ def _one_side(
     alone = [(weights * (covariance @ weights)).sum(0).clamp_min(_TINY) for weights in said]
     agreement = known / (alone[0] * alone[1]).sqrt()
     known = known.clamp_min(_TINY)
-    n_images = moments.cross[own, own][:, -1, mine].sum(0)
+    # As many firings as would tell as much if all were equally strong.
+    n_firings = moments.activity[own][mine] ** 2 / moments.energy[own][mine].clamp_min(1e-300)
     for block in torch.arange(len(mine)).split(_BLOCK):
         column = torch.arange(len(block))
         covaries = (seen[0].T @ said[1][:, block] + seen[1].T @ said[0][:, block]) / 2
@@ -121,7 +122,7 @@ def _one_side(
         direct = explained[block, column]
         alike = (seen[0].T @ firing[1][:, block]) ** 2
         alike = alike / firing_variance[:, None] / firing_variance[block]
-        rivals = (alike < SAME_LATENT) & (n_images[:, None] >= LEAST_IMAGES)
+        rivals = (alike < SAME_LATENT) & (n_firings[:, None] >= LEAST_FIRINGS)
         rivals[block, column] = False
         alone, by = torch.where(rivals, explained, 0.0).topk(min(N_TOGETHER, len(mine)), dim=0)
         shared = torch.einsum("dmk,dnk->kmn", seen[0][:, by], firing[1][:, by])

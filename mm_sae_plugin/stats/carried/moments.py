@@ -1,4 +1,4 @@
-"""First pass: the moments that linear readers of a latent's firing are fitted from."""
+"""First pass: the moments that linear readers of a latent's codes are fitted from."""
 
 import torch
 from jaxtyping import Float
@@ -10,7 +10,7 @@ from mm_sae_plugin.stats.interfaces import CodedPairs, PairedActivations
 
 
 class ProbeMoments:
-    """An accumulator of the moments of activations and of latents' firings, for each half.
+    """An accumulator of the moments of activations and of latents' codes, for each half.
 
     Memory is 2 · 2 · n_features · (d_image + d_text) numbers and the activations' second moments,
     however many pairs there are.
@@ -40,11 +40,15 @@ class ProbeMoments:
             for read, d in self.widths.items()
             for fired in MODALITIES
         }
-        """Activations of the first modality times whether a latent fires on the second."""
+        """Activations of the first modality times the codes of the second."""
         self.activity: dict[Modality, Float[Tensor, "n_features"]] = {
             m: torch.zeros(n_features, dtype=torch.float64) for m in MODALITIES
         }
         """Sums of the codes of each modality."""
+        self.energy: dict[Modality, Float[Tensor, "n_features"]] = {
+            m: torch.zeros(n_features, dtype=torch.float64) for m in MODALITIES
+        }
+        """Sums of their squares."""
 
     @classmethod
     def of(cls, store: PairedActivations, n_features: int) -> "ProbeMoments":
@@ -62,10 +66,13 @@ class ProbeMoments:
         """Add a batch of a pass."""
         fold = fold_of(image_groups(pairs.rows.image_index))
         acts = {"image": pairs.rows.acts_image, "text": pairs.rows.acts_text}
-        codes = {"image": pairs.codes_image, "text": pairs.codes_text}
-        fires = {modality: (codes[modality] > 0).to(torch.float32) for modality in MODALITIES}
+        codes = {
+            "image": pairs.codes_image.to(torch.float32),
+            "text": pairs.codes_text.to(torch.float32),
+        }
         for modality in MODALITIES:
             self.activity[modality] += codes[modality].sum(0, dtype=torch.float64).cpu()
+            self.energy[modality] += codes[modality].square().sum(0, dtype=torch.float64).cpu()
         rows = {modality: with_ones(acts[modality]) for modality in MODALITIES}
         for half in range(N_FOLDS):
             mine = (fold == half).to(pairs.codes_image.device)
@@ -74,13 +81,14 @@ class ProbeMoments:
             for read in MODALITIES:
                 self.second[read][half] += (part[read].double().T @ part[read].double()).cpu()
                 for fired in MODALITIES:
-                    self.cross[read, fired][half] += (part[read].T @ fires[fired][mine]).cpu()
+                    self.cross[read, fired][half] += (part[read].T @ codes[fired][mine]).cpu()
 
     def merge(self, other: "ProbeMoments") -> "ProbeMoments":
         """Add the moments of other pairs; return `self`."""
         for modality in MODALITIES:
             self.second[modality] += other.second[modality]
             self.activity[modality] += other.activity[modality]
+            self.energy[modality] += other.energy[modality]
         for pair, cross in other.cross.items():
             self.cross[pair] += cross
         self.between += other.between
@@ -103,6 +111,7 @@ class ProbeMoments:
             {f"second.{m}": tensor for m, tensor in self.second.items()}
             | {f"cross.{read}.{fired}": t for (read, fired), t in self.cross.items()}
             | {f"activity.{m}": tensor for m, tensor in self.activity.items()}
+            | {f"energy.{m}": tensor for m, tensor in self.energy.items()}
             | {"between": self.between}
         )
 

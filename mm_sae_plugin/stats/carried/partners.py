@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from mm_sae_plugin.modality import MODALITIES, other_modality
+from mm_sae_plugin.modality import MODALITIES, Modality, other_modality
 from mm_sae_plugin.stats.carried.groups import N_FOLDS
 from mm_sae_plugin.stats.carried.moments import ProbeMoments
 from mm_sae_plugin.stats.carried.probes import Probes
@@ -30,7 +30,7 @@ _BLOCK = 512
 def candidates(
     moments: ProbeMoments, probes: Probes
 ) -> Int[Tensor, "n_features n_candidates_and_one"]:
-    """For every latent itself, then the latents whose firing on the other side goes with the other
+    """For every latent itself, then the latents whose codes on the other side go with the other
     side's reading of it, best first. Readings count on the half that they were not fitted on.
     """
     n_features = moments.n_features
@@ -39,7 +39,7 @@ def candidates(
     for own in MODALITIES:
         other = other_modality(own)
         mine = (probes.on_image == (own == "image")).nonzero()[:, 0]
-        centred, spread = _firing_moments(moments, other)
+        centred, spread = _code_moments(moments, other)
         for block in mine.split(_BLOCK):
             covaries = sum(
                 centred[half].T @ probes.weights[other][half][:-1, block].double()
@@ -52,19 +52,16 @@ def candidates(
     return chosen
 
 
-def _firing_moments(
-    moments: ProbeMoments, side: str
+def _code_moments(
+    moments: ProbeMoments, side: Modality
 ) -> tuple[Float[Tensor, "folds d n_features"], Float[Tensor, "n_features"]]:
-    """Covariances of activations and firings of one side, and the firings' standard deviations."""
-    modality = MODALITIES[side == "text"]
-    cross, second = moments.cross[modality, modality], moments.second[modality]
+    """Covariances of activations and codes of one side, and the codes' standard deviations."""
+    cross, second = moments.cross[side, side], moments.second[side]
     n_rows = second[:, -1:, -1:].clamp_min(1)
-    rate = cross[:, -1:] / n_rows
-    pooled = cross[:, -1].sum(0) / n_rows.sum()
-    return (
-        cross[:, :-1] / n_rows - second[:, :-1, -1:] / n_rows * rate,
-        (pooled * (1 - pooled)).sqrt(),
-    )
+    centred = cross[:, :-1] / n_rows - second[:, :-1, -1:] / n_rows * (cross[:, -1:] / n_rows)
+    mean = moments.activity[side] / n_rows.sum()
+    variance = moments.energy[side] / n_rows.sum() - mean**2
+    return centred, variance.clamp_min(0).sqrt()
 
 
 class PartnerCounts:
@@ -74,48 +71,62 @@ class PartnerCounts:
     ----------
     candidates : int64, shape [n_features, n_candidates + 1]
         As :func:`candidates` gives them.
-    on_image : bool, shape [n_features]
-        Whether a latent's own side is the image.
+    probes : Probes
+        Say which side is a latent's own, and from what code on it fires.
     """
 
     def __init__(
-        self,
-        candidates: Int[Tensor, "n_features n_candidates_and_one"],
-        on_image: Bool[Tensor, "n_features"],
+        self, candidates: Int[Tensor, "n_features n_candidates_and_one"], probes: Probes
     ) -> None:
-        self.candidates, self.on_image = candidates, on_image
+        self.candidates, self.probes = candidates, probes
         self.together = torch.zeros_like(candidates)
         """Pairs on which a latent fires on its own side and the candidate on the other."""
+        self.fires: dict[Modality, Int[Tensor, "n_features"]] = {
+            m: torch.zeros(len(candidates), dtype=torch.int64) for m in MODALITIES
+        }
+        """Pairs on which each latent fires, by modality."""
+        self.n_pairs = 0
 
     def empty(self) -> "PartnerCounts":
         """An accumulator of the same kind that has seen nothing."""
-        return PartnerCounts(self.candidates, self.on_image)
+        return PartnerCounts(self.candidates, self.probes)
 
     def update_pairs(self, pairs: CodedPairs) -> None:
         """Add a batch of a pass."""
         from scipy.sparse import csr_array
 
         # Few codes of a row are active, so few of all pairs of latents ever meet.
+        threshold = self.probes.threshold.to(pairs.codes_image.device)
         image, text = (
-            csr_array((codes > 0).cpu().numpy().astype(np.int32))
+            csr_array((codes > threshold).cpu().numpy().astype(np.int32))
             for codes in (pairs.codes_image, pairs.codes_text)
         )
-        met = (image.T @ text).tocsr()
+        met = csr_array(image.T @ text)
         latent = torch.arange(len(self.candidates))[:, None].expand_as(self.candidates)
-        on_image = self.on_image[:, None]
+        on_image = self.probes.on_image[:, None]
         rows = torch.where(on_image, latent, self.candidates).numpy().ravel()
         columns = torch.where(on_image, self.candidates, latent).numpy().ravel()
         counted = np.asarray(met[rows, columns]).ravel().astype(np.int64)
         self.together += torch.from_numpy(counted).view_as(self.together)
+        for modality, fires in zip(MODALITIES, (image, text), strict=True):
+            self.fires[modality] += torch.from_numpy(fires.sum(0).astype(np.int64))
+        self.n_pairs += image.shape[0]
 
     def merge(self, other: "PartnerCounts") -> "PartnerCounts":
         """Add the counts of other pairs; return `self`."""
         self.together += other.together
+        for modality in MODALITIES:
+            self.fires[modality] += other.fires[modality]
+        self.n_pairs += other.n_pairs
         return self
 
     def state_dict(self) -> dict[str, Tensor]:
         """The counts as plain tensors."""
-        return {"candidates": self.candidates, "together": self.together}
+        return {
+            "candidates": self.candidates,
+            "together": self.together,
+            "n_pairs": torch.tensor(self.n_pairs),
+        } | {f"fires.{modality}": counts for modality, counts in self.fires.items()}
 
 
 @dataclass(frozen=True)
@@ -130,7 +141,6 @@ class Partners:
 
 def partners(
     counts: PartnerCounts,
-    moments: ProbeMoments,
     n_images: int,
     told: Float[Tensor, "n_features"],
     carried: Bool[Tensor, "n_features"],
@@ -145,7 +155,7 @@ def partners(
 
     Parameters
     ----------
-    counts, moments :
+    counts : PartnerCounts
         Of a whole store.
     n_images : int
         Captions of one image are no more than one fact.
@@ -156,12 +166,12 @@ def partners(
     level : float
         Probability that chance alone gives any latent a partner.
     """
-    n_features = moments.n_features
-    n_rows = float(moments.second["image"][:, -1, -1].sum().clamp_min(1))
-    rate = {m: moments.cross[m, m][:, -1].sum(0) / n_rows for m in MODALITIES}
-    own = torch.where(counts.on_image, rate["image"], rate["text"])[:, None]
+    n_features, n_rows = len(counts.candidates), max(counts.n_pairs, 1)
+    rate = {m: counts.fires[m].double() / n_rows for m in MODALITIES}
+    on_image = counts.probes.on_image
+    own = torch.where(on_image, rate["image"], rate["text"])[:, None]
     theirs = torch.where(
-        counts.on_image[:, None],
+        on_image[:, None],
         rate["text"][counts.candidates],
         rate["image"][counts.candidates],
     )

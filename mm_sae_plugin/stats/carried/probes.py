@@ -1,4 +1,4 @@
-"""Ridge readers of a latent's firing, from its own side's activations and from the other side's."""
+"""Ridge readers of a latent's code, from its own side's activations and from the other side's."""
 
 from dataclasses import dataclass
 
@@ -17,15 +17,17 @@ class Probes:
 
     on_image: Bool[Tensor, "n_features"]
     """Whether a latent's own side is the image: the side on which its mean code is larger."""
+    threshold: Float[Tensor, "n_features"]
+    """float32: a latent fires where its code exceeds this."""
     weights: dict[Modality, Float[Tensor, "folds d_and_one n_features"]]
-    """float32, by the modality that is read; the target is always the firing on the own side."""
+    """float32, by the modality that is read; the target is always the code on the own side."""
     center: dict[Modality, Float[Tensor, "folds n_features"]]
     """float32: mean of what each reader says on the half that it was fitted on."""
     spread: dict[Modality, Float[Tensor, "folds n_features"]]
     """float32: standard deviation of it, above 0."""
 
 
-def fit_probes(moments: ProbeMoments, ridge: float) -> Probes:
+def fit_probes(moments: ProbeMoments, ridge: float, least_code: float = 0.0) -> Probes:
     """Solve the ridge regressions.
 
     Parameters
@@ -34,8 +36,17 @@ def fit_probes(moments: ProbeMoments, ridge: float) -> Probes:
         Of a whole store.
     ridge : float
         Penalty as a share of the activations' mean variance in a dimension; the constant is free.
+    least_code : float
+        A firing exceeds this share of the latent's own typical code (the mean of its codes on its
+        own side, weighted by themselves). An SAE that always fires equally many latents fills up
+        with faint ones, which are about nothing.
     """
     on_image = moments.activity["image"] >= moments.activity["text"]
+    activity, energy = (
+        torch.where(on_image, sums["image"], sums["text"])
+        for sums in (moments.activity, moments.energy)
+    )
+    threshold = least_code * energy / activity.clamp_min(1e-300)
     weights: dict[Modality, Tensor] = {}
     center: dict[Modality, Tensor] = {}
     spread: dict[Modality, Tensor] = {}
@@ -49,7 +60,7 @@ def fit_probes(moments: ProbeMoments, ridge: float) -> Probes:
         weights[read], center[read], spread[read] = (
             torch.stack(parts).to(torch.float32) for parts in zip(*fitted, strict=True)
         )
-    return Probes(on_image, weights, center, spread)
+    return Probes(on_image, threshold.to(torch.float32), weights, center, spread)
 
 
 def _solved(
@@ -65,7 +76,7 @@ def _solved(
     return (
         torch.cat([slopes, (rate - mean @ slopes)[None]]),
         rate,
-        variance.clamp_min(1e-12).sqrt(),
+        variance.clamp_min(1e-30).sqrt(),
     )
 
 

@@ -49,8 +49,8 @@ class ReadingCounts:
         fold = fold_of(groups)
         fires = torch.where(
             self.probes.on_image.to(pairs.codes_image.device),
-            pairs.codes_image > 0,
-            pairs.codes_text > 0,
+            pairs.codes_image > self.probes.threshold.to(pairs.codes_image.device),
+            pairs.codes_text > self.probes.threshold.to(pairs.codes_image.device),
         )
         bins = {
             "image": self._bins("image", pairs.rows.acts_image, fold),

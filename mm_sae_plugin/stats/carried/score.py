@@ -38,6 +38,8 @@ class CarriedConfig:
     """Of the intervals, between 0 and 1."""
     ridge: float = 1e-3
     """Penalty of the readers, as a share of the mean variance of the activations."""
+    least_code: float = 0.1
+    """Share of a latent's typical code that a firing exceeds; fainter codes are about nothing."""
     level: float = 0.05
     """Probability that chance alone makes the other side speak for any latent at all, and that it
     gives any latent a partner."""
@@ -103,8 +105,8 @@ def read_carried(
 ) -> CarriedDominance:
     """Go on from moments that another pass over the same store took; see `carried_dominance`."""
     cfg = cfg or CarriedConfig()
-    probes = fit_probes(moments, cfg.ridge)
-    together = PartnerCounts(candidates(moments, probes), probes.on_image)
+    probes = fit_probes(moments, cfg.ridge, cfg.least_code)
+    together = PartnerCounts(candidates(moments, probes), probes)
     reading = Reading(feature_map, {"readings": ReadingCounts(probes), "partners": together})
     (taken,) = run_pass(store, [reading], engine, _PART, progress)
     return score_readings(
@@ -147,7 +149,7 @@ def score_readings(
 
     share_told = torch.from_numpy(other_read.variance / (rate * (1 - rate)).clip(1e-12))
     speaks = torch.from_numpy(heard & ~associated)
-    halves = partners(together, moments, n_images, share_told, speaks, cfg.level)
+    halves = partners(together, n_images, share_told, speaks, cfg.level)
     image = counts.probes.on_image.cpu().numpy()
     ends = np.stack([np.where(image, low, 1 - high), np.where(image, high, 1 - low)], axis=1)
     return CarriedDominance(
