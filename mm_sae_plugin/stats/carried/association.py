@@ -9,7 +9,8 @@ So the other side's reading of the latent is read back from the own side. A late
 is what is found there: its own reading explains that knowledge, but for the small differences
 between "shows another value" and "shows none". Where it explains less than `LEAST_DIRECT` of it,
 where another latent of the own side explains it better, or where a few together explain all of it,
-what the other side says belongs to something else, and the latent is carried *by association*.
+what the other side says belongs to something else, and the latent is carried *by association*. But
+a latent that fires only where that other one does is a part of its concept.
 
 All of it follows from the moments of the first pass. Each half of the images gives readers whose
 errors are independent of those of the other half, so every product of two readings is taken between
@@ -40,6 +41,9 @@ ALL_OF_IT = 0.97
 SAME_LATENT = 0.9
 """Squared correlation of readings from which two latents count as one: neither explains away the
 other."""
+PART_OF = 0.95
+"""Share of a latent's firing on which the other one is there too, above which it is a part of that
+concept and not another one that goes with it."""
 LEAST_AGREEMENT = 0.7
 """Correlation of what the two halves say the own side knows, below which nothing is said."""
 LEAST_FIRINGS = 30
@@ -127,14 +131,35 @@ def _one_side(
         alone, by = torch.where(rivals, explained, 0.0).topk(min(N_TOGETHER, len(mine)), dim=0)
         shared = torch.einsum("dmk,dnk->kmn", seen[0][:, by], firing[1][:, by])
         together = _explained(shared, covaries.gather(0, by).T, (alone > 0).T) / known[block]
-        surpassed = alone[0] > direct + LEAD
+        rival = mine[by[0]]
+        is_part = _presence(moments, probes, own, mine[block], rival) > PART_OF
+        surpassed = (alone[0] > direct + LEAD) & ~is_part
         outnumbered = (together > ALL_OF_IT) & (together > direct + LEAD)
         told = agreement[block] >= LEAST_AGREEMENT
         # Where the halves do not agree, the ratio is one of two errors.
         found.direct[mine[block]] = torch.where(told, direct.clamp(max=1), 1.0)
         elsewhere = (direct < LEAST_DIRECT) | surpassed | outnumbered
         found.associated[mine[block]] = told & elsewhere
-        found.by[mine[block]] = torch.where(surpassed, mine[by[0]], -1)
+        found.by[mine[block]] = torch.where(surpassed, rival, -1)
+
+
+def _presence(
+    moments: ProbeMoments,
+    probes: Probes,
+    own: Modality,
+    latents: Int[Tensor, "n_block"],
+    rivals: Int[Tensor, "n_block"],
+) -> Float[Tensor, "n_block"]:
+    """Mean reading of each rival where a latent fires, in units of the rival's typical code."""
+    read = sum(
+        (
+            moments.cross[own, own][half][:, latents]
+            * probes.weights[own][half][:, rivals].double()
+        ).sum(0)
+        for half in range(N_FOLDS)
+    )
+    typical = moments.energy[own] / moments.activity[own].clamp_min(1e-300)
+    return read / (moments.activity[own][latents] * typical[rivals]).clamp_min(1e-300)
 
 
 def _explained(

@@ -7,6 +7,7 @@ side's reading of the latent speaks of most, so that memory stays of the order o
 
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 import torch
@@ -101,7 +102,7 @@ class PartnerCounts:
             csr_array((codes > threshold).cpu().numpy().astype(np.int32))
             for codes in (pairs.codes_image, pairs.codes_text)
         )
-        met = csr_array(image.T @ text)
+        met: Any = image.T @ text
         latent = torch.arange(len(self.candidates))[:, None].expand_as(self.candidates)
         on_image = self.probes.on_image[:, None]
         rows = torch.where(on_image, latent, self.candidates).numpy().ravel()
