@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, overload
 
 from mm_sae_plugin.errors import UserError
@@ -20,16 +19,12 @@ PREFIX = "factorworld"
 class WorldOpener:
     """Draws images of a world."""
 
-    seed: int
-    """The world's seed."""
-
-    @cached_property
-    def _world(self) -> FactorWorld:
-        return FactorWorld(seed=self.seed)
+    world: FactorWorld
+    """The world."""
 
     def open_image(self, image_key: ImageKey) -> "Image":
         """Draw the image of pair ``image_key``."""
-        return self._world.draw(int(image_key))
+        return self.world.draw(int(image_key))
 
 
 class WorldRecords(Sequence[PairRecord]):
@@ -59,18 +54,28 @@ class WorldRecords(Sequence[PairRecord]):
 def load_world(spec: str, options: ReadOptions | None = None) -> ListedPairs:
     """Open ``factorworld:N[:SEED]``, which draws its pictures: there is nothing to read."""
     n_pairs, seed = _parse(spec)
-    world = FactorWorld(seed=seed)
+    return pairs_of_world(FactorWorld(seed=seed), n_pairs)
+
+
+def pairs_of_world(world: FactorWorld, n_pairs: int) -> ListedPairs:
+    """List the first ``n_pairs`` pairs of a world.
+
+    The ``spec`` of a world with a table of its own names the table's version, so that no other
+    world is drawn in its place; ``load_pairs`` does not open it again.
+    """
+    own_table = world.version != FactorWorld.version
+    name = f"{PREFIX}-{world.version}" if own_table else PREFIX
     return ListedPairs(
-        spec=f"{PREFIX}:{n_pairs}:{seed}",
-        fingerprint=f"{PREFIX}:v{world.version}:seed{seed}:n{n_pairs}",
+        spec=f"{name}:{n_pairs}:{world.seed}",
+        fingerprint=f"{PREFIX}:v{world.version}:seed{world.seed}:n{n_pairs}",
         records=WorldRecords(world, n_pairs),
-        opener=WorldOpener(seed),
+        opener=WorldOpener(world),
     )
 
 
 def open_world(spec: str) -> WorldOpener:
     """Return what draws the images of ``factorworld:N[:SEED]``."""
-    return WorldOpener(_parse(spec)[1])
+    return WorldOpener(FactorWorld(seed=_parse(spec)[1]))
 
 
 def _parse(spec: str) -> tuple[int, int]:
