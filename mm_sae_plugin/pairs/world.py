@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 PREFIX = "factorworld"
+_PREFIX_OF_OTHERS = f"{PREFIX}-v"
 
 
 @dataclass(frozen=True)
@@ -63,14 +64,19 @@ def pairs_of_world(world: FactorWorld, n_pairs: int) -> ListedPairs:
     The ``spec`` of a world with a table of its own names the table's version, so that no other
     world is drawn in its place; ``load_pairs`` does not open it again.
     """
-    own_table = world.version != FactorWorld.version
-    name = f"{PREFIX}-{world.version}" if own_table else PREFIX
+    is_first = world.version == FactorWorld.version
+    name = PREFIX if is_first else f"{_PREFIX_OF_OTHERS}{world.version}"
     return ListedPairs(
         spec=f"{name}:{n_pairs}:{world.seed}",
         fingerprint=f"{PREFIX}:v{world.version}:seed{world.seed}:n{n_pairs}",
         records=WorldRecords(world, n_pairs),
         opener=WorldOpener(world),
     )
+
+
+def has_own_table(spec: str) -> bool:
+    """Say whether a ``spec`` is of a world at other rates than those of ``FACTORS``."""
+    return spec.startswith(_PREFIX_OF_OTHERS)
 
 
 def open_world(spec: str) -> WorldOpener:

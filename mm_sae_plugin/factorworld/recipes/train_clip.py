@@ -107,7 +107,7 @@ class TrainCLIPConfig:
     """Steps between checkpoints."""
 
 
-def train_clip(cfg: TrainCLIPConfig, factors: Mapping[str, Factor] = FACTORS) -> nn.Module:
+def train_clip(cfg: TrainCLIPConfig, factors: Mapping[str, Factor] = FACTORS) -> CustomTextCLIP:
     """Train a model on the world of a table; resumes from ``cfg.out`` if it holds a checkpoint."""
     from open_clip.loss import ClipLoss
 
@@ -228,9 +228,7 @@ def _checkpoint(
         torch.save(state | {"optimizer": optimizer.state_dict()}, temporary)
 
 
-def _restore(
-    cfg: TrainCLIPConfig, learner: nn.ModuleDict, optimizer: torch.optim.Optimizer
-) -> int:
+def _restore(cfg: TrainCLIPConfig, learner: nn.ModuleDict, optimizer: torch.optim.Optimizer) -> int:
     path = cfg.out / CHECKPOINT
     if not path.exists():
         _start_from(cfg.init, learner)
