@@ -92,7 +92,7 @@ def test_recipe_trains_resumes_and_extracts(tmp_path, capsys, monkeypatch):
     # Fewer captions for each value than the figures of a card are measured with.
     monkeypatch.setattr(evaluation, "_PROMPTS", 4)
     cfg = SecondWorldConfig(
-        tmp_path, n_steps=2, batch_size=16, n_train_pairs=32, n_figure_pairs=256, n_pairs=12
+        tmp_path, n_steps=2, batch_size=32, n_train_pairs=64, n_figure_pairs=256, n_pairs=12
     )
     store = second_world(cfg)
     assert len(store.captions) == 12

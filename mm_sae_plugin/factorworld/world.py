@@ -74,8 +74,9 @@ class FactorWorld:
         Non-negative; different seeds are different worlds of the same kind.
     group_size, redraw
         Hard negatives for contrastive training: pairs ``i`` with the same ``i // group_size`` have
-        the same shared factors, except that each pair redraws each of them with probability
-        ``redraw``. The default, groups of one, makes all pairs independent.
+        the same shared factors (those that most pairs both draw and say), except that each pair
+        redraws each of them with probability ``redraw``. The default, groups of one, makes all
+        pairs independent.
     factors
         The table of the world: the factors of ``FACTORS`` in their order, with rates of one's own
         and with some of the values left out.
@@ -105,7 +106,7 @@ class FactorWorld:
         self.group_size = group_size
         self.redraw = redraw
         self.factors = factors
-        self._shared = [f.name for f in factors.values() if f.drawn == f.said == 1]
+        self._shared = [f.name for f in factors.values() if min(f.drawn, f.said) > 0.5]
         table = tuple(factors.values())
         if table != tuple(FACTORS.values()):
             _check_factors(factors)

@@ -102,7 +102,12 @@ class SecondWorldConfig:
 
     @property
     def training(self) -> TrainCLIPConfig:
-        """How the model is trained: the second stage of ``factorworld``, from ``factorworld``."""
+        """How the model is trained.
+
+        What it starts from can see and read every factor already, so that it is not taught to name
+        them: fresh heads would only undo what it has in common between its towers. The groups of
+        hard negatives are large, since what a pair shares seldom is learnt from them alone.
+        """
         return TrainCLIPConfig(
             out=self.out / "clip",
             cache=self.out / "cache",
@@ -110,9 +115,10 @@ class SecondWorldConfig:
             n_steps=self.n_steps,
             batch_size=self.batch_size,
             n_pairs=self.n_train_pairs,
-            lr=7e-4,
+            group_size=32,
+            lr=5e-4,
             lr_warm_up_steps=100,
-            label_steps=400,
+            label_steps=0,
             seed=2,
             n_threads=self.n_threads,
         )
