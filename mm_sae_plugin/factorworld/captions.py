@@ -42,8 +42,8 @@ def write_caption(said: dict[str, str]) -> str:
 
 
 def _subject(said: dict[str, str]) -> str:
-    if said.get("occupation") or said.get("gender"):
-        person = [said.get(name, "") for name in ("age", "gender", "occupation")]
+    person = [said.get(name, "") for name in ("age", "gender", "occupation")]
+    if any(person):
         person += ["in", said["colour"]] if said.get("colour") else []
         return " ".join(word for word in person if word)
     noun = said.get("object", "")

@@ -1,18 +1,22 @@
 """FactorWorld: image–caption pairs drawn from known factors, deterministic from a seed."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 
 import numpy as np
 from PIL import Image
 
+from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.factorworld.captions import write_caption
+from mm_sae_plugin.factorworld.drawing.marks import MARK_PLACES
 from mm_sae_plugin.factorworld.drawing.render import IMAGE_SIZE, render_scene
 from mm_sae_plugin.factorworld.factors import (
     FACTORS,
     PERSON_SHARE,
-    SHARED_FACTORS,
     WOMAN_GIVEN_OCCUPATION,
     WORLD_VERSION,
+    Factor,
 )
 from mm_sae_plugin.factorworld.truth import drawn_label, said_label
 
@@ -70,29 +74,51 @@ class FactorWorld:
         Non-negative; different seeds are different worlds of the same kind.
     group_size, redraw
         Hard negatives for contrastive training: pairs ``i`` with the same ``i // group_size`` have
-        the same shared factors, except that each pair redraws each of them with probability
-        ``redraw``. The default, groups of one, makes all pairs independent.
+        the same shared factors (those that most pairs both draw and say), except that each pair
+        redraws each of them with probability ``redraw``. The default, groups of one, makes all
+        pairs independent.
+    factors
+        The table of the world: the factors of ``FACTORS`` in their order, with rates of one's own
+        and with some of the values left out.
+
+    Raises
+    ------
+    UserError
+        If the table has other factors or values, a factor without words is said, or a factor that
+        is no mark on the card is drawn at another rate than in ``FACTORS``.
     """
 
     version = WORLD_VERSION
-    """Changes whenever the same seed would give other pairs."""
+    """Changes whenever the same seed would give other pairs; each table has its own."""
 
     image_size = IMAGE_SIZE
     """Side of the square images, in pixels."""
 
-    def __init__(self, seed: int = 0, group_size: int = 1, redraw: float = 1.0):
+    def __init__(
+        self,
+        seed: int = 0,
+        group_size: int = 1,
+        redraw: float = 1.0,
+        factors: Mapping[str, Factor] = FACTORS,
+    ):
         assert seed >= 0 and group_size >= 1 and 0 <= redraw <= 1
         self.seed = seed
         self.group_size = group_size
         self.redraw = redraw
+        self.factors = factors
+        self._shared = [f.name for f in factors.values() if min(f.drawn, f.said) > 0.5]
+        table = tuple(factors.values())
+        if table != tuple(FACTORS.values()):
+            _check_factors(factors)
+            self.version = f"{WORLD_VERSION}-{sha256(repr(table).encode()).hexdigest()[:8]}"
 
     def scene(self, index: int) -> Scene:
         """Return what is true of pair ``index``, without drawing it."""
         rng = np.random.default_rng((self.seed, index))
-        kind, values = _draw_values(rng)
+        kind, values = self._draw_values(rng)
         if self.group_size > 1:
             kind, values = self._follow_group(index, rng, values)
-        applying = [factor for factor in FACTORS.values() if kind in factor.scenes]
+        applying = [factor for factor in self.factors.values() if kind in factor.scenes]
         chance = rng.random((len(applying), 2))
         pairs = list(zip(applying, chance, strict=True))
         drawn = {f.name: values[f.name] for f, (u, _) in pairs if u < f.drawn}
@@ -121,19 +147,37 @@ class FactorWorld:
         self, index: int, rng: np.random.Generator, own: dict[str, str]
     ) -> tuple[str, dict[str, str]]:
         group_rng = np.random.default_rng((self.seed, index // self.group_size, _GROUP_STREAM))
-        kind, values = _draw_values(group_rng)
-        redrawn = rng.random(len(SHARED_FACTORS)) < self.redraw
-        keep = {n for n, again in zip(SHARED_FACTORS, redrawn, strict=True) if not again}
+        kind, values = self._draw_values(group_rng)
+        redrawn = rng.random(len(self._shared)) < self.redraw
+        keep = {n for n, again in zip(self._shared, redrawn, strict=True) if not again}
         return kind, own | {name: values[name] for name in keep}
 
+    def _draw_values(self, rng: np.random.Generator) -> tuple[str, dict[str, str]]:
+        kind = "person" if rng.random() < PERSON_SHARE else "objects"
+        position = rng.random(len(self.factors))
+        values = {
+            factor.name: factor.values[int(u * len(factor.values))]
+            for factor, u in zip(self.factors.values(), position, strict=True)
+        }
+        is_woman = rng.random() < WOMAN_GIVEN_OCCUPATION[values["occupation"]]
+        values["gender"] = "woman" if is_woman else "man"
+        return kind, values
 
-def _draw_values(rng: np.random.Generator) -> tuple[str, dict[str, str]]:
-    kind = "person" if rng.random() < PERSON_SHARE else "objects"
-    position = rng.random(len(FACTORS))
-    values = {
-        factor.name: factor.values[int(u * len(factor.values))]
-        for factor, u in zip(FACTORS.values(), position, strict=True)
-    }
-    is_woman = rng.random() < WOMAN_GIVEN_OCCUPATION[values["occupation"]]
-    values["gender"] = "woman" if is_woman else "man"
-    return kind, values
+
+def _check_factors(factors: Mapping[str, Factor]) -> None:
+    if list(factors) != list(FACTORS):
+        raise UserError("A table of factors needs the names of FACTORS, in the same order.")
+    for name, factor in factors.items():
+        known = FACTORS[name]
+        strange = set(factor.values) - set(known.values)
+        if strange or not factor.values:
+            raise UserError(
+                f"{name} cannot take the values {factor.values}: choose from {known.values}."
+            )
+        if factor.drawn != known.drawn and name not in MARK_PLACES:
+            raise UserError(
+                f"{name} cannot be drawn at the rate {factor.drawn}: only a mark on the card "
+                f"({', '.join(MARK_PLACES)}) can be left out of an image; keep {known.drawn}."
+            )
+        if factor.said and not known.said:
+            raise UserError(f"{name} cannot be said: no caption has words for it; give it 0.")

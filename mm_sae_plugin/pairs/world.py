@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, overload
 
 from mm_sae_plugin.errors import UserError
@@ -14,22 +13,19 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 PREFIX = "factorworld"
+_PREFIX_OF_OTHERS = f"{PREFIX}-v"
 
 
 @dataclass(frozen=True)
 class WorldOpener:
     """Draws images of a world."""
 
-    seed: int
-    """The world's seed."""
-
-    @cached_property
-    def _world(self) -> FactorWorld:
-        return FactorWorld(seed=self.seed)
+    world: FactorWorld
+    """The world."""
 
     def open_image(self, image_key: ImageKey) -> "Image":
         """Draw the image of pair ``image_key``."""
-        return self._world.draw(int(image_key))
+        return self.world.draw(int(image_key))
 
 
 class WorldRecords(Sequence[PairRecord]):
@@ -59,18 +55,33 @@ class WorldRecords(Sequence[PairRecord]):
 def load_world(spec: str, options: ReadOptions | None = None) -> ListedPairs:
     """Open ``factorworld:N[:SEED]``, which draws its pictures: there is nothing to read."""
     n_pairs, seed = _parse(spec)
-    world = FactorWorld(seed=seed)
+    return pairs_of_world(FactorWorld(seed=seed), n_pairs)
+
+
+def pairs_of_world(world: FactorWorld, n_pairs: int) -> ListedPairs:
+    """List the first ``n_pairs`` pairs of a world.
+
+    The ``spec`` of a world with a table of its own names the table's version, so that no other
+    world is drawn in its place; ``load_pairs`` does not open it again.
+    """
+    is_first = world.version == FactorWorld.version
+    name = PREFIX if is_first else f"{_PREFIX_OF_OTHERS}{world.version}"
     return ListedPairs(
-        spec=f"{PREFIX}:{n_pairs}:{seed}",
-        fingerprint=f"{PREFIX}:v{world.version}:seed{seed}:n{n_pairs}",
+        spec=f"{name}:{n_pairs}:{world.seed}",
+        fingerprint=f"{PREFIX}:v{world.version}:seed{world.seed}:n{n_pairs}",
         records=WorldRecords(world, n_pairs),
-        opener=WorldOpener(seed),
+        opener=WorldOpener(world),
     )
+
+
+def has_own_table(spec: str) -> bool:
+    """Say whether a ``spec`` is of a world at other rates than those of ``FACTORS``."""
+    return spec.startswith(_PREFIX_OF_OTHERS)
 
 
 def open_world(spec: str) -> WorldOpener:
     """Return what draws the images of ``factorworld:N[:SEED]``."""
-    return WorldOpener(_parse(spec)[1])
+    return WorldOpener(FactorWorld(seed=_parse(spec)[1]))
 
 
 def _parse(spec: str) -> tuple[int, int]:

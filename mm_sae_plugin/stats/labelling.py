@@ -13,6 +13,7 @@ from mm_sae_plugin.factorworld.truth import factor_labels
 from mm_sae_plugin.features.centred import centred
 from mm_sae_plugin.features.feature_map import FeatureMap
 from mm_sae_plugin.features.sae import SAEFeatureMap
+from mm_sae_plugin.pairs.world import has_own_table
 from mm_sae_plugin.saes.untrained import untrained_sae
 from mm_sae_plugin.stats.accumulator import ModalityStatistics
 from mm_sae_plugin.stats.carried.moments import ProbeMoments
@@ -49,7 +50,7 @@ class Findings:
     """The best images and captions of every latent."""
     truth: tuple[TruthCheck, TruthCheck] | None
     """The labels of this SAE and of an untrained one against the known factors; None where the
-    store's pairs do not come from FactorWorld."""
+    store's pairs do not come from FactorWorld, or from one with a table of its own."""
 
 
 def label_store(
@@ -90,7 +91,7 @@ def label_store(
     )
     pairs = cast(PairedActivations, store)
     cfg = cfg or ModalityConfig()
-    trained, *untrained = _readings(feature_map, pairs, cfg)
+    trained, *untrained = _readings(feature_map, pairs, cfg, store.manifest.source)
     probes = ProbeMoments.of(pairs, feature_map.n_features)
     trained = Reading(feature_map, {**trained.accumulators, "probes": probes})
     readings = [trained, *untrained, by_mean]
@@ -127,14 +128,14 @@ def inspect_store(
     """Look at an SAE that is labelled already; the arguments are those of :func:`label_store`."""
     refuse_one_tower(store)
     pairs = cast(PairedActivations, store)
-    readings = _readings(feature_map, pairs, dominance.cfg)
+    readings = _readings(feature_map, pairs, dominance.cfg, store.manifest.source)
     main, *null = run_pass(pairs, readings, engine, progress=progress)
     truth = _truth(dominance, pairs, readings, main, null, engine, progress)
     return _findings(dominance, main, truth)
 
 
 def _readings(
-    feature_map: SAEFeatureMap, store: PairedActivations, cfg: ModalityConfig
+    feature_map: SAEFeatureMap, store: PairedActivations, cfg: ModalityConfig, source: str
 ) -> list[Reading]:
     """The SAE, and an untrained one where the truth is known."""
     n_features = feature_map.n_features
@@ -143,7 +144,9 @@ def _readings(
         "evaluation": EvaluationSums(),
         "examples": ExampleRows.of(store),
     }
-    if not all(label in store.labels for label in factor_labels(FACTORS)):
+    has_labels = all(label in store.labels for label in factor_labels(FACTORS))
+    # Another table's rates are not those of FACTORS, which would be taken for the truth.
+    if not has_labels or has_own_table(source):
         return [Reading(feature_map, accumulators)]
     truth = TruthSums.of(store, FACTORS, n_features)
     untrained: dict[str, Accumulator] = {

@@ -4,6 +4,7 @@ import csv
 import errno
 import json
 from collections import Counter
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -100,6 +101,36 @@ def test_groups_share_most_of_their_shared_factors():
             top = Counter(scene.values[name] for scene in scenes).most_common(1)[0][1]
             same.append(top / 8)
     assert 0.75 < np.mean(same) < 0.95
+
+
+def test_a_table_changes_the_rates_and_nothing_else():
+    seldom = FACTORS | {"tone": replace(FACTORS["tone"], drawn=0.4, said=0.5)}
+    world, default = FactorWorld(4, factors=seldom), FactorWorld(4)
+    scenes = [(world.scene(index), default.scene(index)) for index in range(300)]
+    assert all(mine.values == theirs.values for mine, theirs in scenes)
+    assert all(mine.drawn.items() >= theirs.drawn.items() for mine, theirs in scenes)
+    assert all(mine.said.items() <= theirs.said.items() for mine, theirs in scenes)
+    assert world.version != default.version
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "sentence"),
+    [
+        ("ground", {"drawn": 0.4}, "ground cannot be drawn at the rate 0.4: only a mark"),
+        ("signoff", {"drawn": 1}, "signoff cannot be drawn at the rate 1"),
+        ("tilt", {"said": 0.4}, "tilt cannot be said: no caption has words for it"),
+        ("tag", {"values": ("#food", "#cars")}, "tag cannot take the values"),
+        ("tag", {"values": ()}, "tag cannot take the values"),
+    ],
+)
+def test_a_table_that_cannot_be_drawn_or_said_is_refused(name, change, sentence):
+    with pytest.raises(UserError, match=sentence):
+        FactorWorld(factors=FACTORS | {name: replace(FACTORS[name], **change)})
+
+
+def test_a_table_of_other_factors_is_refused():
+    with pytest.raises(UserError, match="the names of FACTORS, in the same order"):
+        FactorWorld(factors={"tag": FACTORS["tag"]})
 
 
 def test_export_writes_a_table_that_can_be_read_back(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import count, islice
 from typing import TYPE_CHECKING
@@ -39,12 +40,19 @@ class HeldOut:
     """Image embeddings, unit length."""
     text: Float[Tensor, "n d_joint"]
     """Text embeddings, unit length."""
+    factors: Mapping[str, Factor]
+    """The table of their world."""
 
 
 @torch.no_grad()
-def embed_held_out(model: CustomTextCLIP, n_pairs: int, seed: int = HELD_OUT_SEED) -> HeldOut:
+def embed_held_out(
+    model: CustomTextCLIP,
+    n_pairs: int,
+    seed: int = HELD_OUT_SEED,
+    factors: Mapping[str, Factor] = FACTORS,
+) -> HeldOut:
     """Embed the first ``n_pairs`` pairs of a world that the model has not seen."""
-    world = FactorWorld(seed)
+    world = FactorWorld(seed, factors=factors)
     scenes = [world.scene(index) for index in range(n_pairs)]
     images = []
     for start in range(0, n_pairs, _BATCH):
@@ -52,7 +60,7 @@ def embed_held_out(model: CustomTextCLIP, n_pairs: int, seed: int = HELD_OUT_SEE
         pixels = np.stack([as_input(world.draw(index)) for index in range(start, stop)])
         images.append(model.encode_image(normalize_pixels(torch.from_numpy(pixels))))
     text = embed_texts(model, [scene.caption for scene in scenes])
-    return HeldOut(scenes, F.normalize(torch.cat(images), dim=-1), text)
+    return HeldOut(scenes, F.normalize(torch.cat(images), dim=-1), text, factors)
 
 
 @torch.no_grad()
@@ -70,7 +78,7 @@ def zero_shot_accuracy(model: CustomTextCLIP, held_out: HeldOut, factor: Factor)
     ensembling, Radford et al. 2021, section 3.1.4).
     """
     shown = [i for i, scene in enumerate(held_out.scenes) if factor.name in scene.drawn]
-    world = FactorWorld(_PROMPT_SEED)
+    world = FactorWorld(_PROMPT_SEED, factors=held_out.factors)
     prompts = (world.scene(i) for i in count())
     told = [s.said for s in islice((s for s in prompts if s.kind in factor.scenes), _PROMPTS)]
     classes = [
@@ -111,11 +119,13 @@ def modality_gap(held_out: HeldOut) -> float:
     return float((held_out.image.mean(0) - held_out.text.mean(0)).norm())
 
 
-def evaluate_clip(model: CustomTextCLIP, n_pairs: int = 4_000) -> dict:
+def evaluate_clip(
+    model: CustomTextCLIP, n_pairs: int = 4_000, factors: Mapping[str, Factor] = FACTORS
+) -> dict:
     """Return every figure of the model card, measured on held-out pairs."""
-    held_out = embed_held_out(model, n_pairs)
-    factors = {}
-    for name, factor in FACTORS.items():
+    held_out = embed_held_out(model, n_pairs, factors=factors)
+    rows = {}
+    for name, factor in factors.items():
         row: dict[str, float] = {"chance": 1 / len(factor.values)}
         if factor.drawn:
             row["probe_image"] = probe_accuracy(held_out, factor, "image")
@@ -123,11 +133,11 @@ def evaluate_clip(model: CustomTextCLIP, n_pairs: int = 4_000) -> dict:
             row["probe_text"] = probe_accuracy(held_out, factor, "text")
         if factor.drawn and factor.said:
             row["zero_shot"] = zero_shot_accuracy(model, held_out, factor)
-        factors[name] = {key: round(value, 4) for key, value in row.items()}
+        rows[name] = {key: round(value, 4) for key, value in row.items()}
     return {
         "n_pairs": n_pairs,
         "world_seed": HELD_OUT_SEED,
         "retrieval_at_1_of_256": round(retrieval_accuracy(held_out), 4),
         "modality_gap": round(modality_gap(held_out), 4),
-        "factors": factors,
+        "factors": rows,
     }

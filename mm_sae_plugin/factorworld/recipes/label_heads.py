@@ -6,13 +6,15 @@ of this loss falls to zero early, so that what the finished model keeps of each 
 contrast: by how often image and caption share it.
 """
 
+from collections.abc import Mapping
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from mm_sae_plugin.factorworld.factors import FACTORS
+from mm_sae_plugin.factorworld.factors import Factor
 from mm_sae_plugin.factorworld.world import FactorWorld
 
 _ABSENT = -100  # What cross_entropy ignores.
@@ -21,11 +23,11 @@ _N_SIDES = 2  # What is drawn, and what is said.
 
 def label_table(world: FactorWorld, n_pairs: int) -> Int[Tensor, "n_pairs 2 n_factors"]:
     """Return the number of each drawn and each said value, or -100 where a factor is absent."""
-    table = torch.full((n_pairs, 2, len(FACTORS)), _ABSENT, dtype=torch.int16)
+    table = torch.full((n_pairs, 2, len(world.factors)), _ABSENT, dtype=torch.int16)
     for index in tqdm(range(n_pairs), "labels"):
         scene = world.scene(index)
         for side, values in enumerate((scene.drawn, scene.said)):
-            for column, factor in enumerate(FACTORS.values()):
+            for column, factor in enumerate(world.factors.values()):
                 if factor.name in values:
                     table[index, side, column] = factor.values.index(values[factor.name])
     return table
@@ -34,9 +36,9 @@ def label_table(world: FactorWorld, n_pairs: int) -> Int[Tensor, "n_pairs 2 n_fa
 class LabelHeads(nn.Module):
     """One linear classifier of every factor on each side's joint embedding."""
 
-    def __init__(self, d_joint: int):
+    def __init__(self, d_joint: int, factors: Mapping[str, Factor]):
         super().__init__()
-        self.sizes = [len(factor.values) for factor in FACTORS.values()]
+        self.sizes = [len(factor.values) for factor in factors.values()]
         self.heads = nn.ModuleList([nn.Linear(d_joint, sum(self.sizes)) for _ in range(_N_SIDES)])
 
     def forward(

@@ -22,9 +22,10 @@ by hand; transformers' schedule is the same but for lying one step later.)::
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -33,6 +34,8 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mm_sae_plugin.factorworld.architecture import build_model, build_tokenizer, model_config
+from mm_sae_plugin.factorworld.embedded import EMBEDDED_MODELS, load_embedded, read_card
+from mm_sae_plugin.factorworld.factors import FACTORS, Factor
 from mm_sae_plugin.factorworld.recipes.label_heads import LabelHeads, label_table
 from mm_sae_plugin.factorworld.recipes.training_data import (
     batches_of_groups,
@@ -65,8 +68,9 @@ class TrainCLIPConfig:
     """Folder for the checkpoint, which a second run of the same command resumes."""
     cache: Path = Path("runs/factorworld-cache")
     """Folder for the drawn images."""
-    init: Path | None = None
-    """A finished training's checkpoint to start from, in place of random weights."""
+    init: str | Path | None = None
+    """A finished training's checkpoint, or the name of an embedded model, to start from in place
+    of random weights; an embedded model comes without the heads that name factors."""
     self_supervision: float = 0.0
     """Weight of the within-modality loss of each tower; 0 trains a plain CLIP."""
     n_steps: int = 4000
@@ -103,18 +107,18 @@ class TrainCLIPConfig:
     """Steps between checkpoints."""
 
 
-def train_clip(cfg: TrainCLIPConfig) -> nn.Module:
-    """Train an embedded model and return it; resumes from ``cfg.out`` if it holds a checkpoint."""
+def train_clip(cfg: TrainCLIPConfig, factors: Mapping[str, Factor] = FACTORS) -> CustomTextCLIP:
+    """Train a model on the world of a table; resumes from ``cfg.out`` if it holds a checkpoint."""
     from open_clip.loss import ClipLoss
 
     torch.set_num_threads(cfg.n_threads)
     torch.manual_seed(cfg.seed)
-    world = FactorWorld(cfg.world_seed, cfg.group_size, cfg.redraw)
+    world = FactorWorld(cfg.world_seed, cfg.group_size, cfg.redraw, factors)
     pairs = draw_pairs(world, cfg.n_pairs, cfg.cache)
     tokenizer = build_tokenizer()
     model = build_model().train()
     labels = label_table(world, cfg.n_pairs)
-    heads = LabelHeads(model_config()["embed_dim"])
+    heads = LabelHeads(model_config()["embed_dim"], factors)
     learner = nn.ModuleDict({"model": model, "heads": heads})
     optimizer = _optimizer(learner, cfg)
     first_step = _restore(cfg, learner, optimizer)
@@ -218,24 +222,37 @@ def _checkpoint(
 ) -> None:
     cfg.out.mkdir(parents=True, exist_ok=True)
     recipe = {n: str(v) for n, v in asdict(cfg).items() if n not in _PRIVATE}
-    earlier = [] if cfg.init is None else torch.load(cfg.init, weights_only=True)["stages"]
-    stages = [*earlier, recipe | {"steps": step}]
+    stages = [*_stages_before(cfg), recipe | {"steps": step}]
     state = {"step": step, "stages": stages, "learner": learner.state_dict()}
     with atomic_path(cfg.out / CHECKPOINT) as temporary:
         torch.save(state | {"optimizer": optimizer.state_dict()}, temporary)
 
 
-def _restore(cfg: TrainCLIPConfig, learner: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+def _restore(cfg: TrainCLIPConfig, learner: nn.ModuleDict, optimizer: torch.optim.Optimizer) -> int:
     path = cfg.out / CHECKPOINT
     if not path.exists():
-        if cfg.init is not None:
-            learner.load_state_dict(torch.load(cfg.init, weights_only=True)["learner"])
+        _start_from(cfg.init, learner)
         return 0
     state = torch.load(path, weights_only=True)
     learner.load_state_dict(state["learner"])
     optimizer.load_state_dict(state["optimizer"])
     print(f"resuming after step {state['step']}", flush=True)
     return state["step"]
+
+
+def _start_from(init: str | Path | None, learner: nn.ModuleDict) -> None:
+    if str(init) in EMBEDDED_MODELS:
+        learner["model"].load_state_dict(load_embedded(str(init)).model.state_dict())
+    elif init is not None:
+        learner.load_state_dict(torch.load(init, weights_only=True)["learner"])
+
+
+def _stages_before(cfg: TrainCLIPConfig) -> list[dict[str, Any]]:
+    if cfg.init is None:
+        return []
+    if str(cfg.init) in EMBEDDED_MODELS:
+        return read_card(str(cfg.init))["stages"]
+    return torch.load(cfg.init, weights_only=True)["stages"]
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ side's reading of the latent speaks of most, so that memory stays of the order o
 
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any
 
 import numpy as np
 import torch
@@ -102,7 +101,7 @@ class PartnerCounts:
             csr_array((codes > threshold).cpu().numpy().astype(np.int32))
             for codes in (pairs.codes_image, pairs.codes_text)
         )
-        met: Any = image.T @ text
+        met = csr_array(image.T @ text)
         latent = torch.arange(len(self.candidates))[:, None].expand_as(self.candidates)
         on_image = self.probes.on_image[:, None]
         rows = torch.where(on_image, latent, self.candidates).numpy().ravel()
@@ -111,7 +110,7 @@ class PartnerCounts:
         self.together += torch.from_numpy(counted).view_as(self.together)
         for modality, fires in zip(MODALITIES, (image, text), strict=True):
             self.fires[modality] += torch.from_numpy(fires.sum(0).astype(np.int64))
-        self.n_pairs += image.shape[0]
+        self.n_pairs += len(pairs.codes_image)
 
     def merge(self, other: "PartnerCounts") -> "PartnerCounts":
         """Add the counts of other pairs; return `self`."""

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 import tyro
 
-from mm_sae_plugin.factorworld.embedded import read_card
+from mm_sae_plugin.factorworld.embedded import load_embedded, read_card
 from mm_sae_plugin.factorworld.recipes import train_clip as recipe
 from mm_sae_plugin.factorworld.recipes.train_clip import TrainCLIPConfig, train_clip
 from mm_sae_plugin.factorworld.recipes.training_data import batches_of_groups
@@ -60,6 +60,15 @@ def test_resumed_training_ends_at_the_same_weights(tmp_path, cache, self_supervi
     resumed = train_clip(stopped).state_dict()
     assert all(torch.equal(whole[key], resumed[key]) for key in whole)
     assert not all(torch.equal(whole[k], v) for k, v in recipe.build_model().state_dict().items())
+
+
+def test_training_starts_from_an_embedded_model(tmp_path, cache):
+    still = _config(tmp_path, cache, init="factorworld", n_steps=1, lr=0.0)
+    trained = train_clip(still).state_dict()
+    start = load_embedded("factorworld").model.state_dict()
+    assert all(torch.equal(trained[key], value) for key, value in start.items())
+    stages = torch.load(tmp_path / recipe.CHECKPOINT, weights_only=True)["stages"]
+    assert stages[:-1] == read_card("factorworld")["stages"]
 
 
 def test_training_lowers_the_loss_in_bfloat16_too(tmp_path, cache, capsys):
