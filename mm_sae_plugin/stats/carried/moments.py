@@ -59,17 +59,18 @@ class ProbeMoments:
         fold = fold_of(image_groups(pairs.rows.image_index))
         acts = {"image": pairs.rows.acts_image, "text": pairs.rows.acts_text}
         codes = {"image": pairs.codes_image, "text": pairs.codes_text}
-        fires = {modality: (codes[modality] > 0).to(torch.float32) for modality in MODALITIES}
+        # Codes are not negative. Only which side's sum is larger counts: float32 is enough for a part.
+        fires = {modality: codes[modality].sign().to(torch.float32) for modality in MODALITIES}
         for modality in MODALITIES:
-            self.activity[modality] += codes[modality].sum(0, dtype=torch.float64).cpu()
-        for read in MODALITIES:
-            rows = with_ones(acts[read])
-            for half in range(N_FOLDS):
-                mine = (fold == half).to(rows.device)
-                part = rows[mine]
+            self.activity[modality] += codes[modality].sum(0).double().cpu()
+        for half in range(N_FOLDS):
+            mine = torch.nonzero(fold == half).flatten().to(fires["image"].device)
+            fired_in = {m: fired.index_select(0, mine) for m, fired in fires.items()}
+            for read in MODALITIES:
+                part = with_ones(acts[read].index_select(0, mine.to(acts[read].device)))
                 self.second[read][half] += (part.double().T @ part.double()).cpu()
-                for fired in MODALITIES:
-                    self.cross[read, fired][half] += (part.T @ fires[fired][mine]).cpu()
+                for modality, fired in fired_in.items():
+                    self.cross[read, modality][half] += (part.T @ fired).cpu()
 
     def merge(self, other: "ProbeMoments") -> "ProbeMoments":
         """Add the moments of other pairs; return `self`."""
