@@ -62,20 +62,20 @@ class ReadingCounts:
             read: [with_ones(rows.index_select(0, half)).T for half in halves]
             for read, rows in acts.items()
         }
+        # Latent by latent, so that the counting stays within one latent's cells.
+        codes = torch.where(on_image, pairs.codes_image, pairs.codes_text)
+        codes = codes.index_select(0, order).T.contiguous()
         group_cell = (groups.to(device, torch.int32) * (2 * N_BINS))[order]
         # A few latents at a time, so that what is worked on stays in the processor's cache.
         for start in range(0, self.n_features, _LATENTS):
             mine = slice(start, start + _LATENTS)
-            image = on_image[mine]
-            fires = torch.where(image, pairs.codes_image[:, mine] > 0, pairs.codes_text[:, mine] > 0)
-            # Latent by latent the counting stays within one latent's cells.
-            cell = fires.T[:, order].to(torch.int32).mul_(N_BINS).add_(group_cell)
+            cell = (codes[mine] > 0).to(torch.int32).mul_(N_BINS).add_(group_cell)
             cell += torch.arange(len(cell), device=device)[:, None].to(torch.int32) * _CELLS
             read_image, read_text = (
                 self._counted(self._bins(read, columns[read], mine).add_(cell))
                 for read in ("image", "text")
             )
-            image = image[:, None, None, None]
+            image = on_image[mine, None, None, None]
             own = torch.where(image, read_image, read_text)
             for side, counted in (("own", own), ("other", read_image + read_text - own)):
                 counted = counted.permute(1, 2, 0, 3).to("cpu", torch.int32)
