@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from mm_sae_plugin.stats.carried.pooling import pool
+
 
 @dataclass(frozen=True)
 class Calibrated:
@@ -27,20 +29,13 @@ def calibrate(
     fires, silent : float64
         Counts of pairs on which the latent fires, and does not, by ascending bin of the reading.
     """
-    from scipy.optimize import isotonic_regression
-
     counts = fires + silent
-    n_rows = counts.sum(-1, keepdims=True).clip(1)
-    rate = fires.sum(-1, keepdims=True) / n_rows
-    levels = np.zeros_like(counts)
-    for level, fired, counted in zip(levels, fires, counts, strict=True):
-        seen = counted > 0
-        if seen.any():
-            share = fired[seen] / counted[seen]
-            level[seen] = isotonic_regression(share, weights=counted[seen]).x
-    weights, above = counts / n_rows, levels - rate
-    raised = np.stack([(weights * above.clip(0) ** power).sum(-1) for power in (1, 2, 3)])
-    return Calibrated((weights * above**2).sum(-1), raised)
+    n_rows = counts.sum(-1).clip(1)
+    rate = fires.sum(-1) / n_rows
+    blocks = pool(fires, counts)
+    weights, above = blocks.counts / n_rows, blocks.levels() - rate
+    raised = np.stack([(weights * above.clip(0) ** power).sum(0) for power in (1, 2, 3)])
+    return Calibrated((weights * above**2).sum(0), raised)
 
 
 def correlation_with_bins(

@@ -75,13 +75,14 @@ class ProbeMoments:
             self.energy[modality] += codes[modality].square().sum(0, dtype=torch.float64).cpu()
         rows = {modality: with_ones(acts[modality]) for modality in MODALITIES}
         for half in range(N_FOLDS):
-            mine = (fold == half).to(pairs.codes_image.device)
-            part = {modality: rows[modality][mine] for modality in MODALITIES}
+            mine = torch.nonzero(fold == half).flatten().to(pairs.codes_image.device)
+            part = {modality: rows[modality].index_select(0, mine) for modality in MODALITIES}
+            coded = {modality: codes[modality].index_select(0, mine) for modality in MODALITIES}
             self.between[half] += (part["image"].double().T @ part["text"].double()).cpu()
             for read in MODALITIES:
                 self.second[read][half] += (part[read].double().T @ part[read].double()).cpu()
-                for fired in MODALITIES:
-                    self.cross[read, fired][half] += (part[read].T @ codes[fired][mine]).cpu()
+                for modality in MODALITIES:
+                    self.cross[read, modality][half] += (part[read].T @ coded[modality]).cpu()
 
     def merge(self, other: "ProbeMoments") -> "ProbeMoments":
         """Add the moments of other pairs; return `self`."""

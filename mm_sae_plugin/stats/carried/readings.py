@@ -16,6 +16,10 @@ N_BINS = 96
 """Bins of a reading, finest about its mean."""
 _REACH = math.asinh(60.0)
 """Standard deviations from the mean that the bins reach to, on their own scale."""
+_CELLS = N_GROUPS * 2 * N_BINS
+"""Counts of one latent's reading."""
+_LATENTS = 64
+"""Latents that are read at a time."""
 
 
 class ReadingCounts:
@@ -46,45 +50,68 @@ class ReadingCounts:
     def update_pairs(self, pairs: CodedPairs) -> None:
         """Add a batch of a pass."""
         groups = image_groups(pairs.rows.image_index)
-        fold = fold_of(groups)
-        fires = torch.where(
-            self.probes.on_image.to(pairs.codes_image.device),
-            pairs.codes_image > self.probes.threshold.to(pairs.codes_image.device),
-            pairs.codes_text > self.probes.threshold.to(pairs.codes_image.device),
-        )
-        bins = {
-            "image": self._bins("image", pairs.rows.acts_image, fold),
-            "text": self._bins("text", pairs.rows.acts_text, fold),
+        device = pairs.codes_image.device
+        fold, on_image = fold_of(groups), self.probes.on_image.to(device)
+        halves = [torch.nonzero(fold == half).flatten().to(device) for half in range(N_FOLDS)]
+        order = torch.cat(halves)
+        acts: dict[Modality, Tensor] = {
+            "image": pairs.rows.acts_image,
+            "text": pairs.rows.acts_text,
         }
-        on_image = self.probes.on_image.to(bins["image"].device)
-        cell = (groups.to(fires.device)[:, None] * 2 + fires) * self.n_features
-        cell = (cell + torch.arange(self.n_features, device=fires.device)) * N_BINS
-        own = torch.where(on_image, bins["image"], bins["text"])
-        other = torch.where(on_image, bins["text"], bins["image"])
-        for side, reading in (("own", own), ("other", other)):
-            size = self.counts[side].numel()
-            counted = torch.bincount((cell + reading).flatten(), minlength=size)
-            self.counts[side] += counted.view_as(self.counts[side]).to("cpu", torch.int32)
+        columns = {
+            read: [with_ones(rows.index_select(0, half)).T for half in halves]
+            for read, rows in acts.items()
+        }
+        # Latent by latent, so that the counting stays within one latent's cells.
+        codes = torch.where(on_image, pairs.codes_image, pairs.codes_text)
+        fires = codes > self.probes.threshold.to(device)
+        fires = fires.index_select(0, order).T.contiguous()
+        group_cell = (groups.to(device, torch.int32) * (2 * N_BINS))[order]
+        # A few latents at a time, so that what is worked on stays in the processor's cache.
+        for start in range(0, self.n_features, _LATENTS):
+            mine = slice(start, start + _LATENTS)
+            cell = fires[mine].to(torch.int32).mul_(N_BINS).add_(group_cell)
+            cell += torch.arange(len(cell), device=device)[:, None].to(torch.int32) * _CELLS
+            read_image, read_text = (
+                self._counted(self._bins(read, columns[read], mine).add_(cell))
+                for read in ("image", "text")
+            )
+            image = on_image[mine, None, None, None]
+            own = torch.where(image, read_image, read_text)
+            for side, counted in (("own", own), ("other", read_image + read_text - own)):
+                counted = counted.permute(1, 2, 0, 3).to("cpu", torch.int32)
+                self.counts[side][:, :, mine] += counted
         self.n_images += torch.bincount(groups[pairs.rows.first_of_image.cpu()], minlength=N_GROUPS)
 
     def _bins(
-        self, read: Modality, acts: Float[Tensor, "batch d"], fold: Int[Tensor, "batch"]
-    ) -> Int[Tensor, "batch n_features"]:
-        rows = with_ones(acts)
-        bins = torch.empty(len(rows), self.n_features, dtype=torch.int64, device=rows.device)
-        for half in range(N_FOLDS):
-            mine = (fold == half).to(rows.device)
+        self, read: Modality, columns: list[Float[Tensor, "d_and_one half"]], mine: slice
+    ) -> Int[Tensor, "latents batch"]:
+        """Bins of what the readers of some latents say, half after half."""
+        parts = []
+        for half, rows in enumerate(columns):
             weights, center, spread = (
-                part[half].to(rows.device)
+                part[half][..., mine].to(rows.device)
                 for part in (
                     self.probes.weights[read],
                     self.probes.center[read],
                     self.probes.spread[read],
                 )
             )
-            place = ((rows[mine] @ weights - center) / spread).asinh_().add_(_REACH)
-            bins[mine] = (place * (N_BINS / (2 * _REACH))).long().clamp_(0, N_BINS - 1)
-        return bins
+            scaled = weights / spread
+            scaled[-1] -= center / spread
+            parts.append(scaled.T @ rows)
+        place = torch.cat(parts, dim=1)
+        # asinh, which torch computes one number at a time.
+        size = place.abs()
+        size.add_((size * size).add_(1).sqrt_()).log_().copysign_(place)
+        scale = N_BINS / (2 * _REACH)
+        return size.mul_(scale).add_(N_BINS / 2).clamp_(0, N_BINS - 1).to(torch.int32)
+
+    def _counted(
+        self, cells: Int[Tensor, "latents batch"]
+    ) -> Int[Tensor, "latents groups fires bins"]:
+        counted = torch.bincount(cells.flatten(), minlength=len(cells) * _CELLS)
+        return counted.view(len(cells), N_GROUPS, 2, N_BINS)
 
     def merge(self, other: "ReadingCounts") -> "ReadingCounts":
         """Add the counts of other pairs; return `self`."""

@@ -6,23 +6,20 @@ from typing import cast
 
 import numpy as np
 import torch
-from jaxtyping import Float
 
 from mm_sae_plugin.engines import Engine
 from mm_sae_plugin.features.feature_map import FeatureMap
 from mm_sae_plugin.stats.carried.association import association
 from mm_sae_plugin.stats.carried.calibration import calibrate, correlation_with_bins
 from mm_sae_plugin.stats.carried.concepts import concept_of
-from mm_sae_plugin.stats.carried.groups import N_FOLDS, N_GROUPS
+from mm_sae_plugin.stats.carried.jackknife import log_reach
 from mm_sae_plugin.stats.carried.moments import ProbeMoments
 from mm_sae_plugin.stats.carried.partners import PartnerCounts, candidates, partners
-from mm_sae_plugin.stats.carried.probes import Probes, fit_probes
-from mm_sae_plugin.stats.carried.rates import (
-    bounds,
-    rate_ratio,
-)
+from mm_sae_plugin.stats.carried.probes import fit_probes
+from mm_sae_plugin.stats.carried.rates import rate_ratio
 from mm_sae_plugin.stats.carried.readings import ReadingCounts
 from mm_sae_plugin.stats.carried.result import CarriedDominance
+from mm_sae_plugin.stats.carried.unheard import least_unheard
 from mm_sae_plugin.stats.interfaces import PairedActivations
 from mm_sae_plugin.stats.passes import Reading, run_pass
 
@@ -138,9 +135,11 @@ def score_readings(
     associated = goes_with.associated.numpy() & heard
 
     dominance = np.where(heard & ~associated, 1 / (1 + ratio.ratio), 1.0)
-    low = _unheard(signal, rate, own_read.variance, counts.probes, n_images, cfg)
+    low = least_unheard(signal, rate, own_read.variance, counts.probes, n_images, cfg.confidence)
     high = np.ones_like(low)
-    reach = _log_reach(own[:, :, heard], other[:, :, heard], cfg) + ratio.disagreement[heard]
+    reach = (
+        log_reach(own[:, :, heard], other[:, :, heard], cfg.confidence) + ratio.disagreement[heard]
+    )
     low[heard] = 1 / (1 + ratio.ratio[heard] * np.exp(reach))
     high[heard] = 1 / (1 + ratio.ratio[heard] * np.exp(-reach))
     low[associated], high[associated] = 1 / (1 + ratio.carry[associated]), 1.0
@@ -167,49 +166,3 @@ def score_readings(
         concept=concept_of(halves.partner),
         decidable=torch.from_numpy(decidable),
     )
-
-
-def _log_reach(
-    own: Float[np.ndarray, "groups fires n_heard bins"],
-    other: Float[np.ndarray, "groups fires n_heard bins"],
-    cfg: CarriedConfig,
-) -> Float[np.ndarray, "n_heard"]:
-    """Half width of the interval of the ratio's logarithm, as far as the sample goes.
-
-    One group of images at a time is left out (delete-a-group jackknife), and the readings are
-    calibrated anew; Student's t of as many groups less one.
-    """
-    from scipy.stats import t
-
-    all_own, all_other = own.sum(0), other.sum(0)
-    left_out = []
-    for mine, theirs in zip(all_own - own, all_other - other, strict=True):
-        rate = mine[1].sum(-1) / mine.sum((0, 2)).clip(1)
-        readings = calibrate(mine[1], mine[0]), calibrate(theirs[1], theirs[0])
-        left_out.append(np.log(rate_ratio(rate, *readings).ratio))
-    error = np.std(left_out, axis=0) * (N_GROUPS - 1) ** 0.5
-    return error * t.ppf(0.5 + cfg.confidence / 2, N_GROUPS - 1)
-
-
-def _unheard(
-    signal: Float[np.ndarray, "n_features"],
-    rate: Float[np.ndarray, "n_features"],
-    own_variance: Float[np.ndarray, "n_features"],
-    probes: Probes,
-    n_images: int,
-    cfg: CarriedConfig,
-) -> Float[np.ndarray, "n_features"]:
-    """Least dominance of an own side of which the other side says nothing.
-
-    A carry of c gives a reader that was fitted on n images of d dimensions a correlation of about
-    c / sqrt(c + d / n) with the firing; the largest c whose correlation is not ruled out counts.
-    """
-    widths = {read: weights.shape[1] for read, weights in probes.weights.items()}
-    image = probes.on_image.cpu().numpy()
-    noise = np.where(image, widths["text"], widths["image"]) / max(n_images / N_FOLDS, 1)
-    z = NormalDist().inv_cdf(0.5 + cfg.confidence / 2)
-    squared = ((signal.clip(0) + z) ** 2) / max(n_images, 1)
-    explained = (squared + np.sqrt(squared**2 + 4 * squared * noise)) / 2
-    share = own_variance / (rate * (1 - rate)).clip(1e-12)
-    _, most = bounds((explained / share.clip(1e-12)).clip(1e-12, 1), rate)
-    return 1 / (1 + np.minimum(most, 1.0))
