@@ -84,7 +84,7 @@ class ReadingCounts:
         self.n_images += torch.bincount(groups[pairs.rows.first_of_image.cpu()], minlength=N_GROUPS)
 
     def _bins(
-        self, read: Modality, columns: list[Float[Tensor, "d_and_one half"]], mine: slice
+        self, read: Modality, columns: list[Float[Tensor, "d_and_one _"]], mine: slice
     ) -> Int[Tensor, "latents batch"]:
         """Bins of what the readers of some latents say, half after half."""
         parts = []
