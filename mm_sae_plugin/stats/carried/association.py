@@ -117,6 +117,7 @@ def _one_side(
     alone = [(weights * (covariance @ weights)).sum(0).clamp_min(_TINY) for weights in said]
     agreement = known / (alone[0] * alone[1]).sqrt()
     known = known.clamp_min(_TINY)
+    activity = moments.activity[own][mine].clamp_min(_TINY)
     # As many firings as would tell as much if all were equally strong.
     n_firings = moments.activity[own][mine] ** 2 / moments.energy[own][mine].clamp_min(1e-300)
     for block in torch.arange(len(mine)).split(_BLOCK):
@@ -131,35 +132,17 @@ def _one_side(
         alone, by = torch.where(rivals, explained, 0.0).topk(min(N_TOGETHER, len(mine)), dim=0)
         shared = torch.einsum("dmk,dnk->kmn", seen[0][:, by], firing[1][:, by])
         together = _explained(shared, covaries.gather(0, by).T, (alone > 0).T) / known[block]
-        rival = mine[by[0]]
-        is_part = _presence(moments, probes, own, mine[block], rival) > PART_OF
+        # How far what is known rises where a latent fires, above its mean.
+        lift = covaries / activity[:, None]
+        is_part = lift[block, column] > PART_OF * lift[by[0], column]
         surpassed = (alone[0] > direct + LEAD) & ~is_part
-        outnumbered = (together > ALL_OF_IT) & (together > direct + LEAD)
+        outnumbered = (together > ALL_OF_IT) & (together > direct + LEAD) & ~is_part
         told = agreement[block] >= LEAST_AGREEMENT
         # Where the halves do not agree, the ratio is one of two errors.
         found.direct[mine[block]] = torch.where(told, direct.clamp(max=1), 1.0)
         elsewhere = (direct < LEAST_DIRECT) | surpassed | outnumbered
         found.associated[mine[block]] = told & elsewhere
-        found.by[mine[block]] = torch.where(surpassed, rival, -1)
-
-
-def _presence(
-    moments: ProbeMoments,
-    probes: Probes,
-    own: Modality,
-    latents: Int[Tensor, "n_block"],
-    rivals: Int[Tensor, "n_block"],
-) -> Float[Tensor, "n_block"]:
-    """Mean reading of each rival where a latent fires, in units of the rival's typical code."""
-    read = sum(
-        (
-            moments.cross[own, own][half][:, latents]
-            * probes.weights[own][half][:, rivals].double()
-        ).sum(0)
-        for half in range(N_FOLDS)
-    )
-    typical = moments.energy[own] / moments.activity[own].clamp_min(1e-300)
-    return read / (moments.activity[own][latents] * typical[rivals]).clamp_min(1e-300)
+        found.by[mine[block]] = torch.where(surpassed, mine[by[0]], -1)
 
 
 def _explained(
