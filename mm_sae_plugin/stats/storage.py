@@ -57,8 +57,9 @@ def write_labels(
     with written(sae_dir, *LABELS):
         with atomic_path(sae_dir / STATISTICS_FILENAME) as temporary:
             # Not `save_file`: its error for a place that cannot be written is not an OSError.
-            contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
-            temporary.write_bytes(save(contiguous))
+            # It refuses tensors that share memory, as the scores and the score they are do.
+            own = {name: tensor.clone().contiguous() for name, tensor in tensors.items()}
+            temporary.write_bytes(save(own))
         with atomic_path(sae_dir / TABLE_FILENAME) as temporary:
             table.to_parquet(temporary, index=False)
         write_json_atomically(cfg_path, content)

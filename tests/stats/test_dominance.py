@@ -15,6 +15,7 @@ from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.saes.folder_files import written
 from mm_sae_plugin.stats import ModalityDominance, ModalityStatistics
 from mm_sae_plugin.stats.config import CLASSES
+from mm_sae_plugin.stats.scores import SCORES
 
 N_LATENTS = 6
 

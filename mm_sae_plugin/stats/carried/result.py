@@ -70,7 +70,8 @@ class CarriedDominance:
         }
 
 
-def _latents(latents: Int[Tensor, "n_features"]) -> "pd.array":
+def _latents(latents: Int[Tensor, "n_features"]) -> object:
+    """Whole numbers of which some are missing."""
     import pandas as pd
 
-    return pd.array(latents.numpy(), dtype="Int64")
+    return pd.arrays.IntegerArray(latents.numpy().copy(), (latents < 0).numpy())
