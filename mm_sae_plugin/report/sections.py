@@ -18,7 +18,7 @@ from mm_sae_plugin.report.results import Results
 from mm_sae_plugin.stats.density import DENSE_RATE
 from mm_sae_plugin.stats.gap_cut import GAP_CUT, points_along_gap
 from mm_sae_plugin.stats.nulls import swap_null
-from mm_sae_plugin.stats.scores import CARRIED, SENTENCES
+from mm_sae_plugin.stats.scores import CARRIED, PAPER_SCORE, SENTENCES
 from mm_sae_plugin.stats.significance import bonferroni
 
 Values = dict[str, Any]
@@ -174,13 +174,18 @@ def _truth(results: Results) -> Values | None:
     following = [entry for entry in truth.latents if entry.follows]
     counts = Counter((e.modality, results.dominance.classes[e.latent]) for e in following)
     given = [name for name in DISPLAY_ORDER if name != "Dead"]
+    columns = {"this SAE": truth.contrasts}
+    if truth.score == CARRIED:
+        columns["by the paper's score"] = truth.contrasts_by_score[PAPER_SCORE]
+    if untrained is not None:
+        columns["untrained SAE"] = untrained.contrasts
     return {
         "truth": truth,
         "calibration": truth.calibration,
         "n_following": len(following),
-        "has_untrained": untrained is not None,
+        "columns": list(columns),
         "contrasts": [
-            (label, [check.contrasts[name] for check in (truth, untrained) if check is not None])
+            (label, [contrasts[name] for contrasts in columns.values()])
             for name, label in _CONTRASTS.items()
         ],
         "given": given,
