@@ -139,7 +139,7 @@ def _truth(truth: TruthCheck, untrained: TruthCheck | None):
     table.add_column("this SAE", justify="right")
     table.add_column("latents", justify="right")
     if truth.score == CARRIED:
-        table.add_column("by the paper's score", justify="right")
+        table.add_column("paper's score", justify="right")
     if untrained is not None:
         table.add_column("untrained", justify="right")
     for name, result in truth.contrasts.items():
