@@ -194,6 +194,18 @@ class Study:
         self._check_labels(self.labels, store)
         return inspect_store(self.feature_map, store, self.labels, engine, progress)
 
+    @cached_property
+    def sae_id(self) -> str:
+        """Hash of the SAE's weights, `sha256:` and 16 digits: what an edit of it names."""
+        from mm_sae_plugin.models.weights import identify_weights
+
+        return identify_weights(self.sae).current
+
+    @property
+    def weights_id(self) -> str:
+        """Which encoder the SAE was trained on; empty where its folder does not say."""
+        return str(self.sae.cfg.metadata.weights_id or "")
+
     # ------------------------------------------------------------------ asking it
 
     def codes(
