@@ -48,6 +48,7 @@ def rate_ratio(
     rate: Float[np.ndarray, "n_features"],
     own: Calibrated,
     other: Calibrated,
+    *,
     level: Float[np.ndarray, "n_features"] | None = None,
 ) -> RateRatio:
     """Compare the rates at which two sides show what a latent fires for.
@@ -65,9 +66,8 @@ def rate_ratio(
     perfect = rate * (1 - rate) ** 2
     _, own_rise, _ = own.raised
     _, rise, rise_cubed = other.raised
-    if level is None:
-        level = rise_cubed / rise.clip(_TINY) + rate
-    own_rate = level.clip(least_own_rate(rate), 1)
+    same_pairs = rise_cubed / rise.clip(_TINY) + rate
+    own_rate = (same_pairs if level is None else level).clip(least_own_rate(rate), 1)
     carry = (rise / own_rise.clip(_TINY)).clip(_TINY, 1)
     least, most = bounds(carry, rate)
     estimates = [
