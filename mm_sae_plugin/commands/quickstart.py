@@ -23,10 +23,10 @@ class QuickstartConfig:
     """Seed of the world and of the SAE."""
     model: str = "factorworld"
     """`factorworld`, or `factorworld-declip`, trained with self-supervision."""
-    d_sae: int = 96
-    """Latents: as many as the values that images and captions share at a rate the model keeps.
-    With more, latents are dead or split into one for images and one for captions."""
-    k: int = 12
+    d_sae: int = 512
+    """Latents: four times the width of the joint embedding. Concepts split into one latent for
+    images and one for captions, as they do in dictionaries that people use."""
+    k: int = 16
     """Active latents per row: an image shows about 12 values, a caption names about as many."""
 
     def __post_init__(self) -> None:
@@ -66,6 +66,7 @@ def run_quickstart(cfg: QuickstartConfig, progress: bool = True) -> dict[str, An
         from mm_sae_plugin.pairs import load_pairs
         from mm_sae_plugin.report import terminal_table
         from mm_sae_plugin.report.write import write_report
+        from mm_sae_plugin.stats.scores import PAPER_SCORE
         from mm_sae_plugin.study import Study
         from mm_sae_plugin.training import (
             MultimodalSAERunnerConfig,
@@ -80,9 +81,15 @@ def run_quickstart(cfg: QuickstartConfig, progress: bool = True) -> dict[str, An
         sae_dir = cfg.out / "sae"
         training = MultimodalSAERunnerConfig(
             out=sae_dir,
+            # The same SAE as topk, trained faster.
+            architecture="sparse_topk",
             d_sae=cfg.d_sae,
             k=cfg.k,
             seed=cfg.seed,
+            # Larger batches, gentler steps and a shorter memory of Adam's leave fewer dead latents.
+            train_batch_size_samples=1024,
+            lr=2e-3,
+            adam_beta2=0.98,
             overwrite=True,
             # Checkpoints stay behind only where a training was interrupted.
             resume=(sae_dir / "checkpoints").is_dir(),
@@ -99,6 +106,7 @@ def run_quickstart(cfg: QuickstartConfig, progress: bool = True) -> dict[str, An
         assert truth is not None, "FactorWorld pairs carry their labels"
     with _timed(seconds, "report"):
         write_report(study, findings, cfg.out / "report.html")
+    concepts = dominance.concepts.values()
     trained, untrained = (check.to_dict() for check in truth)
     seconds["total"] = sum(seconds.values())
     summary = {
@@ -113,9 +121,16 @@ def run_quickstart(cfg: QuickstartConfig, progress: bool = True) -> dict[str, An
         # Too rare to be labelled; those that never fire are among them.
         "n_dead": dominance.class_counts["Dead"],
         "n_never_firing_by_modality": evaluation.n_never_firing_by_modality,
+        "score": dominance.cfg.score,
         "class_counts": dominance.class_counts,
-        "truth": trained["contrasts"],
-        "truth_untrained": untrained["contrasts"],
+        "class_counts_paper_score": dominance.by_paper_score.class_counts,
+        "kappa_with_paper_score": dominance.kappa,
+        "n_concepts_split": len(concepts),
+        "n_latents_split": sum(len(concept.latents) for concept in concepts),
+        "n_by_association": dominance.n_by_association,
+        "truth": trained["contrasts"][trained["score"]],
+        "truth_paper_score": trained["contrasts"][PAPER_SCORE],
+        "truth_untrained": untrained["contrasts"][untrained["score"]],
         "calibration": trained["calibration"][trained["calibration_score"]]
         | {"score": trained["calibration_score"]},
         "calibration_by_score": trained["calibration"],

@@ -18,7 +18,7 @@ from mm_sae_plugin.report.results import Results
 from mm_sae_plugin.stats.density import DENSE_RATE
 from mm_sae_plugin.stats.gap_cut import GAP_CUT, points_along_gap
 from mm_sae_plugin.stats.nulls import swap_null
-from mm_sae_plugin.stats.scores import CARRIED, SENTENCES
+from mm_sae_plugin.stats.scores import CARRIED, PAPER_SCORE, SENTENCES
 from mm_sae_plugin.stats.significance import bonferroni
 
 Values = dict[str, Any]
@@ -40,9 +40,9 @@ class Section:
 
 
 _CONTRASTS = {
-    "ImgD_vs_TextD": "image-dominant against text-dominant",
-    "ImgD_vs_shared": "image-dominant against shared",
-    "TextD_vs_shared": "text-dominant against shared",
+    "ImgD_vs_TextD": "ImgD against TextD",
+    "ImgD_vs_shared": "ImgD against shared",
+    "TextD_vs_shared": "TextD against shared",
 }
 _TRUE_CLASSES = {
     "TextD": "more often said",
@@ -50,7 +50,8 @@ _TRUE_CLASSES = {
     "ImgD": "more often drawn",
 }
 # Concepts that are listed.
-_N_CONCEPTS = 12
+_N_CONCEPTS = 9
+_N_ASSOCIATED = 5
 # Of what could not be used, so many are named.
 _N_SKIPPED = 20
 
@@ -123,12 +124,14 @@ def _carried(results: Results) -> Values | None:
     ordered = sorted(
         dominance.concepts.values(), key=lambda concept: -float(often[list(concept.latents)].sum())
     )
+    associated = (carried.associated & alive).nonzero()[:, 0]
+    associated = associated[often[associated].argsort(descending=True)].tolist()
     carded = {latent for latents in results.shown.values() for latent in latents}
     return {
         "n_alive": int(alive.sum()),
         "n_split": sum(len(concept.latents) for concept in ordered),
         "n_concepts": len(ordered),
-        "n_associated": int((carried.associated & alive).sum()),
+        "n_associated": len(associated),
         "n_undecidable": int((~carried.decidable & alive).sum()),
         "kappa": dominance.kappa,
         "score": dominance.cfg.score,
@@ -137,6 +140,15 @@ def _carried(results: Results) -> Values | None:
         "concepts": [
             (concept, dominance.concept_class(concept), results.make_cards.about(concept.latents))
             for concept in ordered[:_N_CONCEPTS]
+        ],
+        "associated": [
+            (
+                latent,
+                dominance.classes[latent],
+                results.make_cards.about([latent]),
+                int(carried.associated_with[latent]),
+            )
+            for latent in associated[:_N_ASSOCIATED]
         ],
     }
 
@@ -174,13 +186,18 @@ def _truth(results: Results) -> Values | None:
     following = [entry for entry in truth.latents if entry.follows]
     counts = Counter((e.modality, results.dominance.classes[e.latent]) for e in following)
     given = [name for name in DISPLAY_ORDER if name != "Dead"]
+    columns = {"this SAE": truth.contrasts}
+    if truth.score == CARRIED:
+        columns["paper's score"] = truth.contrasts_by_score[PAPER_SCORE]
+    if untrained is not None:
+        columns["untrained"] = untrained.contrasts
     return {
         "truth": truth,
         "calibration": truth.calibration,
         "n_following": len(following),
-        "has_untrained": untrained is not None,
+        "columns": list(columns),
         "contrasts": [
-            (label, [check.contrasts[name] for check in (truth, untrained) if check is not None])
+            (label, [contrasts[name] for contrasts in columns.values()])
             for name, label in _CONTRASTS.items()
         ],
         "given": given,

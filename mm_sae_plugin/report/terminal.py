@@ -9,7 +9,7 @@ from mm_sae_plugin.report.palette import COLOURS
 from mm_sae_plugin.report.ties import tie
 from mm_sae_plugin.stats.config import CLASSES
 from mm_sae_plugin.stats.dominance import ModalityDominance
-from mm_sae_plugin.stats.scores import CARRIED
+from mm_sae_plugin.stats.scores import CARRIED, PAPER_SCORE
 from mm_sae_plugin.stats.truth import TruthCheck
 
 if TYPE_CHECKING:
@@ -93,13 +93,10 @@ def _classes(dominance: ModalityDominance, truth: TruthCheck | None):
 
 
 def _carried(dominance: ModalityDominance) -> str:
-    carried = dominance.carried
-    assert carried is not None
     concepts = dominance.concepts.values()
     split = sum(len(concept.latents) for concept in concepts)
-    associated = int((carried.associated & dominance.alive).sum())
     told = f"{split} latents are parts of {len(concepts)} split concepts, "
-    told += f"{associated} are carried by association only"
+    told += f"{dominance.n_by_association} are carried by association only"
     if dominance.cfg.score == CARRIED and dominance.kappa is not None:
         told += f"; agreement with the paper's score: kappa {dominance.kappa:.2f}"
     return f"{told}."
@@ -141,6 +138,8 @@ def _truth(truth: TruthCheck, untrained: TruthCheck | None):
     table.add_column("contrast")
     table.add_column("this SAE", justify="right")
     table.add_column("latents", justify="right")
+    if truth.score == CARRIED:
+        table.add_column("paper's score", justify="right")
     if untrained is not None:
         table.add_column("untrained", justify="right")
     for name, result in truth.contrasts.items():
@@ -149,9 +148,12 @@ def _truth(truth: TruthCheck, untrained: TruthCheck | None):
             _auroc(result.value, result.low, result.high),
             f"{result.n_positive} : {result.n_negative}",
         ]
+        others = []
+        if truth.score == CARRIED:
+            others.append(truth.contrasts_by_score[PAPER_SCORE][name])
         if untrained is not None:
-            null = untrained.contrasts[name]
-            row.append(_auroc(null.value, null.low, null.high))
+            others.append(untrained.contrasts[name])
+        row += [_auroc(other.value, other.low, other.high) for other in others]
         table.add_row(*row)
     return table
 

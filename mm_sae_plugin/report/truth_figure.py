@@ -4,11 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mm_sae_plugin.applications.label_truth.check import CARRIED, PAPER
 from mm_sae_plugin.report.palette import COLOURS
 from mm_sae_plugin.report.svg import document, element, scale, text, width_of
+from mm_sae_plugin.stats.scores import CARRIED, PAPER_SCORE
 
-_ROWS = ((PAPER, "the paper’s score"), (CARRIED, "carried dominance"))
+_ROWS = ((PAPER_SCORE, "the paper’s score"), (CARRIED, "carried dominance"))
 _GROUPS = (
     ("TextD", "captions have it more often"),
     ("CrossD", "both always have it"),

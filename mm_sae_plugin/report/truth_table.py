@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mm_sae_plugin.applications.label_truth.check import CARRIED, PAPER
 from mm_sae_plugin.applications.label_truth.grid import MODELS
+from mm_sae_plugin.stats.scores import CARRIED, PAPER_SCORE
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-_SCORES = (PAPER, CARRIED)
+_SCORES = (PAPER_SCORE, CARRIED)
 _CONTRASTS = ("ImgD_vs_TextD", "ImgD_vs_shared", "TextD_vs_shared")
 
 
@@ -43,7 +43,7 @@ def sweep_table(rows: Iterable[Mapping[str, Any]]) -> "Table":
             of_score = [row for row in group if row["score"] == score]
             table.add_row(
                 names[i],
-                "paper" if score == PAPER else score,
+                "paper" if score == PAPER_SCORE else score,
                 *(_range([row["auroc"][contrast] for row in of_score]) for contrast in _CONTRASTS),
                 _range([row["within"] for row in of_score], percent=True),
                 _range([row["coverage"] for row in of_score], percent=True),

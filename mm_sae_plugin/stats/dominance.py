@@ -148,6 +148,11 @@ class ModalityDominance:
             self.n_active.to(torch.float64),
         )
 
+    @property
+    def n_by_association(self) -> int:
+        """Latents alive that are carried by association only."""
+        return 0 if self.carried is None else int((self.carried.associated & self.alive).sum())
+
     def concept_class(self, concept: Concept) -> str:
         """Class of a concept: the rule's on its own score, between the borders of the latents."""
         score = torch.tensor([concept.score], dtype=torch.float64)

@@ -65,15 +65,21 @@ class TruthCheck:
     latents: list[LatentTruth]
     """Every alive latent, in ascending order."""
     score: LabelScore
-    """The score that the contrasts rank by."""
+    """The score that the classes come from."""
     min_eta2: float
     """Threshold of `follows`."""
-    contrasts: dict[str, Auroc]
-    """`ImgD_vs_TextD`, `ImgD_vs_shared`, `TextD_vs_shared`: 1 is perfect order, 1/2 is chance."""
+    contrasts_by_score: dict[str, dict[str, Auroc]]
+    """For every score that was taken: `ImgD_vs_TextD`, `ImgD_vs_shared`, `TextD_vs_shared`; 1 is
+    perfect order, 1/2 is chance."""
     calibrations: dict[str, Calibration]
     """For every score that was taken: does a factor's median score equal its true dominance?"""
     calibration_score: LabelScore
     """The score whose calibration is the claim."""
+
+    @property
+    def contrasts(self) -> dict[str, Auroc]:
+        """The contrasts of `score`."""
+        return self.contrasts_by_score[self.score]
 
     @property
     def calibration(self) -> Calibration:
@@ -91,7 +97,10 @@ class TruthCheck:
             "min_eta2": self.min_eta2,
             "n_alive": len(self.latents),
             "n_following": sum(entry.follows for entry in self.latents),
-            "contrasts": {name: asdict(value) for name, value in self.contrasts.items()},
+            "contrasts": {
+                score: {name: asdict(value) for name, value in results.items()}
+                for score, results in self.contrasts_by_score.items()
+            },
             "calibration_score": self.calibration_score,
             "calibration": {name: c.to_dict() for name, c in self.calibrations.items()},
         }
@@ -232,7 +241,10 @@ def check_sums(
         latents=latents,
         score=dominance.cfg.score,
         min_eta2=min_eta2,
-        contrasts=contrasts(following, dominance.scores, dominance.cfg.confidence),
+        contrasts_by_score={
+            score: contrasts(following, values, dominance.cfg.confidence)
+            for score, values in _values(dominance).items()
+        },
         calibrations={
             score: calibrate(
                 values.numpy(),

@@ -25,7 +25,12 @@ def test_summary_has_the_promised_keys(run):
     for key in ("explained_variance", "l0"):
         assert set(summary[key]) == {"image", "text"}
     assert sum(summary["class_counts"].values()) == summary["d_sae"]
-    assert set(summary["truth"]) == {"ImgD_vs_TextD", "ImgD_vs_shared", "TextD_vs_shared"}
+    assert summary["score"] == "carried"
+    assert summary["d_sae"] == 512
+    assert sum(summary["class_counts_paper_score"].values()) == summary["d_sae"]
+    assert summary["n_latents_split"] >= 2 * summary["n_concepts_split"] > 0
+    for contrasts in ("truth", "truth_paper_score", "truth_untrained"):
+        assert set(summary[contrasts]) == {"ImgD_vs_TextD", "ImgD_vs_shared", "TextD_vs_shared"}
     for contrast in summary["truth"].values():
         assert {"value", "low", "high", "n_positive", "n_negative"} <= set(contrast)
     assert summary["calibration"]["n_graded"] == 12

@@ -143,5 +143,5 @@ def test_plain_json(checked):
     import json
 
     content = json.loads(json.dumps(checked.to_dict()))
-    assert content["contrasts"]["ImgD_vs_TextD"]["value"] == 1
+    assert content["contrasts"][content["score"]]["ImgD_vs_TextD"]["value"] == 1
     assert content["calibration"]["frequency"]["share_within"] == 1

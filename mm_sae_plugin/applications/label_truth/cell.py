@@ -58,7 +58,6 @@ class CellWork:
         from mm_sae_plugin.activations import ActivationStore
         from mm_sae_plugin.applications.label_truth.check import (
             CONFIDENCE,
-            PAPER,
             latent_columns,
             rows_of,
             scored_latents,
@@ -66,6 +65,7 @@ class CellWork:
         from mm_sae_plugin.features import SAEFeatureMap
         from mm_sae_plugin.stats.config import ModalityConfig
         from mm_sae_plugin.stats.labelling import label_store
+        from mm_sae_plugin.stats.scores import PAPER_SCORE
         from mm_sae_plugin.training import (
             MultimodalSAERunnerConfig,
             MultimodalSAETrainingRunner,
@@ -85,7 +85,7 @@ class CellWork:
         findings = label_store(
             SAEFeatureMap(result.sae, result.normalization),
             store,
-            ModalityConfig(score=PAPER, confidence=CONFIDENCE),
+            ModalityConfig(score=PAPER_SCORE, confidence=CONFIDENCE),
         )
         assert findings.truth is not None, "FactorWorld pairs carry their labels"
         latents, scored = findings.truth[0].latents, scored_latents(findings.dominance)

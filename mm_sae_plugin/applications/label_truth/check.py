@@ -13,11 +13,9 @@ from mm_sae_plugin.stats.calibration import Calibration
 from mm_sae_plugin.stats.dominance import ModalityDominance
 from mm_sae_plugin.stats.intervals import score_intervals, score_values
 from mm_sae_plugin.stats.score_check import ScoreCheck, check_scores
-from mm_sae_plugin.stats.scores import SCORES
+from mm_sae_plugin.stats.scores import CARRIED, SCORES
 from mm_sae_plugin.stats.truth import LatentTruth
 
-CARRIED = "carried"
-PAPER = "mean_of_ratios"
 MIN_ETA2, MIN_ETA2_CONJUNCTIONS = 0.5, 0.2
 """Share of its variance that a latent's factor explains: one factor alone, or part of several."""
 TOLERANCE, CONFIDENCE = 0.07, 0.95

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from PIL import Image, ImageDraw, ImageFilter
+import numpy as np
+from PIL import Image, ImageDraw
 
 Colour = tuple[int, int, int] | tuple[int, int, int, int]
 
@@ -83,12 +84,19 @@ class Pen:
         canvas = self.canvas
         if outline is not None:
             # An outline of one shown pixel keeps any sprite legible on any ground.
-            grown = canvas.getchannel("A").filter(ImageFilter.MaxFilter(2 * _OVERSAMPLING - 1))
             sticker = Image.new("RGBA", canvas.size, outline)
-            sticker.putalpha(grown)
+            sticker.putalpha(_grown(canvas.getchannel("A"), 2 * _OVERSAMPLING - 1))
             canvas = Image.alpha_composite(sticker, canvas)
         # Premultiplied alpha keeps the transparent black out of the edges.
         return canvas.convert("RGBa").resize(self.size, Image.Resampling.BOX).convert("RGBA")
+
+
+def _grown(mask: Image.Image, width: int) -> Image.Image:
+    """Give every pixel the largest value of the square of ``width`` pixels about it."""
+    from scipy.ndimage import maximum_filter
+
+    # Pillow's own filter takes twenty times as long.
+    return Image.fromarray(maximum_filter(np.asarray(mask), width, mode="constant"))
 
 
 def mix(first: Colour, second: Colour, share: float) -> tuple[int, int, int]:

@@ -42,8 +42,8 @@ SAME_LATENT = 0.9
 """Squared correlation of readings from which two latents count as one: neither explains away the
 other."""
 PART_OF = 0.95
-"""Share of a latent's firing on which the other one is there too, above which it is a part of that
-concept and not another one that goes with it."""
+"""How far what is known rises where a latent fires, as a share of how far it rises where the other
+one does, above which the latent is a part of that concept and not one that goes with it."""
 LEAST_AGREEMENT = 0.7
 """Correlation of what the two halves say the own side knows, below which nothing is said."""
 LEAST_FIRINGS = 30

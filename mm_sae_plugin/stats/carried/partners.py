@@ -190,3 +190,18 @@ def partners(
     return Partners(
         torch.where(is_partner, partner, -1), torch.where(is_partner, best, 0.0).double()
     )
+
+
+def decoder_cosine(
+    directions: Float[Tensor, "n_features d"] | None, partner: Int[Tensor, "n_features"]
+) -> Float[Tensor, "n_features"]:
+    """Cosine of each latent's decoder direction with its partner's, float64, −1 to 1.
+
+    NaN where there is no partner, or no decoder (`directions` is None). The halves of a concept lie
+    on either side of the modality gap, so it says little by itself.
+    """
+    if directions is None:
+        return torch.full(partner.shape, torch.nan, dtype=torch.float64)
+    unit = torch.nn.functional.normalize(directions.to("cpu", torch.float64), dim=1)
+    cosine = (unit * unit[partner.clamp_min(0)]).sum(1)
+    return torch.where(partner >= 0, cosine, torch.nan)

@@ -36,6 +36,9 @@ class CarriedDominance:
     """int64: the latent that fires for the same on the other side; -1 where there is none."""
     partner_correlation: Float[Tensor, "n_features"]
     """float64: of the firings of both over pairs; 0 where there is no partner."""
+    partner_cosine: Float[Tensor, "n_features"]
+    """float64, −1 to 1: of the two decoder directions; NaN where there is no partner, or no
+    decoder."""
     concept: Int[Tensor, "n_features"]
     """int64: smallest of the latents that are connected as partners; its own number for a latent
     that stands alone."""
@@ -64,6 +67,7 @@ class CarriedDominance:
             "carry": self.carry.numpy(),
             "partner": _latents(self.partner),
             "partner_correlation": self.partner_correlation.numpy(),
+            "partner_cosine": self.partner_cosine.numpy(),
             "concept": self.concept.numpy(),
             "by_association": self.associated.numpy(),
             "associated_with": _latents(self.associated_with),

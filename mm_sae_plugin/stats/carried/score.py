@@ -6,15 +6,21 @@ from typing import cast
 
 import numpy as np
 import torch
+from jaxtyping import Float
 
 from mm_sae_plugin.engines import Engine
-from mm_sae_plugin.features.feature_map import FeatureMap
+from mm_sae_plugin.features.feature_map import Decodable, FeatureMap
 from mm_sae_plugin.stats.carried.association import association
 from mm_sae_plugin.stats.carried.calibration import calibrate, correlation_with_bins
 from mm_sae_plugin.stats.carried.concepts import concept_of
 from mm_sae_plugin.stats.carried.jackknife import ratio_interval
 from mm_sae_plugin.stats.carried.moments import ProbeMoments
-from mm_sae_plugin.stats.carried.partners import PartnerCounts, candidates, partners
+from mm_sae_plugin.stats.carried.partners import (
+    PartnerCounts,
+    candidates,
+    decoder_cosine,
+    partners,
+)
 from mm_sae_plugin.stats.carried.probes import fit_probes
 from mm_sae_plugin.stats.carried.rates import rate_ratio
 from mm_sae_plugin.stats.carried.readings import ReadingCounts
@@ -106,13 +112,22 @@ def read_carried(
     together = PartnerCounts(candidates(moments, probes), probes)
     reading = Reading(feature_map, {"readings": ReadingCounts(probes), "partners": together})
     (taken,) = run_pass(store, [reading], engine, _PART, progress)
+    directions = feature_map.directions if isinstance(feature_map, Decodable) else None
     return score_readings(
-        moments, cast(ReadingCounts, taken["readings"]), cast(PartnerCounts, taken["partners"]), cfg
+        moments,
+        cast(ReadingCounts, taken["readings"]),
+        cast(PartnerCounts, taken["partners"]),
+        directions,
+        cfg,
     )
 
 
 def score_readings(
-    moments: ProbeMoments, counts: ReadingCounts, together: PartnerCounts, cfg: CarriedConfig
+    moments: ProbeMoments,
+    counts: ReadingCounts,
+    together: PartnerCounts,
+    directions: Float[torch.Tensor, "n_features d"] | None,
+    cfg: CarriedConfig,
 ) -> CarriedDominance:
     """Compute scores, intervals and partners from what was summed over a whole store."""
     own, other = (counts.counts[side].numpy().astype(np.float64) for side in ("own", "other"))
@@ -161,6 +176,7 @@ def score_readings(
         direct=goes_with.direct,
         partner=halves.partner,
         partner_correlation=halves.correlation,
+        partner_cosine=decoder_cosine(directions, halves.partner),
         concept=concept_of(halves.partner),
         decidable=torch.from_numpy(decidable),
     )

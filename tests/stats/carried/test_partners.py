@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mm_sae_plugin.modality import Modality
 from mm_sae_plugin.stats.carried.concepts import concept_of, concepts
+from mm_sae_plugin.stats.carried.partners import decoder_cosine
 from mm_sae_plugin.stats.carried.score import carried_dominance
 from tests.stats.carried.worlds import World, world
 
@@ -44,6 +45,7 @@ def test_each_half_finds_the_other():
     assert found.concept.tolist() == [0, 1, 2, 3, 4, 0, 1, 2, 8, 4]
     assert found.partner_correlation[0] == pytest.approx(1, abs=0.01)
     assert found.partner_correlation[3] == 0
+    assert found.partner_cosine.isnan().all()  # these latents have no decoder
 
 
 def test_shuffled_pairs_have_no_partners():
@@ -86,3 +88,11 @@ def test_a_concept_has_the_mean_score_of_its_latents():
     assert found[0].interval == pytest.approx((0.7, 0.9))
     nothing = concepts(torch.tensor([0, 0]), scores[[2, 2]], ends[[2, 2]], weights[:2])
     assert np.isnan(nothing[0].score) and nothing[0].interval == (0, 1)
+
+
+def test_cosines_of_decoder_directions():
+    directions = torch.tensor([[2.0, 0.0], [1.0, 1.0], [0.0, -3.0], [0.0, 0.0]])
+    cosine = decoder_cosine(directions, torch.tensor([1, 2, -1, 0]))
+    assert cosine.tolist()[:2] == pytest.approx([0.5**0.5, -(0.5**0.5)])
+    assert cosine[2].isnan() and cosine[3] == 0
+    assert decoder_cosine(None, torch.tensor([1, 0])).isnan().all()
