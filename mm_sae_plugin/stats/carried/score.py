@@ -13,6 +13,7 @@ from mm_sae_plugin.features.feature_map import Decodable, FeatureMap
 from mm_sae_plugin.stats.carried.association import association
 from mm_sae_plugin.stats.carried.calibration import calibrate, correlation_with_bins
 from mm_sae_plugin.stats.carried.concepts import concept_of
+from mm_sae_plugin.stats.carried.groups import N_FOLDS
 from mm_sae_plugin.stats.carried.jackknife import ratio_interval
 from mm_sae_plugin.stats.carried.moments import ProbeMoments
 from mm_sae_plugin.stats.carried.partners import (
@@ -139,9 +140,11 @@ def score_readings(
     other_read = calibrate(whole_other[1], whole_other[0])
     carry = rate_ratio(rate, own_read, other_read).carry
 
-    # Captions of one image are not independent: there are as many facts as images.
-    signal = correlation_with_bins(whole_other[1], whole_other[0]) * n_images**0.5
-    own_signal = correlation_with_bins(whole_own[1], whole_own[0]) * n_images**0.5
+    # Captions of one image are not independent, nor are the errors of halves that read each other:
+    # there are as many facts as images of one half.
+    n_facts = n_images / N_FOLDS
+    signal = correlation_with_bins(whole_other[1], whole_other[0]) * n_facts**0.5
+    own_signal = correlation_with_bins(whole_own[1], whole_own[0]) * n_facts**0.5
     limit = NormalDist().inv_cdf(1 - cfg.level / max(counts.n_features, 1))
     heard = (signal > limit) & (own_signal > limit)
     enough = rate * n_images * cfg.min_rate >= cfg.min_joint
@@ -149,7 +152,7 @@ def score_readings(
     goes_with = association(moments, counts.probes, cfg.ridge)
     associated = goes_with.associated.numpy() & heard
 
-    low = least_unheard(signal, rate, own_read.variance, counts.probes, n_images, cfg.confidence)
+    low = least_unheard(signal, rate, own_read.variance, counts.probes, n_facts, cfg.confidence)
     dominance, high = np.ones_like(low), np.ones_like(low)
     found = ratio_interval(own[:, :, heard], other[:, :, heard], cfg.confidence)
     dominance[heard] = 1 / (1 + found.ratio)
