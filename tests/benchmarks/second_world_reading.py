@@ -1,10 +1,11 @@
 """How well labels hold on the second world, which nothing was chosen by.
 
-Run ``python -m tests.benchmarks.second_world --out runs/second-world`` first, which takes half an hour; then ::
+::
 
+    python -m tests.benchmarks.second_world --out runs/second-world
     python -m tests.benchmarks.second_world_reading --world runs/second-world
 
-trains dictionaries on its store and holds the paper's score and carried dominance against the
+The first makes the world and takes half an hour, the second trains dictionaries on its store and holds the paper's score and carried dominance against the
 world's own rates: one line each for the latents that a factor explains at least half and at least
 a fifth of.
 """
