@@ -5,9 +5,9 @@
     python -m tests.benchmarks.second_world --out runs/second-world
     python -m tests.benchmarks.second_world_reading --world runs/second-world
 
-The first makes the world and takes half an hour, the second trains dictionaries on its store and holds the paper's score and carried dominance against the
-world's own rates: one line each for the latents that a factor explains at least half and at least
-a fifth of.
+The first makes the world and takes half an hour. The second trains dictionaries on its store and
+holds the paper's score and carried dominance against the world's own rates: one line each for the
+latents that a factor explains at least half and at least a fifth of.
 """
 
 from dataclasses import dataclass
