@@ -5,18 +5,19 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from mm_sae_plugin.stats.carried.pooling import pool
+from mm_sae_plugin.stats.carried.pooling import rising_levels
 
 
 @dataclass(frozen=True)
 class Calibrated:
-    """What a side's reading says of a latent's firing, as moments over pairs."""
+    """What a side's reading says of a latent's firing."""
 
+    above: Float[np.ndarray, "n_features bins"]
+    """How far the probability that a bin stands for lies above its mean over pairs."""
     variance: Float[np.ndarray, "n_features"]
     """Variance of the probability that is read: what is explained of the firing's own variance."""
     raised: Float[np.ndarray, "3 n_features"]
-    """Means of the first, second and third power of how far the probability lies above its mean,
-    0 where it lies below."""
+    """Means over pairs of the first, second and third power of `above`, 0 where it is below 0."""
 
 
 def calibrate(
@@ -30,12 +31,11 @@ def calibrate(
         Counts of pairs on which the latent fires, and does not, by ascending bin of the reading.
     """
     counts = fires + silent
-    n_rows = counts.sum(-1).clip(1)
-    rate = fires.sum(-1) / n_rows
-    blocks = pool(fires, counts)
-    weights, above = blocks.counts / n_rows, blocks.levels() - rate
-    raised = np.stack([(weights * above.clip(0) ** power).sum(0) for power in (1, 2, 3)])
-    return Calibrated((weights * above**2).sum(0), raised)
+    n_rows = counts.sum(-1, keepdims=True).clip(1)
+    above = rising_levels(fires, counts) - fires.sum(-1, keepdims=True) / n_rows
+    weights = counts / n_rows
+    raised = np.stack([(weights * above.clip(0) ** power).sum(-1) for power in (1, 2, 3)])
+    return Calibrated(above, (weights * above**2).sum(-1), raised)
 
 
 def correlation_with_bins(
@@ -44,7 +44,8 @@ def correlation_with_bins(
     """Correlation of the firing with the number of the reading's bin; 0 where either is constant.
 
     The readers were fitted on other images, so under the null (the other side knows nothing of the
-    latent) it scatters about 0 like that of independent variables.
+    latent) it scatters about 0; up to √2 times as far as that of independent variables, as the two
+    halves that read each other make the same error.
     """
     bins = np.arange(fires.shape[-1])
     counts = fires + silent

@@ -45,7 +45,11 @@ class RateRatio:
 
 
 def rate_ratio(
-    rate: Float[np.ndarray, "n_features"], own: Calibrated, other: Calibrated
+    rate: Float[np.ndarray, "n_features"],
+    own: Calibrated,
+    other: Calibrated,
+    *,
+    level: Float[np.ndarray, "n_features"] | None = None,
 ) -> RateRatio:
     """Compare the rates at which two sides show what a latent fires for.
 
@@ -55,11 +59,15 @@ def rate_ratio(
         Share of pairs on which the latent fires on its own side, 0 to 1.
     own, other : Calibrated
         Readings of the firing from either side.
+    level : float64, optional
+        As measured on other pairs than those that the reading was calibrated on; by default on
+        the same.
     """
     perfect = rate * (1 - rate) ** 2
     _, own_rise, _ = own.raised
     _, rise, rise_cubed = other.raised
-    own_rate = (rise_cubed / rise.clip(_TINY) + rate).clip(least_own_rate(rate), 1)
+    same_pairs = rise_cubed / rise.clip(_TINY) + rate
+    own_rate = (same_pairs if level is None else level).clip(least_own_rate(rate), 1)
     carry = (rise / own_rise.clip(_TINY)).clip(_TINY, 1)
     least, most = bounds(carry, rate)
     estimates = [

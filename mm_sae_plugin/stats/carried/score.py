@@ -13,7 +13,8 @@ from mm_sae_plugin.features.feature_map import Decodable, FeatureMap
 from mm_sae_plugin.stats.carried.association import association
 from mm_sae_plugin.stats.carried.calibration import calibrate, correlation_with_bins
 from mm_sae_plugin.stats.carried.concepts import concept_of
-from mm_sae_plugin.stats.carried.jackknife import log_reach
+from mm_sae_plugin.stats.carried.groups import N_FOLDS
+from mm_sae_plugin.stats.carried.jackknife import ratio_interval
 from mm_sae_plugin.stats.carried.moments import ProbeMoments
 from mm_sae_plugin.stats.carried.partners import (
     PartnerCounts,
@@ -137,11 +138,13 @@ def score_readings(
     rate = whole_own[1].sum(-1) / n_rows
     own_read = calibrate(whole_own[1], whole_own[0])
     other_read = calibrate(whole_other[1], whole_other[0])
-    ratio = rate_ratio(rate, own_read, other_read)
+    carry = rate_ratio(rate, own_read, other_read).carry
 
-    # Captions of one image are not independent: there are as many facts as images.
-    signal = correlation_with_bins(whole_other[1], whole_other[0]) * n_images**0.5
-    own_signal = correlation_with_bins(whole_own[1], whole_own[0]) * n_images**0.5
+    # Captions of one image are not independent, nor are the errors of halves that read each other:
+    # there are as many facts as images of one half.
+    n_facts = n_images / N_FOLDS
+    signal = correlation_with_bins(whole_other[1], whole_other[0]) * n_facts**0.5
+    own_signal = correlation_with_bins(whole_own[1], whole_own[0]) * n_facts**0.5
     limit = NormalDist().inv_cdf(1 - cfg.level / max(counts.n_features, 1))
     heard = (signal > limit) & (own_signal > limit)
     enough = rate * n_images * cfg.min_rate >= cfg.min_joint
@@ -149,15 +152,13 @@ def score_readings(
     goes_with = association(moments, counts.probes, cfg.ridge)
     associated = goes_with.associated.numpy() & heard
 
-    dominance = np.where(heard & ~associated, 1 / (1 + ratio.ratio), 1.0)
-    low = least_unheard(signal, rate, own_read.variance, counts.probes, n_images, cfg.confidence)
-    high = np.ones_like(low)
-    reach = (
-        log_reach(own[:, :, heard], other[:, :, heard], cfg.confidence) + ratio.disagreement[heard]
-    )
-    low[heard] = 1 / (1 + ratio.ratio[heard] * np.exp(reach))
-    high[heard] = 1 / (1 + ratio.ratio[heard] * np.exp(-reach))
-    low[associated], high[associated] = 1 / (1 + ratio.carry[associated]), 1.0
+    low = least_unheard(signal, rate, own_read.variance, counts.probes, n_facts, cfg.confidence)
+    dominance, high = np.ones_like(low), np.ones_like(low)
+    found = ratio_interval(own[:, :, heard], other[:, :, heard], cfg.confidence)
+    dominance[heard] = 1 / (1 + found.ratio)
+    low[heard], high[heard] = 1 / (1 + found.most), 1 / (1 + found.least)
+    dominance[associated], high[associated] = 1.0, 1.0
+    low[associated] = 1 / (1 + carry[associated])
     dominance = np.where(decidable, dominance, np.nan)
     low, high = np.where(decidable, low, 0.0), np.where(decidable, high, 1.0)
 
@@ -170,7 +171,7 @@ def score_readings(
         scores=torch.from_numpy(np.where(image, dominance, 1 - dominance)),
         intervals=torch.from_numpy(ends),
         on_image=counts.probes.on_image.cpu(),
-        carry=torch.from_numpy(np.where(heard, ratio.carry, 0.0)),
+        carry=torch.from_numpy(np.where(heard, carry, 0.0)),
         read_own=torch.from_numpy(own_read.variance / (rate * (1 - rate)).clip(1e-12)),
         heard=torch.from_numpy(heard),
         associated=torch.from_numpy(associated),

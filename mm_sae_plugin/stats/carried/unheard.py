@@ -5,7 +5,6 @@ from statistics import NormalDist
 import numpy as np
 from jaxtyping import Float
 
-from mm_sae_plugin.stats.carried.groups import N_FOLDS
 from mm_sae_plugin.stats.carried.probes import Probes
 from mm_sae_plugin.stats.carried.rates import bounds
 
@@ -15,7 +14,7 @@ def least_unheard(
     rate: Float[np.ndarray, "n_features"],
     own_variance: Float[np.ndarray, "n_features"],
     probes: Probes,
-    n_images: int,
+    n_facts: float,
     confidence: float,
 ) -> Float[np.ndarray, "n_features"]:
     """Least dominance of an own side of which the other side says nothing.
@@ -35,16 +34,16 @@ def least_unheard(
         What the own side's reading explains of the firing's variance.
     probes : Probes
         The readers.
-    n_images : int
-        Images of the store.
+    n_facts : float
+        Images of one half: the readers were fitted on as many.
     confidence : float
         Of the interval, between 0 and 1.
     """
     widths = {read: weights.shape[1] for read, weights in probes.weights.items()}
     image = probes.on_image.cpu().numpy()
-    noise = np.where(image, widths["text"], widths["image"]) / max(n_images / N_FOLDS, 1)
+    noise = np.where(image, widths["text"], widths["image"]) / max(n_facts, 1)
     z = NormalDist().inv_cdf(0.5 + confidence / 2)
-    squared = ((signal.clip(0) + z) ** 2) / max(n_images, 1)
+    squared = ((signal.clip(0) + z) ** 2) / max(n_facts, 1)
     explained = (squared + np.sqrt(squared**2 + 4 * squared * noise)) / 2
     share = own_variance / (rate * (1 - rate)).clip(1e-12)
     _, most = bounds((explained / share.clip(1e-12)).clip(1e-12, 1), rate)
