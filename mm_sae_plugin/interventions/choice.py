@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from numbers import Integral
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ import torch
 from mm_sae_plugin.errors import UserError, kind_of
 from mm_sae_plugin.stats.config import CLASSES
 from mm_sae_plugin.study import Study
+from mm_sae_plugin.study.given import checked_latents
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def chosen_latents(study: Study, choice: Choice) -> tuple[int, ...]:
     if choice.classes is not None:
         return _by_class(study, choice.classes)
     given = choice.latents if choice.concepts is None else choice.concepts
-    latents = _numbers(given, n_features)
+    latents = checked_latents(given, n_features)
     if choice.concepts is None:
         return latents
     carried = study.labels.carried
@@ -124,23 +124,3 @@ def _by_class(study: Study, classes: Any) -> tuple[int, ...]:
     if not latents:
         raise UserError(f"No latent of {study.path} is {' or '.join(names)}: nothing to edit.")
     return tuple(latents)
-
-
-def _numbers(given: Any, n_features: int) -> tuple[int, ...]:
-    numbers = [given] if isinstance(given, Integral) else given
-    if isinstance(numbers, str | bytes) or not isinstance(numbers, Iterable):
-        raise UserError(f"latents must be whole numbers, not {kind_of(given)}.")
-    latents = set()
-    for number in numbers.tolist() if isinstance(numbers, torch.Tensor) else numbers:
-        if isinstance(number, bool) or not isinstance(number, Integral):
-            raise UserError(f"latents must be whole numbers, not {number!r:.40}.")
-        number = int(number)
-        if not 0 <= number < n_features:
-            raise UserError(
-                f"There is no latent {number}: this SAE has {n_features:,}, numbered from 0 to "
-                f"{n_features - 1}."
-            )
-        latents.add(number)
-    if not latents:
-        raise UserError("No latent was given: give latents=[…] with at least one.")
-    return tuple(sorted(latents))
