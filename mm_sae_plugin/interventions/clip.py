@@ -22,7 +22,7 @@ _CODES = "hook_sae_acts_post"
 def edit_hooks(
     study: Study,
     edit: FeatureEdit,
-    modalities: Sequence[Modality] = MODALITIES,
+    modalities: Modality | Sequence[Modality] = MODALITIES,
     strength: float = 1.0,
 ) -> NamedHooks:
     """Hooks that edit an SAE's codes, for SAELens' own habit.
@@ -51,7 +51,7 @@ def edit_hooks(
 def edited(
     study: Study,
     edit: FeatureEdit,
-    modalities: Sequence[Modality] = MODALITIES,
+    modalities: Modality | Sequence[Modality] = MODALITIES,
     strength: float = 1.0,
 ) -> Iterator[HookedCLIP]:
     """Splice the study's SAE into its model, and edit its codes until the block ends.
@@ -64,7 +64,7 @@ def edited(
         The SAE and its model.
     edit : FeatureEdit
         What to do with the codes.
-    modalities : sequence of Modality
+    modalities : Modality, or several
         The towers to edit; by default all that the SAE was trained on.
     strength : float
         How far to go; 1 goes all the way.
@@ -104,7 +104,7 @@ def _counted(hook: Callable[..., Tensor], name: str, fired: list[str]) -> Callab
     return through
 
 
-def _hook_names(study: Study, modalities: Sequence[Modality]) -> dict[Modality, str]:
+def _hook_names(study: Study, modalities: Modality | Sequence[Modality]) -> dict[Modality, str]:
     metadata = study.sae.cfg.metadata
     known: dict[Modality, str | None] = {
         "image": metadata.hook_name_image or metadata.hook_name,

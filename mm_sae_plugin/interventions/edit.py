@@ -225,17 +225,17 @@ class FeatureEdit:
 
 
 def _step(content: Mapping[str, Any]) -> EditStep:
-    step = EditStep(**content)
+    lists = {name: tuple(content.get(name, ())) for name in ("latents", "reference")}
+    step = EditStep(**{**content, **lists})
     if step.operation not in get_args(Operation) or step.unit not in get_args(Unit):
         raise ValueError(f"unknown operation {step.operation!r} or unit {step.unit!r}")
-    latents, reference = tuple(step.latents), tuple(step.reference)
-    if not all(isinstance(latent, int) and latent >= 0 for latent in latents):
+    if not all(isinstance(latent, int) and latent >= 0 for latent in step.latents):
         raise ValueError("latents must be whole numbers")
-    if step.operation == "replace" and len(reference) != len(latents):
-        raise ValueError(f"{len(latents)} latents and {len(reference)} reference codes")
-    if not all(isfinite(x) for x in (step.amount, step.upper or 0.0, *reference)):
+    if step.operation == "replace" and len(step.reference) != len(step.latents):
+        raise ValueError(f"{len(step.latents)} latents and {len(step.reference)} reference codes")
+    if not all(isfinite(x) for x in (step.amount, step.upper or 0.0, *step.reference)):
         raise ValueError("an amount is not finite")
-    return replace(step, latents=latents, reference=reference)
+    return step
 
 
 def _number(name: str, value: Any, least: float | None = None) -> float:

@@ -60,13 +60,13 @@ def test_a_typical_activation_is_the_mean_where_a_latent_fires(study):
         ({}, "Say which latents in one way, .*; got none"),
         ({"latents": [1], "classes": "ImgD"}, "got latents, classes"),
         ({"latent": [1]}, "got latent"),
-        ({"latents": [96]}, "There is no latent 96: this SAE has 96, numbered from 0 to 95"),
+        ({"latents": [192]}, "There is no latent 192: this SAE has 192, numbered from 0 to 191"),
         ({"latents": [1.5]}, r"whole numbers, not 1\.5"),
         ({"latents": []}, "No latent was given"),
         ({"latents": "3"}, "whole numbers, not"),
         ({"classes": "Image"}, "There is no class 'Image': choose of ImgD"),
-        ({"mask": [True]}, "a boolean for each of the 96 latents"),
-        ({"mask": [False] * 96}, "The mask leaves no latent"),
+        ({"mask": [True]}, "a boolean for each of the 192 latents"),
+        ({"mask": [False] * 192}, "The mask leaves no latent"),
     ],
 )
 def test_wrong_latents_get_one_sentence(study, which, told):
@@ -74,18 +74,23 @@ def test_wrong_latents_get_one_sentence(study, which, told):
         FeatureEdit.ablate(study, **which)
 
 
-def test_a_class_without_latents_is_told(study):
+def test_a_class_without_latents_is_told(study, monkeypatch):
+    crossed = replace(study.labels, classes=["CrossD"] * study.labels.n_features)
+    monkeypatch.setitem(study.__dict__, "labels", crossed)
+    with pytest.raises(UserError, match=r"No latent of .* is ImgD or Dead: nothing to edit"):
+        FeatureEdit.ablate(study, classes=["ImgD", "Dead"])
+
+
+def test_a_latent_that_never_fired_has_no_typical_activation(study):
     stats = study.labels.statistics
-    silent = (stats.channel("fires_image") + stats.channel("fires_text") == 0).nonzero()[:, 0]
-    empty = next(name for name in ("Undetermined", "Dead") if not study.labels.latents(name))
-    with pytest.raises(UserError, match=f"No latent of .* is {empty}: nothing to edit"):
-        FeatureEdit.ablate(study, classes=empty)
-    if len(silent):
-        with pytest.raises(UserError, match="never fired on the store"):
-            FeatureEdit.add(study, 1.0, latents=[int(silent[0])])
-        assert FeatureEdit.add(study, 1.0, unit="code", latents=[int(silent[0])]).steps
+    silent = stats.channel("fires_image") + stats.channel("fires_text") == 0
+    latent = int(silent.nonzero()[0])
+    with pytest.raises(UserError, match=f"Latent {latent} never fired on the store"):
+        FeatureEdit.add(study, 1.0, latents=[latent])
+    assert FeatureEdit.add(study, 1.0, unit="code", latents=[latent]).latents == (latent,)
 
 
+@pytest.mark.usefixtures("any_types")
 @pytest.mark.parametrize("amount", [float("nan"), float("inf"), "much", True])
 def test_amounts_are_numbers(study, amount):
     with pytest.raises(UserError, match="must be a finite number"):
@@ -114,6 +119,7 @@ def test_an_edit_of_another_sae_is_refused_naming_both(study, tmp_path):
         edit + edit.with_relative_norm(0.5)
 
 
+@pytest.mark.usefixtures("any_types")
 @pytest.mark.parametrize(
     "spoil",
     [

@@ -52,7 +52,7 @@ class Pipeline(nn.Module):
 @pytest.fixture(scope="module")
 def edit(study) -> FeatureEdit:
     fires = study.labels.statistics.channel("fires_image")
-    return FeatureEdit.ablate(study, latents=fires.topk(4).indices.tolist())
+    return FeatureEdit.set(study, 1.5, latents=fires.topk(4).indices.tolist())
 
 
 @pytest.fixture(scope="module")
@@ -200,6 +200,7 @@ def test_a_place_that_nothing_passed_is_told(study, edit, acts):
         pass
 
 
+@pytest.mark.usefixtures("any_types")
 @pytest.mark.parametrize(
     ("where", "told"),
     [
@@ -218,10 +219,11 @@ def test_wrong_places_get_one_sentence(study, edit, where, told):
         pass
 
 
+@pytest.mark.usefixtures("any_types")
 def test_vectors_of_another_width_are_told(study, edit):
     encoder = Encoder()
     with (
-        pytest.raises(UserError, match="takes vectors of width|wide"),
+        pytest.raises(UserError, match=r"takes vectors of width|wide"),
         steer(encoder, study, edit),
     ):
         encoder(torch.ones(2, 7))
