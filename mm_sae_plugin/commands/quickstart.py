@@ -78,6 +78,8 @@ def run_quickstart(cfg: QuickstartConfig, progress: bool = True) -> dict[str, An
     with _timed(seconds, "extract"):
         store = extract(model, pairs, cfg.out / "acts", ExtractConfig(), progress=progress)
     with _timed(seconds, "train"):
+        # Steps are too small to gain from a second thread, and lose by waiting for it.
+        engine = one_core_each(1)
         sae_dir = cfg.out / "sae"
         training = MultimodalSAERunnerConfig(
             out=sae_dir,
@@ -101,7 +103,7 @@ def run_quickstart(cfg: QuickstartConfig, progress: bool = True) -> dict[str, An
             raise type(interruption)(told) from None
     with _timed(seconds, "label"):
         study = Study.open(sae_dir, store, model)
-        findings = study.label(engine=one_core_each(1), progress=progress)
+        findings = study.label(engine=engine, progress=progress)
         dominance, evaluation, truth = findings.dominance, findings.evaluation, findings.truth
         assert truth is not None, "FactorWorld pairs carry their labels"
     with _timed(seconds, "report"):
