@@ -37,6 +37,7 @@ def test_codes_are_what_each_operation_says(study, latents, vectors):
     codes = study.feature_map.encode(vectors, "image")
     typical = torch.tensor(typical_codes(study, latents), dtype=codes.dtype)
     _, reference = study.codes(texts="two red cars")
+    assert reference is not None
     old, at = codes[:, list(latents)], list(latents)
     expected = {
         "scale": old * 2.5,
@@ -101,7 +102,7 @@ def test_shape_and_dtype_are_kept(study, latents, vectors, shape, dtype):
         acts, "image"
     )
     assert (edited.shape, edited.dtype, edited.device) == (acts.shape, dtype, acts.device)
-    assert moved.shape == (*shape, study.feature_map.n_features)
+    assert moved is not None and moved.shape == (*shape, study.feature_map.n_features)
 
 
 def test_gradients_flow_through_an_edit(study, latents, vectors):

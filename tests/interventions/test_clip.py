@@ -1,5 +1,7 @@
 """Edits on the CLIP itself, with the SAE spliced in."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -89,7 +91,11 @@ def test_what_cannot_be_edited_is_told(study, edit, pair):
         edited(study, edit),
     ):
         pass
-    with pytest.raises(UserError, match="modalities are image and text"), edited(study, edit, "x"):
+    unknown: Any = "x"
+    with (
+        pytest.raises(UserError, match="modalities are image and text"),
+        edited(study, edit, unknown),
+    ):
         pass
     with pytest.raises(UserError, match="There is no latent 192"):
         study.without([192], study.store.open_image(0), "a cup")

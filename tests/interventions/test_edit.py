@@ -9,6 +9,7 @@ import torch
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.interventions import FeatureEdit
 from mm_sae_plugin.interventions.choice import typical_codes
+from mm_sae_plugin.stats import ModalityStatistics
 
 
 def test_makers_say_what_they_do(study):
@@ -81,13 +82,16 @@ def test_a_class_without_latents_is_told(study, monkeypatch):
         FeatureEdit.ablate(study, classes=["ImgD", "Dead"])
 
 
-def test_a_latent_that_never_fired_has_no_typical_activation(study):
-    stats = study.labels.statistics
-    silent = stats.channel("fires_image") + stats.channel("fires_text") == 0
-    latent = int(silent.nonzero()[0])
-    with pytest.raises(UserError, match=f"Latent {latent} never fired on the store"):
-        FeatureEdit.add(study, 1.0, latents=[latent])
-    assert FeatureEdit.add(study, 1.0, unit="code", latents=[latent]).latents == (latent,)
+def test_a_latent_that_never_fired_has_no_typical_activation(study, monkeypatch):
+    stats = ModalityStatistics(study.labels.n_features)
+    codes = torch.ones(20, stats.n_features)
+    codes[:, 7] = 0
+    stats.update(codes, codes, torch.arange(20))
+    silent = replace(study.labels, statistics=stats)
+    monkeypatch.setitem(study.__dict__, "labels", silent)
+    with pytest.raises(UserError, match="Latent 7 never fired on the store"):
+        FeatureEdit.add(study, 1.0, latents=[3, 7])
+    assert FeatureEdit.add(study, 1.0, unit="code", latents=[7]).latents == (7,)
 
 
 @pytest.mark.usefixtures("any_types")
@@ -100,7 +104,7 @@ def test_amounts_are_numbers(study, amount):
     with pytest.raises(UserError, match="low <= high"):
         FeatureEdit.clamp(study, 2.0, 1.0, latents=[1])
     with pytest.raises(UserError, match="unit must be"):
-        FeatureEdit.add(study, 1.0, unit="much", latents=[1])
+        FeatureEdit.add(study, 1.0, unit="much", latents=[1])  # pyright: ignore[reportArgumentType]
 
 
 def test_an_edit_of_another_sae_is_refused_naming_both(study, tmp_path):

@@ -12,6 +12,7 @@ from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.hooks.inspection import has_hooks
 from mm_sae_plugin.interventions import FeatureEdit, steer
 from mm_sae_plugin.interventions.applied import AppliedEdit
+from mm_sae_plugin.interventions.steer import Half
 from tests.synchronisation import NoSynchronisation
 
 
@@ -112,7 +113,8 @@ def test_the_empty_edit_changes_no_bit(study, acts):
 
 def test_halves_of_guidance_and_parts_of_a_batch(study, edit, acts, expected):
     encoder = Encoder()
-    for half, part in (("uncond", slice(0, 4)), ("cond", slice(4, 8))):
+    halves: tuple[tuple[Half, slice], ...] = (("uncond", slice(0, 4)), ("cond", slice(4, 8)))
+    for half, part in halves:
         with steer(encoder, study, edit, half=half) as record:
             out = encoder(acts)
         wanted = acts.clone()
@@ -227,7 +229,8 @@ def test_vectors_of_another_width_are_told(study, edit):
         steer(encoder, study, edit),
     ):
         encoder(torch.ones(2, 7))
-    with pytest.raises(UserError, match="steer takes a module"), steer("unet", study, edit):
+    name: Any = "unet"
+    with pytest.raises(UserError, match="steer takes a module"), steer(name, study, edit):
         pass
 
 
@@ -242,12 +245,12 @@ def test_half_precision_modules(study, edit, acts, expected, dtype):
 
 def test_compiled_modules(study, edit, acts, expected):
     encoder = Encoder()
-    compiled = torch.compile(encoder, backend="eager")
+    compiled: Any = torch.compile(encoder, backend="eager")
     compiled(acts)
     with steer(compiled, study, edit):
         torch.testing.assert_close(compiled(acts), expected)
     assert torch.equal(compiled(acts), acts)
-    pipeline = torch.compile(Pipeline(), backend="eager")
+    pipeline: Any = torch.compile(Pipeline(), backend="eager")
     with (
         pytest.raises(UserError, match="compiled, and its parts see no hook"),
         steer(nn.Sequential(pipeline), study, edit, path="0._orig_mod.image_encoder"),
