@@ -44,7 +44,7 @@ def in_page(sentence: str) -> Exception:
     import gradio as gr
 
     # Gradio shows HTML, and sentences quote what somebody typed.
-    return gr.Error(escape(sentence), title="That did not work", print_exception=False)
+    return gr.Error(escape(sentence), duration=20, print_exception=False)
 
 
 @contextmanager

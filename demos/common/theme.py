@@ -89,12 +89,15 @@ def _both(setting: str, colour: str) -> dict[str, str]:
 
 
 _RULES = """
-.gradio-container{max-width:1120px!important;margin:0 auto!important}
+.gradio-container{width:100%;min-width:0!important;max-width:1120px!important;margin:0 auto!important}
+.gradio-container :is(.main,.wrap,.contain,.column){min-width:0!important}
 .gradio-container :focus-visible{outline:3px solid var(--accent);outline-offset:2px}
+.gradio-container :is(table,[role=grid]){font-family:inherit;font-variant-numeric:tabular-nums}
 .gradio-container h1{font-size:32px;line-height:1.2;letter-spacing:-.015em;overflow-wrap:anywhere}
 .gradio-container .prose p{max-width:76ch}
 .class-dot{display:inline-block;width:11px;height:11px;border-radius:50%;background:var(--class)}
-@media (max-width:700px){.gradio-container h1{font-size:27px}}
+@media (max-width:700px){.gradio-container :is(table,[role=grid]){font-family:inherit;font-variant-numeric:tabular-nums}
+.gradio-container h1{font-size:27px}}
 @media (prefers-reduced-motion:reduce){*{animation-duration:.01ms!important;
 transition-duration:.01ms!important}}
 """
