@@ -9,6 +9,7 @@ from mm_sae_plugin.demos.common.errors import told
 from mm_sae_plugin.demos.common.lock import alone_with
 from mm_sae_plugin.demos.common.manifest import manifest_file, manifest_of
 from mm_sae_plugin.demos.common.uploads import picture_input, uploaded_picture
+
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.study import Study
 

@@ -13,7 +13,15 @@ if TYPE_CHECKING:
     import gradio as gr
 
 # Names of fonts that are there, so that none is fetched.
-_FONT = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "Arial", "sans-serif")
+_FONT = (
+    "system-ui",
+    "-apple-system",
+    "Segoe UI",
+    "Roboto",
+    "Helvetica Neue",
+    "Arial",
+    "sans-serif",
+)
 _MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")
 
 
@@ -74,11 +82,14 @@ def theme() -> gr.themes.Base:
         **_both("button_primary_background_fill", "accent"),
         **_both("button_primary_background_fill_hover", "accent"),
         **_both("button_primary_text_color", "card"),
+        **_both("button_primary_border_color", "accent"),
+        **_both("button_primary_border_color_hover", "accent"),
         **_both("button_secondary_background_fill", "band"),
         **_both("button_secondary_background_fill_hover", "line"),
         **_both("button_secondary_text_color", "ink"),
         **_both("checkbox_background_color_selected", "accent"),
         **_both("code_background_fill", "band"),
+        color_accent="*link_text_color",
         input_border_width="1px",
     )
 
@@ -92,11 +103,11 @@ _RULES = """
 .gradio-container{width:100%;min-width:0!important;max-width:1120px!important;margin:0 auto!important}
 .gradio-container :is(.main,.wrap,.contain,.column){min-width:0!important}
 .gradio-container :focus-visible{outline:3px solid var(--accent);outline-offset:2px}
-.gradio-container :is(table,[role=grid]){font-family:inherit;font-variant-numeric:tabular-nums}
+.gradio-container :is(table,[role=grid],[role=gridcell],[role=gridcell] *){font-family:inherit;font-variant-numeric:tabular-nums}
 .gradio-container h1{font-size:32px;line-height:1.2;letter-spacing:-.015em;overflow-wrap:anywhere}
 .gradio-container .prose p{max-width:76ch}
 .class-dot{display:inline-block;width:11px;height:11px;border-radius:50%;background:var(--class)}
-@media (max-width:700px){.gradio-container :is(table,[role=grid]){font-family:inherit;font-variant-numeric:tabular-nums}
+@media (max-width:700px){.gradio-container :is(table,[role=grid],[role=gridcell],[role=gridcell] *){font-family:inherit;font-variant-numeric:tabular-nums}
 .gradio-container h1{font-size:27px}}
 @media (prefers-reduced-motion:reduce){*{animation-duration:.01ms!important;
 transition-duration:.01ms!important}}

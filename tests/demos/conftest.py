@@ -1,4 +1,4 @@
-"""A small labelled SAE, a started demo, and a browser to look at it."""
+"""A started demo, and a browser to look at it."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from mm_sae_plugin.demos import DEMOS, DemoOptions
 from mm_sae_plugin.demos.common.launch import (
     choose_port,
@@ -15,28 +14,8 @@ from mm_sae_plugin.demos.common.launch import (
     private_uploads,
     served,
 )
+
 from tests.demos.browsing import CHROMIUM, HOW_TO_GET_IT, Visit
-
-
-@pytest.fixture(scope="session")
-def small_sae(tmp_path_factory) -> Path:
-    """Folder of a small SAE on a few pairs of FactorWorld, labelled."""
-    from mm_sae_plugin.activations import ExtractConfig, extract
-    from mm_sae_plugin.models import load_model
-    from mm_sae_plugin.pairs import load_pairs
-    from mm_sae_plugin.study import Study
-    from mm_sae_plugin.training import MultimodalSAERunnerConfig, MultimodalSAETrainingRunner
-
-    folder = tmp_path_factory.mktemp("demo")
-    model = load_model("factorworld")
-    pairs = load_pairs("factorworld:500:0")
-    store = extract(model, pairs, folder / "acts", ExtractConfig(), progress=False)
-    training = MultimodalSAERunnerConfig(
-        out=folder / "sae", d_sae=64, k=8, training_steps=100, train_batch_size_samples=128
-    )
-    MultimodalSAETrainingRunner(training, store).run()
-    Study.open(folder / "sae", store, model).label()
-    return folder / "sae"
 
 
 @pytest.fixture(scope="session")
