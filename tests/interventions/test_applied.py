@@ -64,6 +64,7 @@ def test_what_the_sae_does_not_reconstruct_is_kept(study, latents, vectors):
     codes = study.feature_map.encode(scaled / length, "image")
     change = (codes[:, list(latents)] * 2) @ study.feature_map.directions[list(latents)]
     torch.testing.assert_close(edited, scaled + length * change, atol=1e-5, rtol=1e-4)
+    assert moved is not None
     torch.testing.assert_close(moved[:, list(latents)], codes[:, list(latents)] * 2)
 
 
