@@ -74,7 +74,7 @@ class AppliedEdit:
     Raises
     ------
     UserError
-        If the edit is of another SAE or encoder, the SAE is a transcoder, or lies on another device.
+        If the edit is of another SAE or encoder, or the SAE is a transcoder or lies elsewhere.
     """
 
     def __init__(self, study: Study, edit: FeatureEdit, device: torch.device | None = None) -> None:
@@ -83,8 +83,8 @@ class AppliedEdit:
         own = study.sae.W_dec.device
         if device is not None and device != own:
             raise UserError(
-                f"What is to be edited lies on {device} and the SAE on {own}: open the study there, "
-                f"Study.open(…, device={str(device)!r})."
+                f"What is to be edited lies on {device} and the SAE on {own}: open the study "
+                f"there, Study.open(…, device={str(device)!r})."
             )
         self.feature_map: SAEFeatureMap = study.feature_map
         self.relative_norm = edit.relative_norm
