@@ -11,10 +11,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.features.sae import SAEFeatureMap
 from mm_sae_plugin.interventions.choice import typical_codes
 from mm_sae_plugin.interventions.edit import EditStep, FeatureEdit
-from mm_sae_plugin.modality import Modality
+from mm_sae_plugin.modality import MODALITIES, Modality
+from mm_sae_plugin.models.hook_names import HOOK_NORMALIZED
 from mm_sae_plugin.study import Study
 
 _TINY = 1e-12
@@ -72,18 +74,30 @@ class AppliedEdit:
     Raises
     ------
     UserError
-        If the edit is of another SAE or encoder.
+        If the edit is of another SAE or encoder, or the SAE is a transcoder or lies elsewhere.
     """
 
     def __init__(self, study: Study, edit: FeatureEdit, device: torch.device | None = None) -> None:
         edit.check_study(study)
+        _refuse_transcoder(study)
+        own = study.sae.W_dec.device
+        if device is not None and device != own:
+            raise UserError(
+                f"What is to be edited lies on {device} and the SAE on {own}: open the study "
+                f"there, Study.open(…, device={str(device)!r})."
+            )
         self.feature_map: SAEFeatureMap = study.feature_map
         self.relative_norm = edit.relative_norm
-        weights = study.sae.W_dec
         self.steps = [
-            _StepOnDevice.of(step, study, device or weights.device, weights.dtype)
-            for step in edit.steps
+            _StepOnDevice.of(step, study, own, study.sae.W_dec.dtype) for step in edit.steps
         ]
+        metadata = study.sae.cfg.metadata
+        at = {"image": metadata.hook_name_image, "text": metadata.hook_name_text}
+        # An SAE that says nothing of its site is taken for one of the joint space, too.
+        self._of_unit_length = {
+            modality: (at[modality] or HOOK_NORMALIZED).endswith(HOOK_NORMALIZED)
+            for modality in MODALITIES
+        }
 
     @property
     def is_empty(self) -> bool:
@@ -128,11 +142,11 @@ class AppliedEdit:
         acts: Float[Tensor, "*batch d_in"],
         modality: Modality,
         strength: float = 1.0,
-        unit_length: bool = True,
     ) -> tuple[Float[Tensor, "*batch d_in"], Float[Tensor, "*batch d_sae"] | None]:
         """Edit vectors, and keep what the SAE does not reconstruct of them.
 
-        ``e' = e + |e| * (decode(z') - decode(z))`` with z the codes of e / |e|.
+        ``e' = e + |e| * (decode(z') - decode(z))`` with z the codes of e / |e|, for an SAE that was
+        trained at ``hook_normalized``; at every other site e itself is encoded and nothing scaled.
 
         Parameters
         ----------
@@ -142,8 +156,6 @@ class AppliedEdit:
             Of what they embed.
         strength : float
             How far to go; 1 goes all the way.
-        unit_length : bool
-            Whether the SAE was trained on vectors of length 1; if not, e itself is encoded.
 
         Returns
         -------
@@ -155,7 +167,7 @@ class AppliedEdit:
             return acts, None
         given = acts.to(self.steps[0].amount.dtype)
         length = given.norm(dim=-1, keepdim=True).clamp_min(_TINY)
-        scale = length if unit_length else torch.ones_like(length)
+        scale = length if self._of_unit_length[modality] else torch.ones_like(length)
         codes = self.feature_map.encode(given / scale, modality)
         edited = self.codes(codes, strength, length / scale, modality)
         delta = self._decoded(codes, edited, modality) * scale
@@ -173,3 +185,12 @@ class AppliedEdit:
         length = self._decoded(codes, edited, modality).norm(dim=-1, keepdim=True)
         wanted = self.relative_norm * (torch.ones_like(length) if norm is None else norm)
         return torch.where(length > _TINY, wanted / length.clamp_min(_TINY), 0.0)
+
+
+def _refuse_transcoder(study: Study) -> None:
+    metadata = study.sae.cfg.metadata
+    if metadata.hook_name_out and metadata.hook_name_out != metadata.hook_name:
+        raise UserError(
+            f"This is a transcoder from {metadata.hook_name!r} to {metadata.hook_name_out!r}: only "
+            "an SAE, which reads and writes at one place, has codes that can be edited there."
+        )

@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from mm_sae_plugin import Study
+from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.interventions import FeatureEdit
 from mm_sae_plugin.interventions.applied import AppliedEdit
 from mm_sae_plugin.interventions.choice import typical_codes
@@ -64,6 +66,7 @@ def test_what_the_sae_does_not_reconstruct_is_kept(study, latents, vectors):
     codes = study.feature_map.encode(scaled / length, "image")
     change = (codes[:, list(latents)] * 2) @ study.feature_map.directions[list(latents)]
     torch.testing.assert_close(edited, scaled + length * change, atol=1e-5, rtol=1e-4)
+    assert moved is not None
     torch.testing.assert_close(moved[:, list(latents)], codes[:, list(latents)] * 2)
 
 
@@ -121,3 +124,47 @@ def test_the_host_never_waits_inside_an_edit(study, latents, vectors, fraction):
         with NoSynchronisation(), torch.no_grad():
             edited, _ = applied.vectors(vectors, "image", strength=0.7)
         assert edited.shape == vectors.shape, name
+
+
+@pytest.mark.parametrize("layout", ["strided", "transposed"])
+def test_layout_is_kept(study, latents, vectors, layout):
+    acts = vectors if layout == "strided" else vectors.T.contiguous().T
+    edited, _ = AppliedEdit(study, FeatureEdit.set(study, 1.0, latents=latents)).vectors(
+        acts, "image"
+    )
+    assert edited.stride() == acts.stride()
+
+
+def test_an_sae_of_unnormalised_vectors_encodes_them_as_they_are(
+    study, latents, vectors, monkeypatch
+):
+    metadata = study.sae.cfg.metadata
+    monkeypatch.setattr(metadata, "hook_name_image", "vision.hook_proj")
+    edit = FeatureEdit.scale(study, 3.0, latents=latents)
+    scaled = vectors * 2
+    edited, _ = AppliedEdit(study, edit).vectors(scaled, "image")
+    codes = study.feature_map.encode(scaled, "image")[:, list(latents)]
+    expected = scaled + codes * 2 @ study.feature_map.directions[list(latents)]
+    torch.testing.assert_close(edited, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_transcoders_and_other_devices_are_refused(study, latents, monkeypatch):
+    edit = FeatureEdit.ablate(study, latents=latents)
+    with pytest.raises(UserError, match=r"lies on meta and the SAE on cpu: open the study there"):
+        AppliedEdit(study, edit, torch.device("meta"))
+    monkeypatch.setattr(study.sae.cfg.metadata, "hook_name_out", "vision.hook_pooled")
+    with pytest.raises(UserError, match="This is a transcoder from"):
+        AppliedEdit(study, edit)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_no_synchronisation_on_a_gpu(study, latents, vectors):
+    there = Study.open(study.path, study.store, device="cuda")
+    applied = AppliedEdit(there, FeatureEdit.add(there, 0.5, latents=latents))
+    acts = vectors.cuda()
+    applied.vectors(acts, "image")
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        applied.vectors(acts, "image")
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
