@@ -1,4 +1,4 @@
-"""Which words the strongest captions of a latent have in common."""
+"""Words of captions, and which the strongest captions of a latent have in common."""
 
 import re
 from collections import Counter
@@ -13,6 +13,11 @@ WORD = re.compile(r"[\w#@'’-]+|[?!]")
 # Odds that a word is shared by accident, at most; and accidents to expect among all words of the
 # captions shown together, since long captions have hundreds of words.
 _ODDS, _ACCIDENTS = 5e-3, 0.15
+
+
+def words_of(caption: str) -> list[str]:
+    """Words of a caption in lower case, in their order."""
+    return [word.lower() for word in WORD.findall(caption)]
 
 
 class Piece(NamedTuple):
@@ -73,4 +78,4 @@ def pieces(caption: str, shared: Sequence[str]) -> list[Piece]:
 
 @lru_cache(maxsize=4096)
 def _words(caption: str) -> frozenset[str]:
-    return frozenset(word.lower() for word in WORD.findall(caption))
+    return frozenset(words_of(caption))
