@@ -4,7 +4,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mm_sae_plugin.report.words import Piece, pieces
+from mm_sae_plugin.stats.words import Piece, pieces
 
 # About three lines of a card; a little more is shown rather than a button for one word.
 _SHORT, _SLACK = 180, 40

@@ -1,6 +1,6 @@
 """The pairs on which each latent is strongest, on each side."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +11,9 @@ from mm_sae_plugin.engines import Engine
 from mm_sae_plugin.features.feature_map import FeatureMap
 from mm_sae_plugin.stats.interfaces import CodedPairs, PairedActivations, state_of_sides
 from mm_sae_plugin.stats.passes import Reading, run_pass
+
+# Entries that wait at least before they are sorted in.
+_MIN_WAITING = 2**16
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,15 @@ class TopExamples:
     """Their codes."""
 
 
+Rank = Callable[[Float[Tensor, "entries"], Int[Tensor, "entries"]], Tensor]
+"""Codes and their rows -> what is kept first: the largest of what it returns."""
+
+
+def strongest(values: Float[Tensor, "entries"], rows: Int[Tensor, "entries"]) -> Tensor:
+    """Rank by the code itself."""
+    return values
+
+
 class TopRows:
     """The rows with the largest codes of every latent; of equals, those that come first.
 
@@ -36,52 +48,81 @@ class TopRows:
     ----------
     n_top : int
         Rows to keep for each latent, at least 1.
+    rank : callable
+        By what rows are kept, the code by default; a function of code and row.
     """
 
-    def __init__(self, n_top: int) -> None:
+    def __init__(self, n_top: int, rank: Rank = strongest) -> None:
         self.n_top = n_top
+        self.rank = rank
         # Only what fires is kept, as (latent, row, value), sorted by latent, then from the top.
-        self._latent = torch.zeros(0, dtype=torch.int64)
-        self._row = torch.zeros(0, dtype=torch.int64)
-        self._value = torch.zeros(0)
+        self._kept = (torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64))
+        self._values = torch.zeros(0)
+        # Sorting is worth its while only once there is as much to sort in as was kept before.
+        self._waiting: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._n_waiting = 0
 
     @torch.no_grad()
     def update(self, codes: Float[Tensor, "batch n_features"], rows: Int[Tensor, "batch"]) -> None:
         """Add codes, >= 0, of the rows whose numbers are given."""
         position, latent = (codes > 0).nonzero(as_tuple=True)
         value = codes[position, latent].to("cpu", torch.float32)
-        self._keep(latent.cpu(), rows[position.cpu()], value)
+        self.add(latent.cpu(), rows[position.cpu()], value)
+
+    def add(
+        self,
+        latents: Int[Tensor, "entries"],
+        rows: Int[Tensor, "entries"],
+        values: Float[Tensor, "entries"],
+    ) -> None:
+        """Add codes above 0 one by one, each with its latent and its row."""
+        self._waiting.append((latents, rows, values))
+        self._n_waiting += len(latents)
+        if self._n_waiting > max(2 * len(self._values), _MIN_WAITING):
+            self._sort_in()
 
     def merge(self, other: "TopRows") -> "TopRows":
         """Add what another has seen of later rows; return `self`."""
-        self._keep(other._latent, other._row, other._value)
+        if len(other._values):
+            self.add(*other._kept, other._values)
+        for entries in other._waiting:
+            self.add(*entries)
         return self
 
     def state_dict(self) -> dict[str, Tensor]:
         """Everything kept, as three tensors of equal length."""
-        return {"latent": self._latent, "row": self._row, "value": self._value}
+        self._sort_in()
+        latent, row = self._kept
+        return {"latent": latent, "row": row, "value": self._values}
 
     def of(self, latents: Sequence[int]) -> tuple[Int[Tensor, "n n_top"], Float[Tensor, "n n_top"]]:
         """Rows and codes of some latents, best first; row 0 and value 0 where fewer fire."""
+        self._sort_in()
+        (latent, row), value = self._kept, self._values
         rows = torch.zeros(len(latents), self.n_top, dtype=torch.int64)
         values = torch.zeros(len(latents), self.n_top)
-        for number, latent in enumerate(latents):
-            mine = self._latent == latent
-            n = int(mine.sum())
-            rows[number, :n], values[number, :n] = self._row[mine], self._value[mine]
+        asked = torch.tensor(list(latents), dtype=torch.int64)
+        starts = torch.searchsorted(latent, asked).tolist()
+        stops = torch.searchsorted(latent, asked, right=True).tolist()
+        for number, (start, stop) in enumerate(zip(starts, stops, strict=True)):
+            rows[number, : stop - start] = row[start:stop]
+            values[number, : stop - start] = value[start:stop]
         return rows, values
 
-    def _keep(self, latent: Tensor, row: Tensor, value: Tensor) -> None:
-        latent = torch.cat([self._latent, latent])
-        row, value = torch.cat([self._row, row]), torch.cat([self._value, value])
-        # Two stable sorts: by value, then by latent. Equals stay in the order they came in.
-        order = value.argsort(descending=True, stable=True)
+    def _sort_in(self) -> None:
+        if not self._waiting:
+            return
+        parts = [(*self._kept, self._values), *self._waiting]
+        latent, row, value = (torch.cat(column) for column in zip(*parts, strict=True))
+        # Two stable sorts: by rank, then by latent. Equals stay in the order they came in.
+        order = self.rank(value, row).argsort(descending=True, stable=True)
         order = order[latent[order].argsort(stable=True)]
         latent, row, value = latent[order], row[order], value[order]
         _, lengths = latent.unique_consecutive(return_counts=True)
         starts = (lengths.cumsum(0) - lengths).repeat_interleave(lengths)
         kept = torch.arange(len(latent)) - starts < self.n_top
-        self._latent, self._row, self._value = latent[kept], row[kept], value[kept]
+        self._kept, self._values = (latent[kept], row[kept]), value[kept]
+        self._waiting, self._n_waiting = [], 0
 
 
 class ExampleRows:

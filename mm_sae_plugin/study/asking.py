@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
@@ -54,6 +55,11 @@ class Asking:
     _lock: threading.RLock  # pyright: ignore[reportGeneralTypeIssues]
 
     @property
+    def lock(self) -> AbstractContextManager[Any]:
+        """Hold it while the encoder runs: hooks are state of the model."""
+        return self._lock
+
+    @property
     def sae(self) -> SAE[Any]:
         """The SAE."""
         raise NotImplementedError
@@ -92,8 +98,28 @@ class Asking:
             If neither is given, one is of another kind, a file is no picture, or the SAE was
             trained without the modality.
         """
-        acts_image, acts_text = self._acts(images, texts)
+        acts_image, acts_text = self.acts(images, texts)
         return self._encoded(acts_image, "image"), self._encoded(acts_text, "text")
+
+    def acts(
+        self,
+        images: Sequence[Image | str | Path] | None = None,
+        texts: Sequence[str] | str | None = None,
+    ) -> tuple[Float[Tensor, "n_images d_image"] | None, Float[Tensor, "n_texts d_text"] | None]:
+        """Run the encoder and return raw activations at the SAE's hooks, one row each.
+
+        The parameters and errors are those of :meth:`codes`.
+        """
+        given = None if images is None else pictures(images)
+        captions = None if texts is None else captions_of(texts)
+        if not given and not captions:
+            raise UserError("Nothing to encode: give images=[…], texts=[…] or both.")
+        hooks = self._hooks(captions is not None)
+        with self.lock, HookReader(self.model, hooks).attached() as reader:
+            pixels = self.model.to_pixels(given) if given else None
+            acts_image = None if pixels is None else reader.images(pixels)
+            acts_text = reader.texts(captions) if captions else None
+        return self._at_sae(acts_image), self._at_sae(acts_text)
 
     def latents_of(
         self, image: Image | str | Path | None = None, text: str | None = None, top: int = 5
@@ -177,19 +203,6 @@ class Asking:
             raise UserError(f"The SAE in {self.path} was trained on images alone: leave texts out.")
         return ExtractConfig(image_hook=image_hook, text_hook=metadata.hook_name_text)
 
-    def _acts(self, images: Any, texts: Any) -> tuple[Tensor | None, Tensor | None]:
-        """Activations of what is given at the SAE's hooks, one row each."""
-        images = None if images is None else pictures(images)
-        texts = None if texts is None else captions_of(texts)
-        if not images and not texts:
-            raise UserError("Nothing to encode: give images=[…], texts=[…] or both.")
-        hooks = self._hooks(texts is not None)
-        with self._lock, HookReader(self.model, hooks).attached() as reader:
-            pixels = self.model.to_pixels(images) if images else None
-            acts_image = None if pixels is None else reader.images(pixels)
-            acts_text = reader.texts(texts) if texts else None
-        return self._at_sae(acts_image), self._at_sae(acts_text)
-
     def _at_sae(self, acts: Tensor | None) -> Tensor | None:
         # Cloned out of inference mode, so that gradients may be taken of it.
         return None if acts is None else acts.clone().to(self.device, self.sae.W_dec.dtype)
@@ -206,6 +219,6 @@ class Asking:
                     f"The SAE in {self.path} sits at {hook!r}, where pictures and captions are not "
                     "in one space: only an SAE at hook_proj or hook_normalized splits a similarity."
                 )
-        acts_image, acts_text = self._acts([image], [text])
+        acts_image, acts_text = self.acts([image], [text])
         assert acts_image is not None and acts_text is not None
         return acts_image[0], acts_text[0]

@@ -1,4 +1,4 @@
-"""Which words the strongest captions of a latent have in common."""
+"""Words of captions, and which the strongest captions of a latent have in common."""
 
 import re
 from collections import Counter
@@ -8,10 +8,16 @@ from typing import NamedTuple
 
 from mm_sae_plugin.stats.significance import binomial_tail
 
-_WORD = re.compile(r"[\w#@'’-]+|[?!]")
+WORD = re.compile(r"[\w#@'’-]+|[?!]")
+"""What counts as a word of a caption; two marks do as well, since captions differ by them."""
 # Odds that a word is shared by accident, at most; and accidents to expect among all words of the
 # captions shown together, since long captions have hundreds of words.
 _ODDS, _ACCIDENTS = 5e-3, 0.15
+
+
+def words_of(caption: str) -> list[str]:
+    """Words of a caption in lower case, in their order."""
+    return [word.lower() for word in WORD.findall(caption)]
 
 
 class Piece(NamedTuple):
@@ -61,7 +67,7 @@ class SharedWords:
 def pieces(caption: str, shared: Sequence[str]) -> list[Piece]:
     """Cut a caption so that the shared words stand alone; joined, the pieces are the caption."""
     marked, found, end = set(shared), [], 0
-    for match in _WORD.finditer(caption):
+    for match in WORD.finditer(caption):
         if match.group().lower() in marked:
             if end < match.start():
                 found.append(Piece(caption[end : match.start()], False))
@@ -72,4 +78,4 @@ def pieces(caption: str, shared: Sequence[str]) -> list[Piece]:
 
 @lru_cache(maxsize=4096)
 def _words(caption: str) -> frozenset[str]:
-    return frozenset(word.lower() for word in _WORD.findall(caption))
+    return frozenset(words_of(caption))

@@ -1,0 +1,83 @@
+"""Reading single tokens of a vision tower in the joint space, through the tower's own head."""
+
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.hooks.routes import OutputRoute
+from mm_sae_plugin.models.hook_names import VISION
+
+if TYPE_CHECKING:
+    from mm_sae_plugin.models.hooked_clip import HookedCLIP
+
+
+def patches_in_joint_space(
+    model: "HookedCLIP", pixels: Float[Tensor, "1 3 height width"], normalize: bool
+) -> Float[Tensor, "rows columns d_joint"]:
+    """Read every patch of an image as if the whole image were that patch.
+
+    The tokens that leave the last block are taken one by one. For each, the tower's own final norm,
+    pooling head and projection are run on a sequence in which this token stands everywhere, so that
+    pooling by class token, mean or attention reads nothing else. No family has code of its own
+    here: what follows the last block is the wrapped model's.
+
+    Parameters
+    ----------
+    model : HookedCLIP
+    pixels : float
+        One image, preprocessed.
+    normalize : bool
+        Return unit vectors (``hook_normalized``) rather than ``hook_proj``.
+
+    Raises
+    ------
+    UserError
+        If the tower's blocks are not hooked, as a convolutional one's are not, or its patches do
+        not form a grid.
+    """
+    spec = model.family.vision(model.clip)
+    n_layers = model.n_layers(VISION)
+    name = model.cfg.model_name
+    if not n_layers:
+        raise UserError(
+            f"The vision tower of {name} has no tokens that can be read one by one (it is "
+            "convolutional, or of an unknown kind): there is no map of where a latent fires."
+        )
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            tokens, _ = model(images=pixels, stop_at_layer=n_layers)
+            assert tokens is not None
+            n_prefix = model.n_prefix_tokens(VISION)
+            patches = tokens[0, n_prefix:]
+            rows, columns = _grid(model, len(patches))
+            everywhere = patches[:, None].expand(-1, n_prefix + 1, -1)
+            # What leaves the last block is replaced on its way to the head. A hook point would
+            # refuse it, since another number of rows cannot stand in for an activation.
+            route = OutputRoute(spec.block_paths[-1], spec.batch_first)
+            undo = route.install(model.clip, lambda _: everywhere)
+            try:
+                read = model.encode_image(pixels, normalize=normalize)
+            finally:
+                undo()
+    finally:
+        model.train(was_training)
+    if len(read) != len(patches):
+        raise UserError(f"The vision tower of {name} does not read its tokens one by one.")
+    return read.clone().reshape(rows, columns, -1)
+
+
+def _grid(model: "HookedCLIP", n_patches: int) -> tuple[int, int]:
+    height, width = model.cfg.image_size
+    side = (height * width / max(n_patches, 1)) ** 0.5
+    rows, columns = round(height / side), round(width / side)
+    if rows * columns != n_patches:
+        raise UserError(
+            f"The {n_patches} patches of {model.cfg.model_name} form no grid over its images of "
+            f"{height} × {width} pixels: there is no map of where a latent fires."
+        )
+    return rows, columns
