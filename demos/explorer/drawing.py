@@ -1,0 +1,145 @@
+"""Pieces of HTML: scores with intervals, bars, pictures and captions."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_WIDTH = 160
+"""Pixels of a picture's longer side on the page."""
+
+STYLE = """
+.lt-head{display:grid;grid-template-columns:repeat(auto-fit,minmax(290px,1fr));gap:24px}
+.lt-head h2,.lt-part h3{margin:0 0 8px}
+.lt-scores{border-collapse:collapse;width:100%}
+.lt-scores :is(td,th){padding:4px 8px 4px 0;text-align:left;border:0;font-weight:400}
+.lt-grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(112px,1fr));gap:12px}
+.lt-grid figure{margin:0}
+.lt-grid img{width:100%;border-radius:8px;display:block;image-rendering:auto}
+.lt-grid figcaption,.lt-soft{color:var(--soft);font-size:13px}
+.lt-said{margin:0 0 8px;padding:0;list-style:none}
+.lt-said li{padding:5px 0;border-bottom:1px solid var(--line);overflow-wrap:anywhere}
+.lt-said mark{background:rgb(255 196 0/var(--weight));color:inherit;border-radius:4px;padding:0 2px}
+.lt-bars{border-collapse:collapse;width:100%}
+.lt-bars :is(td,th){padding:3px 8px 3px 0;text-align:left;border:0;vertical-align:middle}
+.lt-bars svg{display:block}
+"""
+
+
+def dot(name: str) -> str:
+    """A class with its colour."""
+    return f'<span class="class-dot class-{escape(name)}"></span> {escape(name)}'
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """A number, or a dash where there is none."""
+    return "–" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+
+
+def interval(value: float, low: float, high: float, band: tuple[float, float] | None = None) -> str:
+    """A score on a line from 0 (text) to 1 (image) with its interval, and the null's band."""
+    if math.isnan(value):
+        return '<span class="lt-soft">cannot be told</span>'
+    at = [6 + 108 * min(max(x, 0.0), 1.0) for x in (value, low, high)]
+    shade = ""
+    if band is not None and not math.isnan(band[0]):
+        left, right = (6 + 108 * min(max(x, 0.0), 1.0) for x in band)
+        shade = f'<rect x="{left:.1f}" y="3" width="{right - left:.1f}" height="14" fill="var(--line)"/>'
+    told = f"{value:.2f}, interval {low:.2f} to {high:.2f}"
+    return (
+        f'<svg width="120" height="20" role="img" aria-label="{told}">{shade}'
+        '<line x1="6" y1="10" x2="114" y2="10" stroke="var(--line)"/>'
+        f'<line x1="{at[1]:.1f}" y1="10" x2="{at[2]:.1f}" y2="10" stroke="var(--ink)" '
+        'stroke-width="3"/>'
+        f'<circle cx="{at[0]:.1f}" cy="10" r="4" fill="var(--accent)"/></svg>'
+    )
+
+
+def histogram(edges: Sequence[float], images: Sequence[int], captions: Sequence[int]) -> str:
+    """Activations above 0 of both sides in one drawing, images upward and captions downward."""
+    most = max([*images, *captions, 1])
+    step = 260 / max(len(images), 1)
+    bars = []
+    for i, (up, down) in enumerate(zip(images, captions, strict=True)):
+        # Square roots, so that few among many are seen.
+        for count, colour, upward in ((up, "ImgD", True), (down, "TextD", False)):
+            height = 44 * (count / most) ** 0.5
+            y = 50 - height if upward else 54
+            bars.append(
+                f'<rect class="class-{colour}" fill="var(--class)" x="{i * step:.1f}" y="{y:.1f}" '
+                f'width="{max(step - 1, 1):.1f}" height="{height:.1f}"/>'
+            )
+    told = f"Activations up to {edges[-1]:.2f}: images above the line, captions below"
+    return (
+        f'<svg viewBox="0 0 260 104" width="100%" style="max-width:340px" role="img" '
+        f'aria-label="{told}">{"".join(bars)}'
+        '<line x1="0" y1="52" x2="260" y2="52" stroke="var(--soft)"/></svg>'
+        f'<div class="lt-soft">activation from 0 to {edges[-1]:.2f}; images above, captions below '
+        "(square roots of counts)</div>"
+    )
+
+
+def contributions(rows: Iterable[tuple[str, float]]) -> str:
+    """Bars to the right for what adds to a similarity, to the left for what takes from it."""
+    rows = list(rows)
+    most = max([abs(value) for _, value in rows] + [1e-9])
+    lines = []
+    for label, value in rows:
+        width = 90 * abs(value) / most
+        x = 92 if value >= 0 else 92 - width
+        colour = "var(--accent)" if value >= 0 else "var(--soft)"
+        lines.append(
+            f"<tr><th scope='row'>{label}</th><td>{value:+.3f}</td>"
+            f'<td><svg width="184" height="14" aria-hidden="true"><line x1="92" x2="92" y1="0" '
+            f'y2="14" stroke="var(--line)"/><rect x="{x:.1f}" y="2" width="{width:.1f}" '
+            f'height="10" fill="{colour}"/></svg></td></tr>'
+        )
+    return f'<table class="lt-bars">{"".join(lines)}</table>'
+
+
+def picture(image: Image | None, alt: str, told: str) -> str:
+    """A picture with a line below it, inside the page itself."""
+    if image is None:
+        return f"<figure><div class='lt-soft'>gone</div><figcaption>{escape(told)}</figcaption></figure>"
+    shown = image.convert("RGB")
+    shown.thumbnail((_WIDTH, _WIDTH))
+    held = io.BytesIO()
+    shown.save(held, "PNG")
+    data = base64.b64encode(held.getvalue()).decode()
+    return (
+        f'<figure><img src="data:image/png;base64,{data}" alt="{escape(alt)}">'
+        f"<figcaption>{escape(told)}</figcaption></figure>"
+    )
+
+
+def heated(image: Image, codes: np.ndarray) -> Image:
+    """Lay where a latent fires over a picture: the stronger, the more of it is yellow."""
+    from PIL import Image as pil
+
+    base = image.convert("RGB")
+    strength = codes / codes.max() if codes.max() > 0 else codes
+    mask = pil.fromarray((strength * 190).astype(np.uint8)).resize(base.size, pil.Resampling.BILINEAR)
+    dimmed = pil.blend(base, pil.new("RGB", base.size, "black"), 0.35)
+    return pil.composite(pil.new("RGB", base.size, (255, 214, 0)), dimmed, mask)
+
+
+def marked(caption: str, weights: Iterable[tuple[int, int, float]]) -> str:
+    """A caption with its words marked by how much they carry."""
+    weights = list(weights)
+    most = max([fall for *_, fall in weights] + [1e-9])
+    parts, at = [], 0
+    for start, stop, fall in weights:
+        parts.append(escape(caption[at:start]))
+        word, share = escape(caption[start:stop]), fall / most
+        parts.append(f'<mark style="--weight:{share:.2f}">{word}</mark>' if share > 0.15 else word)
+        at = stop
+    return "".join(parts) + escape(caption[at:])
