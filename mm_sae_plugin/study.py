@@ -45,7 +45,7 @@ class ActiveLatent:
     modality_class: str
     """`ImgD`, `TextD`, `CrossD`, `Undetermined` or `Dead`."""
     score: float
-    """Its modality score: 0 all text, 1 all image; NaN where it never fired on the store."""
+    """Its modality score: 0 all text, 1 all image; NaN where nothing can be said."""
 
 
 class Study:
