@@ -8,8 +8,10 @@ Routes hold paths and module-level functions, never modules or closures: that ke
 them copyable and picklable, and lets a part be replaced later.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import copy
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, is_dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -47,8 +49,8 @@ class OutputRoute:
     """Path of the module inside the root."""
     batch_first: bool = True
     """Whether tokens run as [batch, token, d] there, rather than [token, batch, d]."""
-    item: int = 0
-    """Which item of a tuple."""
+    item: int | str = 0
+    """Which item of a tuple, or field of a dataclass or dict."""
 
     def install(self, root: nn.Module, through: Pass, tokens: Tensor | None = None) -> Undo:
         """Attach to a part of ``root`` until the returned function is called."""
@@ -68,17 +70,20 @@ class InputRoute:
     """Path of the module inside the root."""
     batch_first: bool = True
     """Whether tokens run as [batch, token, d] there, rather than [token, batch, d]."""
-    item: int = 0
-    """Which argument, in the order of the call."""
+    item: int | str = 0
+    """Which argument: in the order of the call, or by its name."""
 
     def install(self, root: nn.Module, through: Pass, tokens: Tensor | None = None) -> Undo:
         """Attach to a part of ``root`` until the returned function is called."""
         through = in_batch_layout(through, self.batch_first)
 
         def hook(module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-            if self.item < len(args):
-                return _with_item(args, self.item, through, self.path), kwargs
-            values = _with_item(tuple(kwargs.values()), self.item - len(args), through, self.path)
+            if isinstance(self.item, str) and self.item in kwargs:
+                return args, _with_field(kwargs, self.item, through, self.path)
+            item = _position(module, self.item) if isinstance(self.item, str) else self.item
+            if item < len(args):
+                return _with_item(args, item, through, self.path), kwargs
+            values = _with_item(tuple(kwargs.values()), item - len(args), through, self.path)
             return args, dict(zip(kwargs, values, strict=True))
 
         part = root.get_submodule(self.path)
@@ -93,20 +98,32 @@ class MethodRoute:
     """Path of the module that owns the method."""
     method: str
     """The method's name."""
-    item: int = 0
-    """Which item of a tuple."""
+    item: int | str = 0
+    """Which item of a tuple, or field of a dataclass or dict."""
 
     def install(self, root: nn.Module, through: Pass, tokens: Tensor | None = None) -> Undo:
         """Attach to a part of ``root`` until the returned function is called."""
         owner = root.get_submodule(self.path)
         original = getattr(owner, self.method)
+        before = owner.__dict__.get(self.method)
+        is_attached = True
 
         def routed(*args: Any, **kwargs: Any) -> Any:
             output = original(*args, **kwargs)
+            if not is_attached:
+                return output
             return _with_item(output, self.item, through, f"{self.path}.{self.method}")
 
         def undo() -> None:
-            owner.__dict__.pop(self.method, None)
+            nonlocal is_attached
+            is_attached = False
+            # Another route may have been attached on top; this one then only hands on.
+            if owner.__dict__.get(self.method) is not routed:
+                return
+            if before is None:
+                del owner.__dict__[self.method]
+            else:
+                owner.__dict__[self.method] = before
 
         # The instance attribute shadows the class's method and is taken away again.
         owner.__dict__[self.method] = routed
@@ -150,21 +167,61 @@ def in_batch_layout(through: Pass, batch_first: bool) -> Pass:
     return lambda acts_tbd: through(acts_tbd.transpose(0, 1)).transpose(0, 1)
 
 
-def _with_item(output: Any, item: int, through: Pass, path: str) -> Any:
+def _with_item(output: Any, item: int | str, through: Pass, path: str) -> Any:
     """Return what flows at ``path`` with one item passed through the hook."""
     if isinstance(output, Tensor) and item == 0:
         return through(output)
+    if isinstance(item, int) and isinstance(output, Mapping) and is_dataclass(output):
+        # What transformers return is a dict whose fields have an order, too.
+        item = list(output)[item] if item < len(output) else item
+    if isinstance(item, str):
+        return _with_field(output, item, through, path)
     if not isinstance(output, tuple) or not item < len(output):
         n_items = f"{len(output)} items" if isinstance(output, tuple) else "no tuple"
         raise UserError(
             f"There is no item {item} at {path!r}, where a {type(output).__name__} ({n_items}) "
             "flows: hook another part, or another item of this one."
         )
-    if not isinstance(output[item], Tensor):
-        raise UserError(
-            f"Item {item} at {path!r} is a {type(output[item]).__name__}, not a tensor: hook "
-            "another item."
-        )
-    items = (*output[:item], through(output[item]), *output[item + 1 :])
+    items = (*output[:item], _passed(output[item], item, through, path), *output[item + 1 :])
     # A named tuple stays one.
     return type(output)(*items) if hasattr(output, "_fields") else items
+
+
+def _with_field(output: Any, name: str, through: Pass, path: str) -> Any:
+    """The same for a field of a dict, a dataclass or a named tuple; a copy is changed."""
+    is_mapping = isinstance(output, Mapping)
+    fields = output if is_mapping else getattr(output, "_fields", getattr(output, "__dict__", ()))
+    if name not in fields:
+        raise UserError(
+            f"There is no item {name!r} at {path!r}, where a {type(output).__name__} flows: it has "
+            f"{', '.join(map(str, fields)) or 'none by name'}."
+        )
+    value = output[name] if is_mapping else getattr(output, name)
+    passed = _passed(value, name, through, path)
+    if hasattr(output, "_fields"):
+        return output._replace(**{name: passed})
+    changed: Any = copy.copy(output)
+    if is_mapping:
+        changed[name] = passed
+    else:
+        # Frozen dataclasses, too.
+        object.__setattr__(changed, name, passed)
+    return changed
+
+
+def _passed(value: Any, item: int | str, through: Pass, path: str) -> Tensor:
+    if not isinstance(value, Tensor):
+        raise UserError(
+            f"Item {item} at {path!r} is a {type(value).__name__}, not a tensor: hook another item."
+        )
+    return through(value)
+
+
+def _position(module: nn.Module, name: str) -> int:
+    """Which argument of a module's ``forward`` has this name."""
+    names = list(inspect.signature(module.forward).parameters)
+    if name not in names:
+        raise UserError(
+            f"{type(module).__name__} takes no argument {name!r}: it takes {', '.join(names)}."
+        )
+    return names.index(name)

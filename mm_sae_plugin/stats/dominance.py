@@ -171,6 +171,11 @@ class ModalityDominance:
         """Latents alive that are carried by association only."""
         return 0 if self.carried is None else int((self.carried.associated & self.alive).sum())
 
+    def partner_of(self, latent: int) -> int | None:
+        """The latent that fires for the same thing on the other side, if one is known."""
+        partner = -1 if self.carried is None else int(self.carried.partner[latent])
+        return None if partner < 0 else partner
+
     def concept_class(self, concept: Concept) -> str:
         """Class of a concept by its carried score, between the borders of the latents' carried
         scores; where another score is classified, by the interval rule."""

@@ -4,51 +4,28 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jaxtyping import Float
-from torch import Tensor
-
-from mm_sae_plugin.activations import ActivationStore, ExtractConfig
-from mm_sae_plugin.activations.capture import HookReader
+from mm_sae_plugin.activations import ActivationStore
 from mm_sae_plugin.devices import checked_device
 from mm_sae_plugin.errors import UserError, kind_of
 from mm_sae_plugin.features.sae import SAEFeatureMap
-from mm_sae_plugin.modality import Modality
-from mm_sae_plugin.pairs.images import BadImage, ImageReader
 from mm_sae_plugin.saes.encoder_check import check_encoder
 from mm_sae_plugin.saes.folder import load_sae
 from mm_sae_plugin.stats import ModalityConfig, ModalityDominance
 from mm_sae_plugin.stats.labelling import Findings, inspect_store, label_store
+from mm_sae_plugin.study.asking import Asking
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
     from sae_lens import SAE
 
     from mm_sae_plugin.engines import Engine
     from mm_sae_plugin.models import HookedCLIP
 
 
-@dataclass(frozen=True)
-class ActiveLatent:
-    """A latent that fires on something."""
-
-    latent: int
-    """Its index."""
-    activation: float
-    """Its code, above 0."""
-    modality_class: str
-    """`ImgD`, `TextD`, `CrossD`, `Undetermined` or `Dead`."""
-    score: float
-    """Its modality score: 0 all text, 1 all image; NaN where nothing can be said."""
-
-
-class Study:
+class Study(Asking):
     """What belongs together, checked against each other; each part is opened when first asked for.
 
     Safe to share between threads that only read. Make one with :meth:`open`.
@@ -194,93 +171,17 @@ class Study:
         self._check_labels(self.labels, store)
         return inspect_store(self.feature_map, store, self.labels, engine, progress)
 
-    # ------------------------------------------------------------------ asking it
+    @cached_property
+    def sae_id(self) -> str:
+        """Hash of the SAE's weights, `sha256:` and 16 digits: what an edit of it names."""
+        from mm_sae_plugin.models.weights import identify_weights
 
-    def codes(
-        self,
-        images: Sequence[Image | str | Path] | None = None,
-        texts: Sequence[str] | str | None = None,
-    ) -> tuple[Float[Tensor, "n_images d_sae"] | None, Float[Tensor, "n_texts d_sae"] | None]:
-        """Encode pictures and captions into the SAE's latents.
+        return identify_weights(self.sae).current
 
-        Parameters
-        ----------
-        images : sequence of PIL images or of paths, optional
-        texts : sequence of str, or str, optional
-            Captions, or one.
-
-        Returns
-        -------
-        tuple
-            Codes >= 0 of the images and of the texts on the CPU; None for what was not given.
-
-        Raises
-        ------
-        UserError
-            If neither is given, one is of another kind, a file is no picture, or the SAE was
-            trained without the modality.
-        """
-        images = None if images is None else _pictures(images)
-        texts = None if texts is None else _captions(texts)
-        if not images and not texts:
-            raise UserError("Nothing to encode: give images=[…], texts=[…] or both.")
-        hooks = self._hooks(texts is not None)
-        with self._lock, HookReader(self.model, hooks).attached() as reader:
-            pixels = self.model.to_pixels(images) if images else None
-            image = None if pixels is None else self._encoded(pixels, reader.images, "image")
-            text = self._encoded(texts, reader.texts, "text") if texts else None
-        return image, text
-
-    def latents_of(
-        self, image: Image | str | Path | None = None, text: str | None = None, top: int = 5
-    ) -> list[ActiveLatent]:
-        """Return the latents that fire on one picture or one caption, strongest first.
-
-        Parameters
-        ----------
-        image : PIL image or path, optional
-        text : str, optional
-        top : int
-            How many at most, at least 1.
-
-        Raises
-        ------
-        UserError
-            If not exactly one of the two is given, it is of another kind or no picture, or `top` is
-            no such number.
-        """
-        if not isinstance(top, Integral) or isinstance(top, bool) or top < 1:
-            raise UserError(f"top must be a whole number, at least 1, not {top!r:.80}.")
-        if (image is None) == (text is None):
-            raise UserError("Give one picture (image=…) or one caption (text=…).")
-        of_image, of_text = self.codes(
-            None if image is None else [image], None if text is None else [text]
-        )
-        codes = of_image if of_text is None else of_text
-        assert codes is not None
-        values, latents = codes[0].topk(min(top, codes.shape[1]))
-        labels = self.labels
-        return [
-            ActiveLatent(latent, value, labels.classes[latent], float(labels.scores[latent]))
-            for latent, value in zip(latents.tolist(), values.tolist(), strict=True)
-            if value > 0
-        ]
-
-    def _hooks(self, with_texts: bool) -> ExtractConfig:
-        metadata = self.sae.cfg.metadata
-        image_hook = metadata.hook_name_image or metadata.hook_name
-        if not image_hook:
-            raise UserError(
-                f"{self.path} does not say which hook its SAE was trained at: encode activations "
-                "with study.feature_map."
-            )
-        if with_texts and not metadata.hook_name_text:
-            raise UserError(f"The SAE in {self.path} was trained on images alone: leave texts out.")
-        return ExtractConfig(image_hook=image_hook, text_hook=metadata.hook_name_text)
-
-    def _encoded(self, inputs: Any, read: Any, modality: Modality) -> Tensor:
-        acts = read(inputs).to(self.device, self.sae.W_dec.dtype)
-        return self.feature_map.encode(acts, modality).detach().cpu()
+    @property
+    def weights_id(self) -> str:
+        """Which encoder the SAE was trained on; empty where its folder does not say."""
+        return str(self.sae.cfg.metadata.weights_id or "")
 
     # ------------------------------------------------------------------ finding the parts
 
@@ -339,45 +240,3 @@ class Study:
             f"{key[:12]} with {store.manifest.n_pairs:,} pairs: give the store that `mm-sae mds` "
             "used, or run `mm-sae mds` again with this one."
         )
-
-
-def _pictures(images: Any) -> list[Image]:
-    from PIL.Image import Image
-
-    if isinstance(images, str | os.PathLike | Image):
-        raise UserError(
-            f"images must be several pictures, not {kind_of(images)}: give one as images=[…]."
-        )
-    # A tensor or an array holds pixels, not pictures.
-    if not isinstance(images, Iterable) or hasattr(images, "shape"):
-        raise UserError(
-            f"images must be a list of PIL images or of paths, not {kind_of(images)}: encode "
-            "ready pixels with study.model, and its activations with study.feature_map."
-        )
-    return [_picture(image) for image in images]
-
-
-def _picture(image: Any) -> Image:
-    from PIL.Image import Image
-
-    if isinstance(image, Image):
-        return image
-    if not isinstance(image, str | os.PathLike):
-        raise UserError(f"A picture must be a PIL image or a path, not {kind_of(image)}.")
-    try:
-        return ImageReader().read(Path(image)).image
-    except BadImage as error:
-        raise UserError(f"{image} cannot be used: {error}.") from error
-
-
-def _captions(texts: Any) -> list[str]:
-    captions = [texts] if isinstance(texts, str) else texts
-    if not isinstance(captions, Iterable):
-        raise UserError(f"texts must be a list of captions, not {kind_of(texts)}.")
-    captions = list(captions)
-    for caption in captions:
-        if not isinstance(caption, str):
-            raise UserError(
-                f"texts must hold strings, not {kind_of(caption)}: give pictures as images=[…]."
-            )
-    return captions

@@ -1,0 +1,26 @@
+"""Which latents does a picture fire, and what does it lose without one? Run it in any folder."""
+
+import mm_sae_plugin as mm
+from mm_sae_plugin.commands.quickstart import QuickstartConfig, run_quickstart
+
+quickstart = QuickstartConfig()
+if not (quickstart.out / "sae" / "cfg.json").exists():
+    run_quickstart(quickstart)
+
+study = mm.Study.open(quickstart.out / "sae")
+picture, caption = study.store.open_image(0), study.store.captions[0]
+captions = [caption, *study.store.captions[1:3]]
+
+print(f"Latents that fire on the picture of {caption!r}:")
+for fired in study.latents_of(image=picture, top=5):
+    print(f"  #{fired.latent}  {fired.activation:.2f}  {fired.modality_class} {fired.score:.2f}")
+
+comparison = study.compare(picture, caption)
+latent, added = comparison.image.most(1)[0]
+print(f"#{latent} adds {added:.3f} to their similarity of {comparison.similarity:.3f}.")
+
+plain_image, plain_texts = study.model(images=[picture], texts=captions)
+with mm.edited(study, mm.FeatureEdit.ablate(study, concepts=[latent])) as model:
+    image, texts = model(images=[picture], texts=captions)
+for said, old, new in zip(captions, plain_texts @ plain_image[0], texts @ image[0], strict=True):
+    print(f"  {old:.3f} -> {new:.3f}  {said}")

@@ -1,0 +1,113 @@
+"""Which latents the similarity of a picture and a caption comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mm_sae_plugin.features.feature_map import Decodable
+from mm_sae_plugin.modality import Modality
+
+
+@dataclass(frozen=True)
+class SideContributions:
+    """One side's embedding, taken apart and multiplied by the other side's."""
+
+    codes: Float[Tensor, "n_features"]
+    """float64: the latents' activations."""
+    by_latent: Float[Tensor, "n_features"]
+    """float64: what each latent adds, activation · direction · other embedding."""
+    bias: float
+    """What the decoder's bias adds."""
+    error: float
+    """What the SAE does not reconstruct adds."""
+
+    @property
+    def total(self) -> float:
+        """The similarity again: all of it together."""
+        return float(self.by_latent.sum()) + self.bias + self.error
+
+    def most(self, top: int = 5) -> list[tuple[int, float]]:
+        """Latents by how much they add or take away, those that matter most first."""
+        order = self.by_latent.abs().topk(min(top, len(self.by_latent))).indices.tolist()
+        return [(k, float(self.by_latent[k])) for k in order if self.by_latent[k] != 0]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A similarity, split on either side: each side's parts add up to the whole of it."""
+
+    similarity: float
+    """Product of the two embeddings; their cosine where the model normalises them."""
+    image: SideContributions
+    """The picture's latents."""
+    text: SideContributions
+    """The caption's latents."""
+
+
+def compared(
+    feature_map: Decodable, image: Float[Tensor, "d"], text: Float[Tensor, "d"]
+) -> Comparison:
+    """Split the product of two embeddings into what each latent adds, in float64.
+
+    With e = Σ z_k d_k + b_dec + r, the product with the other embedding is
+    Σ z_k (d_k · e_other) + b_dec · e_other + r · e_other.
+
+    Parameters
+    ----------
+    feature_map : Decodable
+        Its decoder must be affine, as those of SAEs are.
+    image, text : float
+        Embeddings in one space.
+    """
+    similarity = float(image.double() @ text.double())
+    of_image = _side(feature_map, image, text, "image", similarity)
+    return Comparison(similarity, of_image, _side(feature_map, text, image, "text", similarity))
+
+
+def without(
+    feature_map: Decodable,
+    latents: Sequence[int],
+    image: Float[Tensor, "d"],
+    text: Float[Tensor, "d"],
+) -> float:
+    """Return the similarity with some latents ablated on both sides.
+
+    ``e - decode(z) + decode(z')`` on either side; what the SAE does not reconstruct stays, and
+    nothing is normalised again, as in a model whose codes are edited.
+    """
+    left: list[Tensor] = []
+    sides: tuple[tuple[Tensor, Modality], ...] = ((image, "image"), (text, "text"))
+    with torch.no_grad():
+        for acts, modality in sides:
+            codes = feature_map.encode(acts[None], modality)
+            ablated = codes.clone()
+            ablated[:, list(latents)] = 0
+            lost = feature_map.decode(codes, modality) - feature_map.decode(ablated, modality)
+            left.append(acts.double() - lost[0].to(acts.device).double())
+    return float(left[0] @ left[1])
+
+
+def _side(
+    feature_map: Decodable, own: Tensor, other: Tensor, modality: Modality, similarity: float
+) -> SideContributions:
+    with torch.no_grad():
+        codes = feature_map.encode(own[None], modality)
+    other = other.double()
+    with torch.enable_grad():
+        # The decoder is affine, so its gradient is what each unit of a code adds.
+        at = codes.detach().clone().requires_grad_()
+        decoded = feature_map.decode(at, modality)[0].double().to(other.device) @ other
+        (per_unit,) = torch.autograd.grad(decoded, at)
+    by_latent = (codes.double() * per_unit.double())[0].cpu()
+    bias = float(decoded.detach()) - float(by_latent.sum())
+    return SideContributions(
+        codes=codes[0].double().cpu(),
+        by_latent=by_latent,
+        bias=bias,
+        error=similarity - float(decoded.detach()),
+    )

@@ -1,0 +1,70 @@
+"""What an edit did, counted while it ran and read from the device only when asked."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+_TINY = 1e-12
+
+
+class EditRecord:
+    """How often an edit's hook fired, and how far it moved what passed."""
+
+    def __init__(self) -> None:
+        self.n_calls = 0
+        """How often something passed the hook."""
+        self.n_edited = 0
+        """How often it was edited: within the window of steps, and by an edit that is not empty."""
+        self.steps: list[int] = []
+        """Denoising steps (or calls) that were edited, in order, each once."""
+        self.halves: Counter[str] = Counter()
+        """How often each half of a guided batch was edited: `cond`, `uncond`, or `both`."""
+        self._n_rows = 0
+        self._moved: Tensor | None = None
+        self._latents: Tensor | None = None
+
+    @property
+    def n_rows(self) -> int:
+        """Vectors that were edited."""
+        return self._n_rows
+
+    @property
+    def mean_relative_norm(self) -> float:
+        """Mean of |Δe| / |e| over the vectors that were edited; 0 where there were none."""
+        if self._moved is None or not self._n_rows:
+            return 0.0
+        return float(self._moved) / self._n_rows
+
+    def most_moved(self, top: int = 5) -> list[tuple[int, float]]:
+        """Latents by how far their codes moved on average (up or down), those moved most first."""
+        if self._latents is None or not self._n_rows:
+            return []
+        values, latents = (self._latents / self._n_rows).topk(min(top, len(self._latents)))
+        pairs = zip(latents.tolist(), values.tolist(), strict=True)
+        return [(latent, value) for latent, value in pairs if value > 0]
+
+    @torch.no_grad()
+    def add(
+        self,
+        before: Float[Tensor, "*batch d_in"],
+        after: Float[Tensor, "*batch d_in"],
+        moved: Float[Tensor, "*batch d_sae"],
+        step: int,
+        half: str,
+    ) -> None:
+        """Count one edit; nothing is read from the device."""
+        self.n_edited += 1
+        if not self.steps or self.steps[-1] != step:
+            self.steps.append(step)
+        self.halves[half] += 1
+        self._n_rows += before.numel() // before.shape[-1]
+        before = before.float()
+        length = before.norm(dim=-1).clamp_min(_TINY)
+        distance = ((after.float() - before).norm(dim=-1) / length).sum()
+        by_latent = moved.abs().flatten(0, -2).sum(0) if moved.dim() > 1 else moved.abs()
+        self._moved = distance if self._moved is None else self._moved + distance
+        self._latents = by_latent if self._latents is None else self._latents + by_latent

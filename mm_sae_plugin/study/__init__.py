@@ -1,0 +1,8 @@
+"""`Study`: an SAE folder, its store, its encoder and its labels, opened once.
+
+The names are resolved on first use, so that importing the package stays cheap.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,2 @@
+from .asking import ActiveLatent as ActiveLatent
+from .study import Study as Study
