@@ -9,7 +9,6 @@ from mm_sae_plugin.demos.common.errors import told
 from mm_sae_plugin.demos.common.lock import alone_with
 from mm_sae_plugin.demos.common.manifest import manifest_file, manifest_of
 from mm_sae_plugin.demos.common.uploads import picture_input, uploaded_picture
-
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.study import Study
 
@@ -78,7 +77,9 @@ def build(options: DemoOptions) -> gr.Blocks:
             caption,
             [of_caption, manifest],
             api_name="latents_of_caption",
-        ).success(lambda: gr.DownloadButton(interactive=True), None, manifest, api_name=False)
+        ).success(
+            lambda: gr.DownloadButton(interactive=True), None, manifest, api_visibility="private"
+        )
         picture.upload(on_picture, picture, of_picture, api_name="latents_of_picture")
     return app
 

@@ -6,9 +6,9 @@ import subprocess
 import sys
 
 import pytest
-from mm_sae_plugin.demos import DEMOS
 
 from mm_sae_plugin.cli import main
+from mm_sae_plugin.demos import DEMOS
 from tests.demos.started import answer_of, started_demo
 
 
