@@ -71,13 +71,14 @@ def build(options: DemoOptions) -> gr.Blocks:
         of_picture = gr.Dataframe(
             headers=_HEADERS, label="Latents that fire on the picture", interactive=False
         )
-        gr.on(
+        answered = gr.on(
             [caption.submit, ask.click],
             on_caption,
             caption,
             [of_caption, manifest],
             api_name="latents_of_caption",
-        ).success(
+        )
+        answered.success(
             lambda: gr.DownloadButton(interactive=True), None, manifest, api_visibility="private"
         )
         picture.upload(on_picture, picture, of_picture, api_name="latents_of_picture")

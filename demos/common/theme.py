@@ -104,8 +104,8 @@ _RULES = """
 margin:0 auto!important}
 .gradio-container :is(.main,.wrap,.contain,.column){min-width:0!important}
 .gradio-container :focus-visible{outline:3px solid var(--accent);outline-offset:2px}
-.gradio-container :is(table,[role=grid],[role=gridcell],[role=gridcell] *){font-family:inherit;
-font-variant-numeric:tabular-nums}
+.gradio-container :is(table,[role=grid],[role=gridcell],[role=gridcell] *){
+font-family:var(--font)!important;font-variant-numeric:tabular-nums}
 .gradio-container h1{font-size:32px;line-height:1.2;letter-spacing:-.015em;overflow-wrap:anywhere}
 .gradio-container .prose p{max-width:76ch}
 .class-dot{display:inline-block;width:11px;height:11px;border-radius:50%;background:var(--class)}
