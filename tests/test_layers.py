@@ -12,6 +12,8 @@ import pytest
 import mm_sae_plugin
 
 PACKAGE = Path(mm_sae_plugin.__file__).parent
+# Beside the package in the checkout, inside it when installed.
+DEMOS = PACKAGE.parent / "demos"
 # A room imports only from rooms above it.
 ROOMS = (
     "errors",
@@ -33,16 +35,25 @@ ROOMS = (
     "interventions",
     "applications",
     "report",
+    "demos",
     "commands",
     "cli",
 )
-MODULES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
+MODULES = sorted(
+    {path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py")}
+    | {path.relative_to(DEMOS.parent) for path in DEMOS.rglob("*.py")}
+)
 STUBS = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.pyi"))
+
+
+def _text(path: Path) -> str:
+    root = DEMOS.parent if _room(path) == "demos" else PACKAGE
+    return (root / path).read_text(encoding="utf-8")
 
 
 @cache
 def _tree(path: Path) -> ast.Module:
-    return ast.parse((PACKAGE / path).read_text(encoding="utf-8"))
+    return ast.parse(_text(path))
 
 
 def _room(path: Path) -> str:
@@ -104,7 +115,7 @@ def _home(module: str, name: str) -> str | None:
 
 
 def _files_needed_by(path: Path) -> set[Path]:
-    tree = _WithoutTypeChecking().visit(ast.parse((PACKAGE / path).read_text(encoding="utf-8")))
+    tree = _WithoutTypeChecking().visit(ast.parse(_text(path)))
     homes = {_home(module, name) for module, name in _imports(tree)}
     return {FILES[home] for home in homes if home is not None} - {path}
 
@@ -180,6 +191,11 @@ def test_names_in_a_stub_exist(stub):
     assert set(names) <= set(dir(package))
 
 
+def test_the_demos_are_among_the_modules():
+    assert FILES["mm_sae_plugin.demos.explorer"] == Path("demos/explorer.py")
+    assert Path("study/study.py") in _graph()[Path("demos/common/manifest.py")]
+
+
 def test_no_relative_imports():
     for path in MODULES:
         relative = [n for n in ast.walk(_tree(path)) if isinstance(n, ast.ImportFrom) and n.level]
@@ -188,4 +204,4 @@ def test_no_relative_imports():
 
 @pytest.mark.parametrize("path", MODULES, ids=str)
 def test_files_stay_short(path):
-    assert len((PACKAGE / path).read_text(encoding="utf-8").splitlines()) <= 400
+    assert len(_text(path).splitlines()) <= 400

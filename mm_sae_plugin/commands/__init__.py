@@ -6,6 +6,7 @@ prints the outcome. Nothing heavy is imported before a verb runs.
 
 from typing import Protocol, runtime_checkable
 
+from mm_sae_plugin.commands.demo import DemoCommand
 from mm_sae_plugin.commands.extract import ExtractCommand
 from mm_sae_plugin.commands.hooks import HooksCommand
 from mm_sae_plugin.commands.mds import MdsCommand
@@ -34,5 +35,6 @@ VERBS: dict[str, type[Verb]] = {
     "mds": MdsCommand,
     "report": ReportCommand,
     "truth": TruthCommand,
+    "demo": DemoCommand,
 }
 """Name on the command line to the verb, in the order of ``--help``."""

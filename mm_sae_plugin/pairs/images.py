@@ -50,6 +50,10 @@ class BadImage(Exception):
     """An image that cannot be used; the message is the reason, without the image's name."""
 
 
+class TooManyPixels(BadImage):
+    """An image over the limit, refused before it was decoded."""
+
+
 @dataclass(frozen=True)
 class Picture:
     """An image as the model is to see it, and what should be known of it."""
@@ -143,12 +147,12 @@ class ImageReader:
                 with Image.open(file) as image:
                     width, height = image.size
                     if width * height > self.max_pixels:
-                        raise BadImage(_too_large(width, height, self.max_pixels))
+                        raise TooManyPixels(_too_large(width, height, self.max_pixels))
                     rgb, had_alpha = to_rgb(image, self.rgb)
         except BadImage:
             raise
         except Image.DecompressionBombError as error:
-            raise BadImage(
+            raise TooManyPixels(
                 f"more pixels than the limit of {self.max_pixels:,} (--max-pixels)"
             ) from error
         except FileNotFoundError as error:

@@ -1,0 +1,61 @@
+"""Gradio apps, thin: each shows in a page what the library computes.
+
+Installed as ``mm_sae_plugin.demos``. This file is the register of them and imports none, so that
+listing them is instant.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import gradio as gr
+
+
+@dataclass(frozen=True)
+class DemoOptions:
+    """What the command line hands to a demo."""
+
+    sae: Path
+    """Folder of a labelled SAE."""
+
+
+@dataclass(frozen=True)
+class Demo:
+    """An entry of the register."""
+
+    name: str
+    """What it is called on the command line."""
+    module: str
+    """Where its ``build(options: DemoOptions) -> gr.Blocks`` lives."""
+    title: str
+    """What it is called on its page."""
+    description: str
+    """What it is good for, in one line."""
+
+    def build(self, options: DemoOptions) -> gr.Blocks:
+        """Import the demo and make its page; importing Gradio takes seconds.
+
+        Raises
+        ------
+        UserError
+            If what the options name cannot be opened.
+        """
+        return importlib.import_module(self.module).build(options)
+
+
+DEMOS: dict[str, Demo] = {
+    demo.name: demo
+    for demo in (
+        Demo(
+            "explorer",
+            "mm_sae_plugin.demos.explorer",
+            "Explorer of latents",
+            "See which latents fire on a caption, and whether they speak of images or of text.",
+        ),
+    )
+}
+"""Name on the command line to the demo, in the order in which they are listed."""

@@ -1,0 +1,1 @@
+"""What every demo shares: look, checks of uploads, locks, errors, manifests and the launch."""

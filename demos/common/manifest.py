@@ -1,0 +1,71 @@
+"""What was computed, from what and with which versions: a JSON file to keep beside a result."""
+
+from __future__ import annotations
+
+import platform
+import tempfile
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from mm_sae_plugin.files import write_json_atomically
+from mm_sae_plugin.interventions import FeatureEdit
+from mm_sae_plugin.study import Study
+
+_PACKAGES = ("mm_sae_plugin", "sae-lens", "torch", "open_clip_torch", "gradio", "diffusers")
+
+
+def manifest_of(
+    study: Study,
+    demo: str,
+    asked: Mapping[str, Any],
+    seed: int | None = None,
+    edit: FeatureEdit | None = None,
+) -> dict[str, Any]:
+    """Describe a result so that it can be computed again.
+
+    Parameters
+    ----------
+    study : Study
+        What it was computed with.
+    demo : str
+        Name of the demo.
+    asked : mapping
+        What the visitor set: plain JSON values, hashes instead of pictures.
+    seed : int, optional
+        Where chance had a part.
+    edit : FeatureEdit, optional
+        Where codes were edited.
+    """
+    return {
+        "format": "mm_sae_plugin manifest",
+        "demo": demo,
+        "written": datetime.now(UTC).isoformat(timespec="seconds"),
+        "asked": dict(asked),
+        "seed": seed,
+        "edit": None if edit is None else edit.to_dict(),
+        "sae": {"name": study.path.resolve().name, "sae_id": study.sae_id},
+        "model": {
+            "name": study.sae.cfg.metadata.model_name,
+            "weights_id": study.weights_id,
+        },
+        "versions": {"python": platform.python_version()}
+        | {package: _version(package) for package in _PACKAGES},
+    }
+
+
+def manifest_file(manifest: Mapping[str, Any]) -> str:
+    """Write a manifest where Gradio may hand it out, and return its path."""
+    folder = Path(tempfile.mkdtemp(prefix="mm-sae-manifest-"))
+    path = folder / f"{manifest['demo']}-manifest.json"
+    write_json_atomically(path, manifest)
+    return str(path)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,88 @@
+"""``mm-sae demo``: list the demos, or start one."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from mm_sae_plugin.errors import UserError
+
+if TYPE_CHECKING:
+    from mm_sae_plugin.demos import Demo
+
+
+@dataclass(frozen=True)
+class DemoCommand:
+    """List the demos, or start one in the browser."""
+
+    name: Annotated[str | None, tyro.conf.Positional] = None
+    """Which demo to start; without it they are listed."""
+    sae: Path | None = None
+    """Folder of a labelled SAE; by default the quickstart's, made first if there is none."""
+    port: int | None = None
+    """Port on this machine, 0 for any; by default the first free one from 7860 on."""
+    browser: bool = True
+    """Show it in the browser at once."""
+
+    def run(self) -> None:
+        """List the demos, or serve one until Ctrl-C."""
+        from mm_sae_plugin.demos import DEMOS, DemoOptions
+
+        if self.name is None:
+            _print_list(DEMOS)
+            return
+        demo = DEMOS.get(self.name)
+        if demo is None:
+            raise UserError(f"There is no demo {self.name!r:.60}: choose {_names(DEMOS)}.")
+        # What would fail is told before anything takes long.
+        if find_spec("gradio") is None:
+            raise UserError(
+                'Demos need Gradio, which is not installed: pip install "mm_sae_plugin[demos]".'
+            )
+        from mm_sae_plugin.demos.common.launch import (
+            choose_port,
+            launch,
+            prepare_gradio,
+            private_uploads,
+        )
+
+        port = choose_port(self.port)
+        sae = self.sae if self.sae is not None else _quickstart_sae()
+        print(
+            f"{demo.title}: opening {sae}; imports take some seconds …",
+            flush=True,
+        )
+        prepare_gradio()
+        with private_uploads():
+            launch(demo.build(DemoOptions(sae)), port, self.browser)
+
+
+def _print_list(demos: Mapping[str, "Demo"]) -> None:
+    width = max(map(len, demos))
+    for demo in demos.values():
+        print(f"{demo.name:<{width}}  {demo.description}")
+    print(f"Start one with: mm-sae demo {next(iter(demos))}")
+
+
+def _names(demos: Mapping[str, "Demo"]) -> str:
+    *others, last = demos
+    return f"{', '.join(others)} or {last}" if others else last
+
+
+def _quickstart_sae() -> Path:
+    """The folder of the quickstart's SAE, made first if there is none."""
+    from mm_sae_plugin.commands.quickstart import QuickstartConfig, run_quickstart
+
+    cfg = QuickstartConfig()
+    # Written last: what has no summary was interrupted.
+    if not (cfg.out / "summary.json").is_file():
+        print(
+            f"No SAE was named and there is none in {cfg.out} yet: it is made now, which takes a "
+            "minute or two.",
+            flush=True,
+        )
+        run_quickstart(cfg)
+    return cfg.out / "sae"

@@ -1,0 +1,80 @@
+"""``mm-sae demo``: the list, one sentence for what cannot be, and a quiet end."""
+
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from mm_sae_plugin.cli import main
+from mm_sae_plugin.commands import demo
+from mm_sae_plugin.demos import DEMOS
+from mm_sae_plugin.study import Study
+from tests.demos.started import answer_of, started_demo
+
+
+def told_by(capsys, *argv: str) -> str:
+    with pytest.raises(SystemExit) as ended:
+        main(["demo", *argv])
+    assert ended.value.code == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.count("\n") == 1
+    return captured.err
+
+
+def test_alone_it_lists_them(capsys):
+    main(["demo"])
+    lines = capsys.readouterr().out.splitlines()
+    listed = zip(lines[:-1], DEMOS.values(), strict=True)
+    assert all(one.name in line and one.description in line for line, one in listed)
+
+
+def test_listing_imports_nothing_heavy():
+    program = (
+        "import sys; from mm_sae_plugin.cli import main; main(['demo'])\n"
+        "sys.exit(any(name in sys.modules for name in ('gradio', 'torch', 'sae_lens')))"
+    )
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True).returncode == 0
+
+
+def test_what_cannot_be_is_a_sentence(capsys, monkeypatch, tmp_path):
+    sae = ["--sae", str(tmp_path)]
+    assert "no demo 'nothing': choose explorer." in told_by(capsys, "nothing")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+        assert f"Port {port} is taken" in told_by(capsys, "explorer", *sae, "--port", port)
+    assert "from 1 to 65535" in told_by(capsys, "explorer", *sae, "--port", "70000")
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    assert 'pip install "mm_sae_plugin[demos]"' in told_by(capsys, "explorer", *sae)
+
+
+def test_a_folder_without_an_sae_is_a_sentence(capsys, tmp_path):
+    with pytest.raises(SystemExit) as ended:
+        main(["demo", "explorer", "--sae", str(tmp_path), "--no-browser"])
+    assert ended.value.code == 2
+    told = capsys.readouterr().err
+    assert str(tmp_path) in told and told.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_without_an_sae_the_quickstart_comes_first(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    sae = demo._quickstart_sae()
+    assert "there is none in runs/quickstart yet" in capsys.readouterr().out
+    assert Study.open(sae).labels.n_features == 512
+    made = (sae / "cfg.json").stat().st_mtime_ns
+    assert demo._quickstart_sae() == sae
+    assert (sae / "cfg.json").stat().st_mtime_ns == made
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(("how", "status"), [("SIGINT", 130), ("SIGTERM", 143)])
+@pytest.mark.slow
+def test_it_ends_in_a_sentence(small_sae, how, status):
+    with started_demo(small_sae) as (process, address):
+        assert b"Explorer of latents" in answer_of(address)
+        process.send_signal(getattr(signal, how))
+        rest, _ = process.communicate(timeout=30)
+    assert process.returncode == status
+    assert rest.strip() == "mm-sae: The demo has ended."

@@ -1,0 +1,81 @@
+"""A started demo, and a browser to look at it."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mm_sae_plugin.demos import DEMOS, DemoOptions
+from mm_sae_plugin.demos.common.launch import (
+    choose_port,
+    prepare_gradio,
+    private_uploads,
+    served,
+)
+from tests.demos.browsing import CHROMIUM, HOW_TO_GET_IT, Visit
+
+
+@pytest.fixture(scope="session")
+def serve() -> Iterator[Callable[[Any], str]]:
+    """Serve an app as the command does, until the tests are over; returns its address."""
+    with ExitStack() as running:
+        running.enter_context(private_uploads())
+        prepare_gradio()
+        yield lambda app: running.enter_context(served(app, choose_port(0)))
+
+
+@pytest.fixture(scope="session")
+def address_of(serve, small_sae) -> Callable[[str], str]:
+    """Start a demo by its name on the small SAE, once; returns its address."""
+    started: dict[str, str] = {}
+
+    def address(name: str) -> str:
+        if name not in started:
+            started[name] = serve(DEMOS[name].build(DemoOptions(small_sae)))
+        return started[name]
+
+    return address
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Headless Chromium."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    if CHROMIUM is None:
+        pytest.skip(HOW_TO_GET_IT)
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(browser) -> Iterator[Callable[..., Visit]]:
+    """Open pages; at the end of the test each must have kept to itself and not complained."""
+    visits: list[Visit] = []
+
+    def open_page(address: str, width: int = 1280, **settings: Any) -> Visit:
+        visits.append(Visit(browser, address, width, **settings))
+        visits[-1].page.set_default_timeout(10_000)
+        return visits[-1]
+
+    yield open_page
+    for opened in visits:
+        try:
+            opened.check()
+        finally:
+            opened.context.close()
+
+
+@pytest.fixture
+def screenshots(tmp_path) -> Path:
+    """Where to put pictures of pages: the folder in MM_SAE_SCREENSHOTS, to look at them."""
+    folder = Path(os.environ.get("MM_SAE_SCREENSHOTS") or tmp_path)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
