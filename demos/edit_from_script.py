@@ -9,6 +9,7 @@ if not (quickstart.out / "sae" / "cfg.json").exists():
 
 study = mm.Study.open(quickstart.out / "sae")
 picture, caption = study.store.open_image(0), study.store.captions[0]
+assert picture is not None, "FactorWorld draws all its pictures"
 captions = [caption, *study.store.captions[1:3]]
 
 print(f"Latents that fire on the picture of {caption!r}:")

@@ -40,8 +40,8 @@ ROOMS = (
     "cli",
 )
 MODULES = sorted(
-    [path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py")]
-    + [path.relative_to(DEMOS.parent) for path in DEMOS.rglob("*.py")]
+    {path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py")}
+    | {path.relative_to(DEMOS.parent) for path in DEMOS.rglob("*.py")}
 )
 STUBS = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.pyi"))
 

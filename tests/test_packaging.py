@@ -17,11 +17,11 @@ ROOT = Path(__file__).parents[1]
 def test_every_package_is_installed():
     listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
     roots = {"mm_sae_plugin": "mm_sae_plugin", "demos": "mm_sae_plugin.demos"}
-    found = [
+    found = {
         ".".join([name, *init.parent.relative_to(ROOT / folder).parts])
         for folder, name in roots.items()
         for init in (ROOT / folder).rglob("__init__.py")
-    ]
+    }
     assert sorted(listed) == sorted(found)
 
 
@@ -33,7 +33,7 @@ def installed(tmp_path_factory) -> Path:
     source, wheels, target = folder / "source", folder / "wheels", folder / "target"
     ignored = shutil.ignore_patterns("__pycache__")
     for part in ("mm_sae_plugin", "demos"):
-        shutil.copytree(ROOT / part, source / part, ignore=ignored)
+        shutil.copytree(ROOT / part, source / part, symlinks=True, ignore=ignored)
     for part in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / part, source / part)
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]

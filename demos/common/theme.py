@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mm_sae_plugin.report.palette import COLOURS
 
 if TYPE_CHECKING:
-    import gradio as gr
+    from gradio.themes import Base
 
 # Names of fonts that are there, so that none is fetched.
 _FONT = (
@@ -44,11 +44,11 @@ def css() -> str:
     return f":root{{{light}}}.dark{{{dark}}}{classes}{_RULES}"
 
 
-def theme() -> gr.themes.Base:
+def theme() -> Base:
     """Gradio's theme in the report's colours, in the light and in the dark."""
-    import gradio as gr
+    from gradio.themes import Base
 
-    chosen = gr.themes.Base(font=_FONT, font_mono=_MONO, radius_size="lg")
+    chosen = Base(font=_FONT, font_mono=_MONO, radius_size="lg")
     return chosen.set(
         **_both("body_background_fill", "page"),
         **_both("body_text_color", "ink"),
@@ -100,15 +100,16 @@ def _both(setting: str, colour: str) -> dict[str, str]:
 
 
 _RULES = """
-.gradio-container{width:100%;min-width:0!important;max-width:1120px!important;margin:0 auto!important}
+.gradio-container{width:100%;min-width:0!important;max-width:1120px!important;
+margin:0 auto!important}
 .gradio-container :is(.main,.wrap,.contain,.column){min-width:0!important}
 .gradio-container :focus-visible{outline:3px solid var(--accent);outline-offset:2px}
-.gradio-container :is(table,[role=grid],[role=gridcell],[role=gridcell] *){font-family:inherit;font-variant-numeric:tabular-nums}
+.gradio-container :is(table,[role=grid],[role=gridcell],[role=gridcell] *){
+font-family:var(--font)!important;font-variant-numeric:tabular-nums}
 .gradio-container h1{font-size:32px;line-height:1.2;letter-spacing:-.015em;overflow-wrap:anywhere}
 .gradio-container .prose p{max-width:76ch}
 .class-dot{display:inline-block;width:11px;height:11px;border-radius:50%;background:var(--class)}
-@media (max-width:700px){.gradio-container :is(table,[role=grid],[role=gridcell],[role=gridcell] *){font-family:inherit;font-variant-numeric:tabular-nums}
-.gradio-container h1{font-size:27px}}
+@media (max-width:700px){.gradio-container h1{font-size:27px}}
 @media (prefers-reduced-motion:reduce){*{animation-duration:.01ms!important;
 transition-duration:.01ms!important}}
 """

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mm_sae_plugin.demos.common.errors import in_page
-
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.pairs.images import BadImage, ImageReader, TooManyPixels
 

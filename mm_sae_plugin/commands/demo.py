@@ -21,7 +21,7 @@ class DemoCommand:
     name: Annotated[str | None, tyro.conf.Positional] = None
     """Which demo to start; without it they are listed."""
     sae: Path | None = None
-    """Folder of a labelled SAE; by default the quickstart's, which is made first if there is none."""
+    """Folder of a labelled SAE; by default the quickstart's, made first if there is none."""
     port: int | None = None
     """Port on this machine, 0 for any; by default the first free one from 7860 on."""
     browser: bool = True
@@ -51,7 +51,10 @@ class DemoCommand:
 
         port = choose_port(self.port)
         sae = self.sae if self.sae is not None else _quickstart_sae()
-        print(f"{demo.title}: opening {sae}; importing Gradio takes seconds …", flush=True)
+        print(
+            f"{demo.title}: opening {sae}; imports take some seconds …",
+            flush=True,
+        )
         prepare_gradio()
         with private_uploads():
             launch(demo.build(DemoOptions(sae)), port, self.browser)

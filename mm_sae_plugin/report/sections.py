@@ -107,6 +107,7 @@ def _scores(results: Results) -> Values:
         "is_carried": dominance.cfg.score == CARRIED,
         "sentence": SENTENCES[dominance.cfg.score],
         "n_dead": dominance.class_counts["Dead"],
+        "n_without": int((dominance.scores.isnan() & dominance.alive).sum()),
         "histogram": score_histogram(dominance),
         "narrow_histogram": score_histogram(dominance, n_bins=20, width=480),
     }
@@ -132,7 +133,7 @@ def _carried(results: Results) -> Values | None:
         "n_split": sum(len(concept.latents) for concept in ordered),
         "n_concepts": len(ordered),
         "n_associated": len(associated),
-        "n_undecidable": int((~carried.decidable & alive).sum()),
+        "n_undecidable": dominance.n_undecidable,
         "kappa": dominance.kappa,
         "score": dominance.cfg.score,
         "is_carried": dominance.cfg.score == CARRIED,
@@ -271,4 +272,4 @@ SECTIONS = (
 
 
 def _number(value: float | int | None, form: str) -> str:
-    return "–" if value is None else f"{value:{form}}"
+    return "–" if value is None or value != value else f"{value:{form}}"

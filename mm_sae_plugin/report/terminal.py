@@ -97,6 +97,8 @@ def _carried(dominance: ModalityDominance) -> str:
     split = sum(len(concept.latents) for concept in concepts)
     told = f"{split} latents are parts of {len(concepts)} split concepts, "
     told += f"{dominance.n_by_association} are carried by association only"
+    if dominance.n_undecidable:
+        told += f", {dominance.n_undecidable} cannot be decided (more pairs would tell)"
     if dominance.cfg.score == CARRIED and dominance.kappa is not None:
         told += f"; agreement with the paper's score: kappa {dominance.kappa:.2f}"
     return f"{told}."
@@ -115,7 +117,8 @@ def _quality(figures: EvaluationFigures):
         ("latents that never fire", figures.n_never_firing, "d"),
     ):
         if "image" in values and "text" in values:
-            table.add_row(label, f"{values['image']:{form}}", f"{values['text']:{form}}")
+            row = (f"{values[side]:{form}}" for side in ("image", "text"))
+            table.add_row(label, *("–" if cell == "nan" else cell for cell in row))
     if "both" in figures.n_never_firing:
         table.add_row("never fire in either modality", str(figures.n_never_firing["both"]), "")
     return table

@@ -8,7 +8,7 @@ def tie(dominance: ModalityDominance, latent: int) -> str | None:
     carried = dominance.carried
     if carried is None:
         return None
-    concept = dominance.concepts.get(int(carried.concept[latent]))
+    concept = dominance.concept_of(latent)
     if concept is not None:
         others = [f"#{other}" for other in concept.latents if other != latent]
         part = "one half" if len(others) == 1 else "a part"

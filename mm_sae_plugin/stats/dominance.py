@@ -138,15 +138,33 @@ class ModalityDominance:
 
     @cached_property
     def concepts(self) -> dict[int, Concept]:
-        """Concepts that are split into several latents, by the smallest of them."""
+        """Concepts that are split into several latents alive, by the smallest of them."""
         if self.carried is None:
             return {}
-        return concepts(
-            self.carried.concept,
+        gathered = concepts(
+            self._living_concept(self.carried),
             self.carried.scores,
             self.carried.intervals,
             self.n_active.to(torch.float64),
         )
+        return {concept.latents[0]: concept for concept in gathered.values()}
+
+    def _living_concept(self, carried: CarriedDominance) -> Int[Tensor, "n_features"]:
+        """Concepts of latents alive; dead ones are too rare for anything to be said of them."""
+        return torch.where(self.alive, carried.concept, torch.arange(self.n_features))
+
+    def concept_of(self, latent: int) -> Concept | None:
+        """The split concept that a latent is part of; None for one that stands alone."""
+        return self._concept_by_latent.get(latent)
+
+    @cached_property
+    def _concept_by_latent(self) -> dict[int, Concept]:
+        return {k: concept for concept in self.concepts.values() for k in concept.latents}
+
+    @property
+    def n_undecidable(self) -> int:
+        """Latents alive of whose carried dominance nothing can be said."""
+        return 0 if self.carried is None else int((~self.carried.decidable & self.alive).sum())
 
     @property
     def n_by_association(self) -> int:
@@ -159,11 +177,15 @@ class ModalityDominance:
         return None if partner < 0 else partner
 
     def concept_class(self, concept: Concept) -> str:
-        """Class of a concept: the rule's on its own score, between the borders of the latents."""
+        """Class of a concept by its carried score, between the borders of the latents' carried
+        scores; where another score is classified, by the interval rule."""
+        by_carried = self.cfg.score == CARRIED
+        cfg = self.cfg if by_carried else replace(self.cfg, rule="interval")
+        borders = (self.low, self.high) if by_carried else cfg.cutoffs
         score = torch.tensor([concept.score], dtype=torch.float64)
         ends = torch.tensor([concept.interval], dtype=torch.float64)
         alive = torch.ones(1, dtype=torch.bool)
-        return label(score, ends, alive, self.cfg, (self.low, self.high)).classes[0]
+        return label(score, ends, alive, cfg, borders).classes[0]
 
     @property
     def n_features(self) -> int:
@@ -235,6 +257,7 @@ class ModalityDominance:
             columns["class_centred"] = self.centred_classes
         if self.carried is not None:
             columns |= self.carried.columns()
+            columns["concept"] = self._living_concept(self.carried).numpy()
         return pd.DataFrame(columns)
 
     def metadata(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""All that is said of an SAE on a store, from one pass over the store."""
+"""All that is said of an SAE on a store: one pass for all sums, another for `carried`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -40,7 +40,7 @@ _N_THRESHOLD_ROWS = 4096
 
 @dataclass(frozen=True)
 class Findings:
-    """What one pass over a store says about an SAE."""
+    """What a store says about an SAE."""
 
     dominance: ModalityDominance
     """Every latent's score, interval and class."""

@@ -6,9 +6,11 @@ import subprocess
 import sys
 
 import pytest
-from mm_sae_plugin.demos import DEMOS
 
 from mm_sae_plugin.cli import main
+from mm_sae_plugin.commands import demo
+from mm_sae_plugin.demos import DEMOS
+from mm_sae_plugin.study import Study
 from tests.demos.started import answer_of, started_demo
 
 
@@ -25,7 +27,7 @@ def test_alone_it_lists_them(capsys):
     main(["demo"])
     lines = capsys.readouterr().out.splitlines()
     listed = zip(lines[:-1], DEMOS.values(), strict=True)
-    assert all(demo.name in line and demo.description in line for line, demo in listed)
+    assert all(one.name in line and one.description in line for line, one in listed)
 
 
 def test_listing_imports_nothing_heavy():
@@ -45,6 +47,26 @@ def test_what_cannot_be_is_a_sentence(capsys, monkeypatch, tmp_path):
     assert "from 1 to 65535" in told_by(capsys, "explorer", *sae, "--port", "70000")
     monkeypatch.setitem(sys.modules, "gradio", None)
     assert 'pip install "mm_sae_plugin[demos]"' in told_by(capsys, "explorer", *sae)
+
+
+def test_a_folder_without_an_sae_is_a_sentence(capsys, tmp_path):
+    with pytest.raises(SystemExit) as ended:
+        main(["demo", "explorer", "--sae", str(tmp_path), "--no-browser"])
+    assert ended.value.code == 2
+    told = capsys.readouterr().err
+    assert str(tmp_path) in told and told.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_without_an_sae_the_quickstart_comes_first(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    sae = demo._quickstart_sae()
+    assert "there is none in runs/quickstart yet" in capsys.readouterr().out
+    assert Study.open(sae).labels.n_features == 512
+    made = (sae / "cfg.json").stat().st_mtime_ns
+    assert demo._quickstart_sae() == sae
+    assert (sae / "cfg.json").stat().st_mtime_ns == made
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize(("how", "status"), [("SIGINT", 130), ("SIGTERM", 143)])

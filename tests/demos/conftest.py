@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from mm_sae_plugin.demos import DEMOS, DemoOptions
 from mm_sae_plugin.demos.common.launch import (
     choose_port,
@@ -14,7 +15,6 @@ from mm_sae_plugin.demos.common.launch import (
     private_uploads,
     served,
 )
-
 from tests.demos.browsing import CHROMIUM, HOW_TO_GET_IT, Visit
 
 
@@ -76,6 +76,6 @@ def visit(browser) -> Iterator[Callable[..., Visit]]:
 @pytest.fixture
 def screenshots(tmp_path) -> Path:
     """Where to put pictures of pages: the folder in MM_SAE_SCREENSHOTS, to look at them."""
-    folder = Path(os.environ.get("MM_SAE_SCREENSHOTS", tmp_path))
+    folder = Path(os.environ.get("MM_SAE_SCREENSHOTS") or tmp_path)
     folder.mkdir(parents=True, exist_ok=True)
     return folder

@@ -71,6 +71,16 @@ def test_the_page_answers_to_the_keyboard(visit, address_of, screenshots, width,
     opened.page.screenshot(path=screenshots / f"explorer-{width}-{scheme}.png", full_page=True)
 
 
+def test_the_manifest_can_be_downloaded(visit, address_of):
+    opened = visit(address_of("explorer"))
+    opened.page.get_by_label("Caption", exact=True).fill(CAPTION)
+    opened.page.keyboard.press("Enter")
+    with opened.page.expect_download() as downloaded:
+        opened.page.get_by_role("button", name="Download the manifest").click()
+    assert downloaded.value.suggested_filename == "explorer-manifest.json"
+    assert json.loads(downloaded.value.path().read_text())["asked"]["caption"] == CAPTION
+
+
 def test_a_fault_is_a_sentence_in_the_page(visit, address_of, screenshots):
     opened = visit(address_of("explorer"))
     opened.page.get_by_role("button", name="Which latents fire").click()

@@ -4,9 +4,9 @@ import struct
 import zlib
 
 import pytest
-from mm_sae_plugin.demos.common.uploads import MAX_UPLOAD_BYTES, uploaded_picture
 from PIL import Image
 
+from mm_sae_plugin.demos.common.uploads import MAX_UPLOAD_BYTES, uploaded_picture
 from mm_sae_plugin.errors import UserError
 
 

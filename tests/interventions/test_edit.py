@@ -113,14 +113,14 @@ def test_an_edit_of_another_sae_is_refused_naming_both(study, tmp_path):
     with pytest.raises(UserError, match=f"sha256:0123456789abcdef.*{study.sae_id}"):
         other.check_study(study)
     with pytest.raises(UserError, match="mean something else"):
-        edit + other
+        _ = edit + other
     other.save(tmp_path / "other.json")
     with pytest.raises(UserError, match="sha256:0123456789abcdef"):
         FeatureEdit.load(tmp_path / "other.json", study)
     with pytest.raises(UserError, match="for the encoder sha256:fff"):
         replace(edit, weights_id="sha256:fff").check_study(study)
     with pytest.raises(UserError, match="do not add up"):
-        edit + edit.with_relative_norm(0.5)
+        _ = edit + edit.with_relative_norm(0.5)
 
 
 @pytest.mark.usefixtures("any_types")

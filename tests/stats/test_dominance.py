@@ -13,9 +13,13 @@ import torch
 
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.saes.folder_files import written
-from mm_sae_plugin.stats import ModalityDominance, ModalityStatistics
+from mm_sae_plugin.stats import ModalityConfig, ModalityDominance, ModalityStatistics
+from mm_sae_plugin.stats.carried.score import carried_dominance
+from mm_sae_plugin.stats.compute import compute_modality
 from mm_sae_plugin.stats.config import CLASSES
 from mm_sae_plugin.stats.scores import SCORES
+from tests.stats.carried.test_partners import Halves
+from tests.stats.carried.worlds import world
 
 N_LATENTS = 6
 
@@ -246,3 +250,19 @@ def test_a_folder_that_cannot_be_written_is_one_line(stats, sae_dir, monkeypatch
         dominance.save(sae_dir)
     monkeypatch.undo()
     assert before == {path: path.read_bytes() for path in sae_dir.iterdir()}
+
+
+def test_dead_latents_belong_to_no_concept():
+    pairs = world([(1.0, 1.0), (1.0, 0.4)], n_pairs=6000, noise=0.05)
+    halves = Halves(pairs.directions)
+    carried = carried_dominance(halves, pairs.store)
+    stats = compute_modality(halves, pairs.store)
+    labels = ModalityDominance.from_config(stats, ModalityConfig(), carried)
+    assert {c.latents for c in labels.concepts.values()} == {(0, 2), (1, 3)}
+    assert labels.concept_of(3) == labels.concepts[1]
+    # The second concept is said on one pair in fifteen, so that its half for captions is dead here.
+    strict = ModalityDominance.from_config(stats, ModalityConfig(min_activations=600), carried)
+    assert strict.classes[3] == "Dead"
+    assert {c.latents for c in strict.concepts.values()} == {(0, 2)}
+    assert strict.concept_of(1) is None and strict.concept_of(3) is None
+    assert strict.table()["concept"].tolist() == [0, 1, 0, 3]

@@ -109,7 +109,7 @@ def _one_side(
         firing.append(probes.weights[own][half][:-1, mine].double())
         reads_other = probes.weights[other][half][:-1, mine].double()
         together = moments.covariance(own, other, taught_on)
-        inverse = inverse_covariance(moments.covariance(own, own, taught_on), ridge)
+        inverse = inverse_covariance(moments.second[own][taught_on], ridge)
         said.append(inverse @ (together @ reads_other))
     seen = [covariance @ weights for weights in firing]
     firing_variance = (firing[0] * seen[1]).sum(0).clamp_min(_TINY)

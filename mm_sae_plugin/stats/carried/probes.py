@@ -6,9 +6,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.modality import MODALITIES, Modality
 from mm_sae_plugin.stats.carried.groups import N_FOLDS
 from mm_sae_plugin.stats.carried.moments import ProbeMoments
+
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,18 @@ def fit_probes(moments: ProbeMoments, ridge: float, least_code: float = 0.0) -> 
         A firing exceeds this share of the latent's own typical code (the mean of its codes on its
         own side, weighted by themselves). An SAE that always fires equally many latents fills up
         with faint ones, which are about nothing.
+
+    Raises
+    ------
+    UserError
+        If the activations or codes are not finite.
     """
+    for name, sums in moments.state_dict().items():
+        if not torch.isfinite(sums).all():
+            raise UserError(
+                f"Activations or codes are NaN, infinite or too large to be summed ({name}): "
+                "carried dominance cannot be read from them."
+            )
     on_image = moments.activity["image"] >= moments.activity["text"]
     activity, energy = (
         torch.where(on_image, sums["image"], sums["text"])
@@ -68,20 +82,35 @@ def _solved(
 ) -> tuple[Float[Tensor, "d n_features"], Float[Tensor, "n_features"], Float[Tensor, "n_features"]]:
     n_rows = second[-1, -1].clamp_min(1)
     mean = second[-1, :-1] / n_rows
-    covariance = second[:-1, :-1] / n_rows - torch.outer(mean, mean)
     rate = cross[-1] / n_rows
     shared = cross[:-1] / n_rows - torch.outer(mean, rate)
-    slopes = inverse_covariance(covariance, ridge) @ shared
+    slopes = inverse_covariance(second, ridge) @ shared
+    covariance = second[:-1, :-1] / n_rows - torch.outer(mean, mean)
     variance = (slopes * (covariance @ slopes)).sum(0)
-    return (
-        torch.cat([slopes, (rate - mean @ slopes)[None]]),
-        rate,
-        variance.clamp_min(1e-30).sqrt(),
-    )
+    # A reader that always says the same has no spread; any will do.
+    spread = torch.where(variance > 1e-30, variance.clamp_min(0).sqrt(), 1.0)
+    return torch.cat([slopes, (rate - mean @ slopes)[None]]), rate, spread
 
 
-def inverse_covariance(covariance: Float[Tensor, "d d"], ridge: float) -> Float[Tensor, "d d"]:
-    """Inverse of a covariance with a penalty that is a share of the mean variance."""
-    # Where the activations do not vary at all, the penalty alone keeps this solvable.
-    penalty = ridge * covariance.diagonal().mean().clamp_min(torch.finfo(torch.float32).tiny)
-    return torch.linalg.inv(covariance + penalty * torch.eye(len(covariance)))
+def inverse_covariance(second: Float[Tensor, "d_and_one d_and_one"], ridge: float) -> Tensor:
+    """Inverse of the covariance, with a penalty that is a share of the mean variance.
+
+    Parameters
+    ----------
+    second : float64
+        Second moments of activations and the constant 1.
+    ridge : float
+        The share.
+
+    Returns
+    -------
+    float64, shape [d, d]
+        All 0 where the activations do not vary: nothing can be read from them.
+    """
+    moments = second / second[-1, -1].clamp_min(1)
+    covariance = moments[:-1, :-1] - torch.outer(moments[:-1, -1], moments[-1, :-1])
+    variance = float(covariance.diagonal().mean())
+    # What rounding leaves of activations that are all alike is no variance.
+    if variance <= _ROUNDING * float(moments.diagonal()[:-1].mean()):
+        return torch.zeros_like(covariance)
+    return torch.linalg.inv(covariance + ridge * variance * torch.eye(len(covariance)))

@@ -59,14 +59,17 @@ class CarriedDominance:
         return cls(**{name: tensors[f"{_PREFIX}{name}"] for name in names})
 
     def columns(self) -> dict[str, object]:
-        """Columns of the table of latents."""
+        """Columns of the table of latents; what is not known is missing there."""
+        import numpy as np
+
+        has_partner = (self.partner >= 0).numpy()
         return {
             "carried": self.scores.numpy(),
             "carried_low": self.intervals[:, 0].numpy(),
             "carried_high": self.intervals[:, 1].numpy(),
-            "carry": self.carry.numpy(),
+            "carry": np.where(self.decidable.numpy(), self.carry.numpy(), np.nan),
             "partner": _latents(self.partner),
-            "partner_correlation": self.partner_correlation.numpy(),
+            "partner_correlation": np.where(has_partner, self.partner_correlation.numpy(), np.nan),
             "partner_cosine": self.partner_cosine.numpy(),
             "concept": self.concept.numpy(),
             "by_association": self.associated.numpy(),

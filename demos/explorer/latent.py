@@ -1,0 +1,184 @@
+"""The page of one latent, at an address of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from mm_sae_plugin.demos.common.errors import told
+from mm_sae_plugin.demos.common.lock import alone_with
+from mm_sae_plugin.demos.explorer import drawing
+
+from mm_sae_plugin.applications.explorer import Explorer, heat_map, word_weights
+from mm_sae_plugin.errors import UserError
+
+if TYPE_CHECKING:
+    import gradio as gr
+
+_N_SHOWN = 8
+_NOTE = """(latent) => {
+  const address = new URL(window.location);
+  address.searchParams.set("latent", latent);
+  window.history.replaceState(null, "", address);
+}"""
+_HEAT = (
+    "Yellow where the latent fires on single patches of the last block, read through the tower's "
+    "own head: a reading of what stands there, and no attribution."
+)
+_WORDS = "Words are marked by how much the activation falls when each is left out."
+
+
+@dataclass(frozen=True)
+class LatentTab:
+    """What the rest of the page shows a latent with."""
+
+    show: Any
+    """Event's function: (latent, with heat map) -> outputs."""
+    arrive: Any
+    """Event's function for the address that was opened."""
+    heat: gr.Checkbox
+    """Whether to show where it fires."""
+    outputs: list[Any]
+    """Components that `show` fills."""
+    note_in_address: str
+    """JavaScript that puts the latent into the address."""
+
+
+def latent_tab(explorer: Explorer) -> LatentTab:
+    """Lay the tab out."""
+    import gradio as gr
+
+    n_features = explorer.study.feature_map.n_features
+
+    @told
+    def show(latent: float | None, with_heat: bool):
+        if latent is None:
+            raise UserError(f"Give the number of a latent, 0 to {n_features - 1}.")
+        return int(latent), _drawn(explorer, int(latent), with_heat)
+
+    @told
+    def arrive(request: gr.Request):
+        asked = request.query_params.get("latent")
+        if asked is None:
+            return gr.Tabs(), 0, "<p class='lt-soft'>Choose a row under Browse, or give a number.</p>"
+        if not asked.isdecimal():
+            raise UserError(
+                f"The address asks for latent {asked[:40]!r}: give a number, 0 to {n_features - 1}."
+            )
+        return gr.Tabs(selected="latent"), *show(int(asked), False)
+
+    with gr.Row():
+        latent = gr.Number(0, label="Latent", precision=0, minimum=0, maximum=n_features - 1)
+        heat = gr.Checkbox(label="Show where it fires", info=_HEAT)
+        opened = gr.Button("Show the latent", variant="primary")
+    body = gr.HTML(padding=False)
+    outputs = [latent, body]
+    gr.on(
+        [opened.click, latent.submit, heat.change],
+        show,
+        [latent, heat],
+        outputs,
+        api_name="latent",
+    ).then(None, latent, None, js=_NOTE, api_name=False)
+    return LatentTab(show, arrive, heat, outputs, _NOTE)
+
+
+def _drawn(explorer: Explorer, latent: int, with_heat: bool) -> str:
+    page = explorer.page(latent)
+    row, labels = page.row, explorer.study.labels
+    name = escape(row.get("name") or "")
+    known = f"<p>follows <b>{escape(row['nearest'])}</b>, which explains {row['eta2']:.0%} of it</p>"
+    partner = "" if page.partner is None else f"<p>Partner on the other side: {_link(page.partner)}</p>"
+    concept = ""
+    if len(page.concept) > 1:
+        concept = f"<p>One concept: {_links(page.concept)}</p>"
+    head = f"""
+<div class="lt-head">
+<div><h2>Latent {latent}{f": {name}" if name else ""}</h2>
+<p>{drawing.dot(page.modality_class)}</p>{known if row.get("nearest") else ""}{partner}{concept}
+<p>fires on {row["rate_image"]:.1%} of images and {row["rate_text"]:.1%} of captions</p>
+<p>Nearest by direction: {_links(near.latent for near in page.nearest)}</p></div>
+<div>{_scores(explorer, page)}</div>
+<div>{drawing.histogram(page.image_histogram.edges, page.image_histogram.counts,
+                        page.caption_histogram.counts)}</div>
+</div>"""
+    del labels
+    parts = [
+        head,
+        _part("Strongest images", _pictures(explorer, page.top_images, latent, with_heat)),
+        _part("Strongest captions", _said(explorer, page.top_captions, latent), _WORDS),
+        _part("Images that hardly fire it", _pictures(explorer, page.faint_images, latent, False)),
+        _part("Captions that hardly fire it", _said(explorer, page.faint_captions, None)),
+        _part(
+            "Fires on the image and not on its caption",
+            _pictures(explorer, page.image_alone, latent, False),
+        ),
+        _part(
+            "Fires on the caption and not on its image", _said(explorer, page.caption_alone, None)
+        ),
+        _part("Random images it fires on", _pictures(explorer, page.random_images, latent, False)),
+        _part("Random captions it fires on", _said(explorer, page.random_captions, None)),
+    ]
+    return "".join(parts)
+
+
+def _scores(explorer: Explorer, page: Any) -> str:
+    null, low, high = page.swap_null
+    lines = []
+    for name, score in page.scores.items():
+        band = (low, high) if name == null else None
+        lines.append(
+            f"<tr><th scope='row'>{escape(name)}</th><td>{drawing.number(score.value)}</td>"
+            f"<td>{drawing.interval(score.value, score.low, score.high, band)}</td></tr>"
+        )
+    return (
+        f'<table class="lt-scores">{"".join(lines)}</table><div class="lt-soft">0 text, 1 image; '
+        f"{explorer.study.labels.cfg.confidence:.0%} intervals. The band: where {escape(null)} "
+        "would lie if images and captions were swapped by coins.</div>"
+    )
+
+
+def _part(title: str, content: str, note: str = "") -> str:
+    below = f'<p class="lt-soft">{escape(note)}</p>' if note and content else ""
+    content = content or '<p class="lt-soft">None.</p>'
+    return f'<section class="lt-part"><h3>{escape(title)}</h3>{below}{content}</section>'
+
+
+def _pictures(explorer: Explorer, examples: Any, latent: int, with_heat: bool) -> str:
+    store, model = explorer.study.store, explorer.study.model
+    figures = []
+    for example in examples[:_N_SHOWN]:
+        image = store.open_image(example.image)
+        if image is not None and with_heat:
+            with alone_with(model):
+                codes = heat_map(explorer.study, latent, image).numpy()
+            image = drawing.heated(image, codes)
+        caption = store.captions[example.pair]
+        figures.append(drawing.picture(image, caption, f"{example.activation:.2f}"))
+    return f'<div class="lt-grid">{"".join(figures)}</div>' if figures else ""
+
+
+def _said(explorer: Explorer, examples: Any, latent: int | None) -> str:
+    store = explorer.study.store
+    lines = []
+    for example in examples[:_N_SHOWN]:
+        caption = store.captions[example.pair]
+        shown = escape(caption)
+        if latent is not None and caption.strip():
+            with alone_with(explorer.study.model):
+                weights = word_weights(explorer.study, latent, caption)
+            shown = drawing.marked(caption, [(w.start, w.stop, w.fall) for w in weights])
+        lines.append(
+            f'<li dir="auto">{shown} <span class="lt-soft">{example.activation:.2f}</span></li>'
+        )
+    return f'<ul class="lt-said">{"".join(lines)}</ul>' if lines else ""
+
+
+def _links(latents: Iterable[int]) -> str:
+    return ", ".join(_link(latent) for latent in latents)
+
+
+def _link(latent: int) -> str:
+    return f'<a href="?latent={latent}">#{latent}</a>'
