@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mm_sae_plugin.applications.explorer import Explorer
 from mm_sae_plugin.demos import DEMOS, DemoOptions
 from mm_sae_plugin.demos.explorer.browse import browse_tab
 from mm_sae_plugin.demos.explorer.drawing import STYLE
 from mm_sae_plugin.demos.explorer.latent import latent_tab
 from mm_sae_plugin.demos.explorer.trying import trying_tab
-
-from mm_sae_plugin.applications.explorer import Explorer
 from mm_sae_plugin.study import Study
 
 if TYPE_CHECKING:
@@ -42,11 +41,11 @@ def build(options: DemoOptions) -> gr.Blocks:
             with gr.Tab("Try it", id="try"):
                 trying_tab(explorer)
         browse.opened.then(
-            lambda: gr.Tabs(selected="latent"), None, tabs, api_name=False
-        ).then(page.show, [browse.latent, page.heat], page.outputs, api_name=False).then(
-            None, browse.latent, None, js=page.note_in_address, api_name=False
+            lambda: gr.Tabs(selected="latent"), None, tabs, api_visibility="private"
+        ).then(page.show, [browse.latent, page.heat], page.outputs, api_visibility="private").then(
+            None, browse.latent, None, js=page.note_in_address, api_visibility="private"
         )
-        app.load(page.arrive, None, [tabs, *page.outputs], api_name=False)
+        app.load(page.arrive, None, [tabs, *page.outputs], api_visibility="private")
     return app
 
 
@@ -57,6 +56,9 @@ def _about(explorer: Explorer) -> str:
     told = f"The SAE `{name.parent.name}/{name.name}` has {counts}; "
     told += f"{study.store.manifest.n_pairs:,} pairs were looked at."
     accuracy = explorer.name_accuracy
-    if accuracy is not None:
-        told += f" {accuracy.sentence}"
+    if accuracy is not None and accuracy.n:
+        told += (
+            f" Suggested names are guesses from captions; {accuracy.right} of {accuracy.n} are "
+            "right where the truth is known."
+        )
     return told

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from mm_sae_plugin.applications.explorer import Explorer
 from mm_sae_plugin.demos.common.errors import told
 from mm_sae_plugin.demos.common.lock import alone_with
 from mm_sae_plugin.demos.common.uploads import picture_input, uploaded_picture
 from mm_sae_plugin.demos.explorer.drawing import number
-
-from mm_sae_plugin.applications.explorer import Explorer
 from mm_sae_plugin.stats.config import CLASSES
 
 if TYPE_CHECKING:
@@ -113,22 +112,27 @@ def browse_tab(explorer: Explorer) -> Browse:
     gr.on([caption.submit, ask.click], on_caption, caption, found, api_name="latents_of_caption")
     picture.upload(on_picture, picture, found, api_name="latents_of_picture")
     opened = gr.on(
-        [table.select, found.select], _chosen_row, None, latent, api_name=False, queue=False
+        [table.select, found.select],
+        _row_reader(),
+        None,
+        latent,
+        api_visibility="private",
+        queue=False,
     )
     return Browse(latent, opened)
 
 
-def _chosen_row(event: "gr.SelectData") -> int:
-    # In the lower table the activation comes first.
-    row = event.row_value
-    return int(row[1] if len(row) == len(_FOUND) else row[0])
+def _row_reader():
+    """Make the event's function; Gradio reads its annotation, and must not be imported above."""
+    import gradio as gr
 
+    def chosen(event: gr.SelectData) -> int:
+        # In the lower table the activation comes first.
+        row = event.row_value
+        return int(row[1] if len(row) == len(_FOUND) else row[0])
 
-# Gradio reads the annotation to hand the event in; it must find the name.
-def _resolve() -> None:
-    import gradio
-
-    _chosen_row.__annotations__["event"] = gradio.SelectData
+    chosen.__annotations__["event"] = gr.SelectData
+    return chosen
 
 
 def _filtered(table: pd.DataFrame, chosen: str, contains: str) -> pd.DataFrame:

@@ -53,7 +53,8 @@ def interval(value: float, low: float, high: float, band: tuple[float, float] | 
     shade = ""
     if band is not None and not math.isnan(band[0]):
         left, right = (6 + 108 * min(max(x, 0.0), 1.0) for x in band)
-        shade = f'<rect x="{left:.1f}" y="3" width="{right - left:.1f}" height="14" fill="var(--line)"/>'
+        width = right - left
+        shade = f'<rect x="{left:.1f}" y="3" width="{width:.1f}" height="14" fill="var(--line)"/>'
     told = f"{value:.2f}, interval {low:.2f} to {high:.2f}"
     return (
         f'<svg width="120" height="20" role="img" aria-label="{told}">{shade}'
@@ -109,7 +110,8 @@ def contributions(rows: Iterable[tuple[str, float]]) -> str:
 def picture(image: Image | None, alt: str, told: str) -> str:
     """A picture with a line below it, inside the page itself."""
     if image is None:
-        return f"<figure><div class='lt-soft'>gone</div><figcaption>{escape(told)}</figcaption></figure>"
+        gone = "<div class='lt-soft'>gone</div>"
+        return f"<figure>{gone}<figcaption>{escape(told)}</figcaption></figure>"
     shown = image.convert("RGB")
     shown.thumbnail((_WIDTH, _WIDTH))
     held = io.BytesIO()
@@ -127,7 +129,8 @@ def heated(image: Image, codes: np.ndarray) -> Image:
 
     base = image.convert("RGB")
     strength = codes / codes.max() if codes.max() > 0 else codes
-    mask = pil.fromarray((strength * 190).astype(np.uint8)).resize(base.size, pil.Resampling.BILINEAR)
+    mask = pil.fromarray((strength * 190).astype(np.uint8))
+    mask = mask.resize(base.size, pil.Resampling.BILINEAR)
     dimmed = pil.blend(base, pil.new("RGB", base.size, "black"), 0.35)
     return pil.composite(pil.new("RGB", base.size, (255, 214, 0)), dimmed, mask)
 

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from mm_sae_plugin.applications.explorer import Explorer, heat_map, word_weights
 from mm_sae_plugin.demos.common.errors import told
 from mm_sae_plugin.demos.common.lock import alone_with
 from mm_sae_plugin.demos.explorer import drawing
-
-from mm_sae_plugin.applications.explorer import Explorer, heat_map, word_weights
 from mm_sae_plugin.errors import UserError
 
 if TYPE_CHECKING:
@@ -59,16 +58,18 @@ def latent_tab(explorer: Explorer) -> LatentTab:
         return int(latent), _drawn(explorer, int(latent), with_heat)
 
     @told
-    def arrive(request: gr.Request):
+    def arrive(request):
         asked = request.query_params.get("latent")
         if asked is None:
-            return gr.Tabs(), 0, "<p class='lt-soft'>Choose a row under Browse, or give a number.</p>"
+            return gr.Tabs(), 0, "<p class='lt-soft'>Choose a row under Browse, or a number.</p>"
         if not asked.isdecimal():
             raise UserError(
                 f"The address asks for latent {asked[:40]!r}: give a number, 0 to {n_features - 1}."
             )
         return gr.Tabs(selected="latent"), *show(int(asked), False)
 
+    # Gradio hands the request in where an annotation asks for it, and must not be imported above.
+    arrive.__annotations__["request"] = gr.Request
     with gr.Row():
         latent = gr.Number(0, label="Latent", precision=0, minimum=0, maximum=n_features - 1)
         heat = gr.Checkbox(label="Show where it fires", info=_HEAT)
@@ -81,30 +82,37 @@ def latent_tab(explorer: Explorer) -> LatentTab:
         [latent, heat],
         outputs,
         api_name="latent",
-    ).then(None, latent, None, js=_NOTE, api_name=False)
+    ).then(None, latent, None, js=_NOTE, api_visibility="private")
     return LatentTab(show, arrive, heat, outputs, _NOTE)
 
 
 def _drawn(explorer: Explorer, latent: int, with_heat: bool) -> str:
     page = explorer.page(latent)
-    row, labels = page.row, explorer.study.labels
+    row = page.row
     name = escape(row.get("name") or "")
-    known = f"<p>follows <b>{escape(row['nearest'])}</b>, which explains {row['eta2']:.0%} of it</p>"
-    partner = "" if page.partner is None else f"<p>Partner on the other side: {_link(page.partner)}</p>"
+    known = ""
+    if row.get("nearest"):
+        factor = f"<b>{escape(row['nearest'])}</b>"
+        known = f"<p>nearest factor {factor}, which explains {row['eta2']:.0%} of it</p>"
+    partner = ""
+    if page.partner is not None:
+        partner = f"<p>Partner on the other side: {_link(page.partner)}</p>"
     concept = ""
     if len(page.concept) > 1:
         concept = f"<p>One concept: {_links(page.concept)}</p>"
     head = f"""
 <div class="lt-head">
 <div><h2>Latent {latent}{f": {name}" if name else ""}</h2>
-<p>{drawing.dot(page.modality_class)}</p>{known if row.get("nearest") else ""}{partner}{concept}
+<p>{drawing.dot(page.modality_class)}</p>{known}{partner}{concept}
 <p>fires on {row["rate_image"]:.1%} of images and {row["rate_text"]:.1%} of captions</p>
 <p>Nearest by direction: {_links(near.latent for near in page.nearest)}</p></div>
 <div>{_scores(explorer, page)}</div>
-<div>{drawing.histogram(page.image_histogram.edges, page.image_histogram.counts,
-                        page.caption_histogram.counts)}</div>
+<div>{
+        drawing.histogram(
+            page.image_histogram.edges, page.image_histogram.counts, page.caption_histogram.counts
+        )
+    }</div>
 </div>"""
-    del labels
     parts = [
         head,
         _part("Strongest images", _pictures(explorer, page.top_images, latent, with_heat)),

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import tempfile
 from html import escape
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mm_sae_plugin.applications.explorer import Explorer
 from mm_sae_plugin.demos.common.errors import told
 from mm_sae_plugin.demos.common.lock import alone_with
 from mm_sae_plugin.demos.common.manifest import manifest_file, manifest_of
 from mm_sae_plugin.demos.common.uploads import picture_input, uploaded_picture
 from mm_sae_plugin.demos.explorer import drawing
-
-from mm_sae_plugin.applications.explorer import Explorer
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.factorworld import FactorWorld
 from mm_sae_plugin.interventions import FeatureEdit, edited
 
 if TYPE_CHECKING:
-    import gradio as gr
     from PIL.Image import Image
 
 _TOP = 8
+_WORLD = 1_000_000
 _MOST_CAPTIONS = 20
 
 
@@ -33,11 +31,11 @@ def trying_tab(explorer: Explorer) -> None:
     study = explorer.study
 
     def draw(seed: float):
-        scene = FactorWorld(int(seed) + 1_000_000)
-        image, caption = _card(scene)
-        path = Path(tempfile.mkdtemp()) / "card.png"
-        image.save(path)
-        return str(path), caption
+        # Other cards than any store's: no store is drawn with this seed by default.
+        card = FactorWorld(_WORLD).pair(int(seed or 0))
+        with tempfile.NamedTemporaryFile(suffix=".png", delete=False) as file:
+            card.image.save(file.name)
+        return file.name, card.caption
 
     @told
     def compare(path: str | None, caption: str, others: str, latents: str, factor: float):
@@ -75,7 +73,11 @@ def trying_tab(explorer: Explorer) -> None:
             others = gr.Textbox(label="More captions to compare with, one a line", lines=3)
             latents = gr.Textbox(label="Latents to edit, by number", placeholder="12, 77")
             factor = gr.Slider(
-                0, 4, value=0, step=0.1, label="Times their activation (0 ablates, 1 changes nothing)"
+                0,
+                4,
+                value=0,
+                step=0.1,
+                label="Times their activation: 0 ablates, 1 keeps",
             )
             ask = gr.Button("Compare", variant="primary")
     with gr.Row():
@@ -91,12 +93,7 @@ def trying_tab(explorer: Explorer) -> None:
         inputs,
         outputs,
         api_name="compare",
-    ).success(lambda: gr.DownloadButton(interactive=True), None, manifest, api_name=False)
-
-
-def _card(world: FactorWorld) -> tuple[Image, str]:
-    scene = world.scene(0)
-    return world.draw(scene), world.caption(scene)
+    ).success(lambda: gr.DownloadButton(interactive=True), None, manifest, api_visibility="private")
 
 
 def _numbers(given: str) -> list[int]:
@@ -138,5 +135,6 @@ def _moved(captions: list[str], before: list[float], after: list[float], is_edit
     more = "<th scope='col'>edited</th><th scope='col'>change</th>" if is_edited else ""
     return (
         "<h3>Similarity of the picture with each caption</h3><table class='lt-bars'><tr>"
-        f"<th scope='col'>caption</th><th scope='col'>as it is</th>{more}</tr>{''.join(lines)}</table>"
+        f"<th scope='col'>caption</th><th scope='col'>as it is</th>{more}</tr>"
+        f"{''.join(lines)}</table>"
     )
