@@ -6,6 +6,7 @@ prints the outcome. Nothing heavy is imported before a verb runs.
 
 from typing import Protocol, runtime_checkable
 
+from mm_sae_plugin.commands.explain import ExplainCommand
 from mm_sae_plugin.commands.extract import ExtractCommand
 from mm_sae_plugin.commands.hooks import HooksCommand
 from mm_sae_plugin.commands.mds import MdsCommand
@@ -33,6 +34,7 @@ VERBS: dict[str, type[Verb]] = {
     "train": TrainCommand,
     "mds": MdsCommand,
     "report": ReportCommand,
+    "explain": ExplainCommand,
     "truth": TruthCommand,
 }
 """Name on the command line to the verb, in the order of ``--help``."""
