@@ -1,5 +1,6 @@
 """Reading single tokens of a vision tower in the joint space, through the tower's own head."""
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import torch
@@ -64,18 +65,16 @@ def patches_in_joint_space(
             patches = tokens[0, n_prefix:]
             rows, columns = _grid(model, len(patches))
             everywhere = patches[:, None].expand(-1, n_prefix + 1, -1)
-            # What enters the last block is replaced. A hook point would refuse it, since another
-            # number of rows cannot stand in for an activation.
-            route = InputRoute(spec.block_paths[-1], spec.batch_first)
-            undo = route.install(model.clip, lambda _: everywhere)
-            try:
-                read = model.encode_image(pixels, normalize=normalize)
-            finally:
-                undo()
+            # As many pictures go in as rows shall come out, but only the last block runs on them
+            # all: one stands for them before it. A hook point would refuse other numbers of rows.
+            first, last = (InputRoute(spec.block_paths[i], spec.batch_first) for i in (0, -1))
+            with ExitStack() as stack:
+                stack.callback(first.install(model.clip, lambda acts: acts[:1]))
+                stack.callback(last.install(model.clip, lambda _: everywhere))
+                pictures = pixels.expand(len(patches), -1, -1, -1)
+                read = model.encode_image(pictures, normalize=normalize)
     finally:
         model.train(was_training)
-    if len(read) != len(patches):
-        raise UserError(f"The vision tower of {name} does not read its tokens one by one.")
     return read.clone().reshape(rows, columns, -1)
 
 
