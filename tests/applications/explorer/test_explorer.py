@@ -135,7 +135,7 @@ def test_what_is_kept_is_read_back_and_made_anew_when_stale(
         (lambda e: e.search(text="  "), "type at least one word"),
         (lambda e: e.search(), "Give one picture"),
         (lambda e: e.search(image="none.png"), "no such file"),
-        (lambda e: Explorer.open("sae"), "Give a Study"),
+        (lambda e: Explorer.open(e), "Give a Study"),
     ],
 )
 def test_what_cannot_be_answered_gets_a_sentence(explorer, any_types, ask, message):

@@ -1,5 +1,7 @@
 """Which words carry a latent, and where in a picture it fires."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -45,7 +47,7 @@ def test_a_patch_alone_is_what_the_tower_makes_of_a_picture_of_nothing_else():
     model = load_model("factorworld")
     pixels = torch.randn(1, 3, 48, 48)
     read = patches_in_joint_space(model, pixels, normalize=False)
-    visual = model.clip.visual
+    visual: Any = model.clip.visual
     with torch.no_grad():
         tokens, _ = model(images=pixels, stop_at_layer=3)
         token = tokens[:, 1 + 6 * 2 + 4].expand(2, -1)[None]
@@ -92,7 +94,7 @@ def test_other_towers_are_refused_in_a_sentence(family, message):
     ("ask", "message"),
     [
         (lambda s: word_weights(s, 0, "  "), "The caption is empty"),
-        (lambda s: word_weights(s, 0, 3), "must be a string, not an int"),
+        (lambda s: word_weights(s, 0, s), "must be a string, not a Study"),
         (lambda s: word_weights(s, 192, "red"), "There is no latent 192"),
         (lambda s: heat_map(s, 500, "p.png"), "There is no latent 500"),
         (lambda s: heat_map(s, 0, "none.png"), "no such file"),
