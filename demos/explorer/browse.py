@@ -136,15 +136,14 @@ def _row_reader():
 
 
 def _filtered(table: pd.DataFrame, chosen: str, contains: str) -> pd.DataFrame:
-    if chosen != _ALL:
-        table = table[table["class"] == chosen]
+    kept = table["class"].isin(CLASSES if chosen == _ALL else [chosen])
     wanted = (contains or "").strip().lower()
-    if not wanted:
-        return table
-    text = table["name"].fillna("")
-    if "nearest" in table:
-        text = text + " " + table["nearest"].fillna("")
-    return table[text.str.lower().str.contains(wanted, regex=False)]
+    if wanted:
+        text = table["name"].fillna("").astype(str)
+        if "nearest" in table:
+            text = text + " " + table["nearest"].fillna("").astype(str)
+        kept &= text.str.lower().str.contains(wanted, regex=False)
+    return table.loc[kept]
 
 
 def _listed(table: pd.DataFrame, with_activation: bool = False) -> list[list[object]]:

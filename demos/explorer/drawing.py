@@ -17,21 +17,25 @@ if TYPE_CHECKING:
 _WIDTH = 160
 """Pixels of a picture's longer side on the page."""
 
+# Gradio draws frames about tables and dots before lists inside a page.
 STYLE = """
 .lt-head{display:grid;grid-template-columns:repeat(auto-fit,minmax(290px,1fr));gap:24px}
-.lt-head h2,.lt-part h3{margin:0 0 8px}
-.lt-scores{border-collapse:collapse;width:100%}
-.lt-scores :is(td,th){padding:4px 8px 4px 0;text-align:left;border:0;font-weight:400}
+.lt-head h2,.lt-part h3{margin:18px 0 8px!important}
+.lt-head a,.lt-bars a{margin:0!important;padding:0!important;display:inline!important}
+.lt-scores,.lt-bars{border-collapse:collapse!important;border:0!important;width:100%;max-width:640px}
+:is(.lt-scores,.lt-bars) :is(td,th,tr){border:0!important;background:none!important}
+:is(.lt-scores,.lt-bars) :is(td,th){padding:4px 10px 4px 0!important;text-align:left!important;
+font-weight:400!important;vertical-align:middle}
+:is(.lt-scores,.lt-bars) svg{display:block}
+.lt-wide{max-width:none}
 .lt-grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(112px,1fr));gap:12px}
 .lt-grid figure{margin:0}
-.lt-grid img{width:100%;border-radius:8px;display:block;image-rendering:auto}
+.lt-grid img{width:100%;border-radius:8px;display:block}
 .lt-grid figcaption,.lt-soft{color:var(--soft);font-size:13px}
-.lt-said{margin:0 0 8px;padding:0;list-style:none}
-.lt-said li{padding:5px 0;border-bottom:1px solid var(--line);overflow-wrap:anywhere}
+.lt-said{margin:0 0 8px!important;padding:0!important}
+.lt-said li{list-style:none!important;padding:5px 0;margin:0!important;overflow-wrap:anywhere;
+border-bottom:1px solid var(--line)}
 .lt-said mark{background:rgb(255 196 0/var(--weight));color:inherit;border-radius:4px;padding:0 2px}
-.lt-bars{border-collapse:collapse;width:100%}
-.lt-bars :is(td,th){padding:3px 8px 3px 0;text-align:left;border:0;vertical-align:middle}
-.lt-bars svg{display:block}
 """
 
 

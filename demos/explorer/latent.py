@@ -22,6 +22,7 @@ _NOTE = """(latent) => {
   address.searchParams.set("latent", latent);
   window.history.replaceState(null, "", address);
 }"""
+_SILENT = '<p class="lt-soft">It fires on {} of the store.</p>'
 _HEAT = (
     "Yellow where the latent fires on single patches of the last block, read through the tower's "
     "own head: a reading of what stands there, and no attribution."
@@ -129,6 +130,9 @@ def _drawn(explorer: Explorer, latent: int, with_heat: bool) -> str:
         _part("Random images it fires on", _pictures(explorer, page.random_images, latent, False)),
         _part("Random captions it fires on", _said(explorer, page.random_captions, None)),
     ]
+    for side, examples in (("no image", page.top_images), ("no caption", page.top_captions)):
+        if not examples:
+            parts.append(_SILENT.format(side))
     return "".join(parts)
 
 
@@ -149,8 +153,9 @@ def _scores(explorer: Explorer, page: Any) -> str:
 
 
 def _part(title: str, content: str, note: str = "") -> str:
-    below = f'<p class="lt-soft">{escape(note)}</p>' if note and content else ""
-    content = content or '<p class="lt-soft">None.</p>'
+    if not content:
+        return ""
+    below = f'<p class="lt-soft">{escape(note)}</p>' if note else ""
     return f'<section class="lt-part"><h3>{escape(title)}</h3>{below}{content}</section>'
 
 

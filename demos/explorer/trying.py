@@ -134,7 +134,7 @@ def _moved(captions: list[str], before: list[float], after: list[float], is_edit
     ]
     more = "<th scope='col'>edited</th><th scope='col'>change</th>" if is_edited else ""
     return (
-        "<h3>Similarity of the picture with each caption</h3><table class='lt-bars'><tr>"
+        "<h3>Similarity of the picture with each caption</h3><table class='lt-bars lt-wide'><tr>"
         f"<th scope='col'>caption</th><th scope='col'>as it is</th>{more}</tr>"
         f"{''.join(lines)}</table>"
     )

@@ -7,6 +7,7 @@ prints the outcome. Nothing heavy is imported before a verb runs.
 from typing import Protocol, runtime_checkable
 
 from mm_sae_plugin.commands.demo import DemoCommand
+from mm_sae_plugin.commands.explain import ExplainCommand
 from mm_sae_plugin.commands.extract import ExtractCommand
 from mm_sae_plugin.commands.hooks import HooksCommand
 from mm_sae_plugin.commands.mds import MdsCommand
@@ -34,6 +35,7 @@ VERBS: dict[str, type[Verb]] = {
     "train": TrainCommand,
     "mds": MdsCommand,
     "report": ReportCommand,
+    "explain": ExplainCommand,
     "truth": TruthCommand,
     "demo": DemoCommand,
 }

@@ -34,6 +34,8 @@ class TowerSpec:
     """Tokens of the residual stream before the first patch: class and register tokens."""
     batch_first: bool = True
     """Whether the blocks run as [batch, token, d]."""
+    blocks_use_positions: bool = False
+    """Whether blocks are told where a token lies (by rotation or a relative bias)."""
 
 
 class HookTree(nn.Module):

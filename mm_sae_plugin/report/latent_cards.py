@@ -11,13 +11,13 @@ from mm_sae_plugin.report.figures import whisker
 from mm_sae_plugin.report.palette import COLOURS
 from mm_sae_plugin.report.thumbnails import Thumbnail, Thumbnails
 from mm_sae_plugin.report.ties import tie
-from mm_sae_plugin.stats.words import SharedWords
 from mm_sae_plugin.stats.density import fires_densely
 from mm_sae_plugin.stats.dominance import ModalityDominance
 from mm_sae_plugin.stats.examples import TopExamples
 from mm_sae_plugin.stats.interfaces import PairedActivations
 from mm_sae_plugin.stats.intervals import firing_rates
 from mm_sae_plugin.stats.truth import LatentTruth, TruthCheck
+from mm_sae_plugin.stats.words import SharedWords
 
 
 @dataclass(frozen=True)

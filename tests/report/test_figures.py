@@ -15,8 +15,8 @@ from mm_sae_plugin.report.figures import (
 )
 from mm_sae_plugin.report.palette import COLOURS
 from mm_sae_plugin.report.thumbnails import data_uri
-from mm_sae_plugin.stats.words import SharedWords, pieces
 from mm_sae_plugin.stats import ModalityDominance, ModalityStatistics
+from mm_sae_plugin.stats.words import SharedWords, pieces
 from tests.report.world import Case, make_case
 
 

@@ -98,7 +98,7 @@ def build(study: Study, progress: bool = False) -> Cache:
         "name.looks_like": looks.phrase,
         "name.cosine": looks.cosine,
         "name.by_embedding": by_embedding,
-        "first_pair": _first_pairs(study),
+        "first_pair": _first_pairs(store),
     }
     record: dict[str, Any] = {"phrases": list(vocabulary.phrases)}
     if known:
@@ -143,10 +143,10 @@ def _embedded(study: Study, phrases: Sequence[str]) -> Float[Tensor, "n_phrases 
     return torch.cat(parts)
 
 
-def _first_pairs(study: Study) -> Tensor:
+def _first_pairs(store: PairedActivations) -> Tensor:
     """For each distinct image, the first pair that it stands in."""
-    index = study.store.image_index
-    first = torch.full((study.store.manifest.n_images,), len(index), dtype=torch.int64)
+    index = store.image_index
+    first = torch.full((len(store.image_ids),), len(index), dtype=torch.int64)
     return first.scatter_reduce(0, index, torch.arange(len(index)), "amin").to(torch.int32)
 
 

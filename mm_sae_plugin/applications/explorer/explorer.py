@@ -63,11 +63,12 @@ class Explorer:
         Columns: `latent`, `class`, `mds` (the score that was classified), `carried` and
         `mean_of_ratios` (the paper's) among all scores, each with `_low` and `_high`,
         `class_paper`, `rate_image` and `rate_text`, `n_active_images`, `partner`, `concept`,
-        `by_association`, `associated_with`; `nearest` and `eta2`, the factor that explains most of
-        it and how much of it, on FactorWorld's stores only; `name`, what it may be called, `named_by`
-        (`captions`, `images` or empty), `raised_by` and `raised_at_least` (by how much captions that
-        hold the name raise it, and the lower end of that, as a share of its typical code), `cosine` (of the name's embedding with that of its top images).
-        Where labels are not of `carried`, its columns are missing.
+        `by_association`, `associated_with`; on FactorWorld's stores only `nearest` and `eta2`, the
+        factor that explains most of it and how much of it; `name`, what it may be called,
+        `named_by` (`captions`, `images` or empty), `raised_by` and `raised_at_least` (by how much
+        captions that hold the name raise it, and the lower end of that, as a share of its typical
+        code), `cosine` (of the name's embedding with that of its top images). Where labels are not
+        of `carried`, its columns are missing.
         """
         return latent_table(self.study.labels, self._cache.tensors, self._cache.record)
 

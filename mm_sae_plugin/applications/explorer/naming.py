@@ -53,7 +53,7 @@ class NameAccuracy:
     A name is right where at least nine in ten captions that hold it say the factor's value. On the
     quickstart's dictionary (512 latents, 16,000 pairs) all 141 names of latents that a factor
     explains half of are right, and 132 are that value's word alone; of the 33 that fire for what
-    images show and captions mention now and then, the name by embedding is right for 27.
+    images show and captions mention now and then, the name by embedding is right for 26.
     """
 
     n: int

@@ -24,7 +24,7 @@ def latent_table(
 ) -> "pd.DataFrame":
     """Put labels, names and nearest factors side by side; see `Explorer.table`."""
     whole = labels.table()
-    table = whole[[name for name in _COLUMNS if name in whole]].copy()
+    table = whole.filter([name for name in _COLUMNS if name in whole]).copy()
     factors = record.get("factors")
     if factors is not None:
         nearest = np.full(len(table), "", dtype=object)

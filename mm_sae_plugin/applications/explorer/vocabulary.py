@@ -1,7 +1,7 @@
 """The words and short phrases that captions are made of, and which caption holds which."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,7 +72,7 @@ def _phrases(words: Sequence[str], length: int) -> set[tuple[str, ...]]:
 
 
 def _presence(
-    spoken: dict[int, Sequence[str]], chosen: Sequence[tuple[str, ...]], n_pairs: int
+    spoken: Mapping[int, Sequence[str]], chosen: Sequence[tuple[str, ...]], n_pairs: int
 ) -> Any:
     from scipy.sparse import csr_array
 

@@ -72,6 +72,8 @@ def timm_spec(visual: Any) -> TowerSpec:
         trunk.embed_dim,
         has_class_token=trunk.cls_token is not None,
         n_prefix_tokens=trunk.num_prefix_tokens,
+        # Of the known trunks only the plain one adds positions once and for all.
+        blocks_use_positions=trunk_class != f"{_MODELS}vision_transformer.VisionTransformer",
     )
 
 
