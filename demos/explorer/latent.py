@@ -24,8 +24,8 @@ _NOTE = """(latent) => {
 }"""
 _SILENT = '<p class="lt-soft">It fires on {} of the store.</p>'
 _HEAT = (
-    "Yellow where the latent fires on single patches of the last block, read through the tower's "
-    "own head: a reading of what stands there, and no attribution."
+    "Yellow where the latent fires on single patches before the last block, each read alone through "
+    "the rest of the tower: a reading of what stands there, and no attribution."
 )
 _WORDS = "Words are marked by how much the activation falls when each is left out."
 
@@ -72,7 +72,7 @@ def latent_tab(explorer: Explorer) -> LatentTab:
     # Gradio hands the request in where an annotation asks for it, and must not be imported above.
     arrive.__annotations__["request"] = gr.Request
     with gr.Row():
-        latent = gr.Number(0, label="Latent", precision=0, minimum=0, maximum=n_features - 1)
+        latent = gr.Number(0, label="Latent", precision=0)
         heat = gr.Checkbox(label="Show where it fires", info=_HEAT)
         opened = gr.Button("Show the latent", variant="primary")
     body = gr.HTML(padding=False)
