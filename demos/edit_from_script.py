@@ -1,13 +1,8 @@
-"""Which latents does a picture fire, and what does it lose without one? Run it in any folder."""
+"""What does a picture lose without one of its latents? Run `mm-sae quickstart` before it."""
 
 import mm_sae_plugin as mm
-from mm_sae_plugin.commands.quickstart import QuickstartConfig, run_quickstart
 
-quickstart = QuickstartConfig()
-if not (quickstart.out / "sae" / "cfg.json").exists():
-    run_quickstart(quickstart)
-
-study = mm.Study.open(quickstart.out / "sae")
+study = mm.Study.open("runs/quickstart/sae")
 picture, caption = study.store.open_image(0), study.store.captions[0]
 assert picture is not None, "FactorWorld draws all its pictures"
 captions = [caption, *study.store.captions[1:3]]

@@ -9,7 +9,7 @@ from mm_sae_plugin.applications.explorer import Explorer
 from mm_sae_plugin.demos.common.errors import told
 from mm_sae_plugin.demos.common.lock import alone_with
 from mm_sae_plugin.demos.common.uploads import picture_input, uploaded_picture
-from mm_sae_plugin.demos.explorer.drawing import number
+from mm_sae_plugin.demos.explorer.drawing import STACK, number
 from mm_sae_plugin.stats.config import CLASSES
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def browse_tab(explorer: Explorer) -> Browse:
         first, headers=_HEADERS, label="Latents (choose a row to open its page)", interactive=False
     )
     gr.Markdown("### Which latents fire on …")
-    with gr.Row():
+    with gr.Row(elem_classes=STACK):
         with gr.Column():
             caption = gr.Textbox(label="a caption", placeholder="dusk", max_length=1000)
             ask = gr.Button("Search by caption", variant="primary")

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 _WIDTH = 160
 """Pixels of a picture's longer side on the page."""
 
+STACK = "lt-stack"
+"""Class of a row whose parts stand below each other on a narrow screen."""
 # Gradio draws frames about tables and dots before lists inside a page.
 STYLE = """
 .lt-head{display:grid;grid-template-columns:repeat(auto-fit,minmax(290px,1fr));gap:24px}
@@ -36,6 +38,7 @@ font-weight:400!important;vertical-align:middle}
 .lt-said li{list-style:none!important;padding:5px 0;margin:0!important;overflow-wrap:anywhere;
 border-bottom:1px solid var(--line)}
 .lt-said mark{background:rgb(255 196 0/var(--weight));color:inherit;border-radius:4px;padding:0 2px}
+@media (max-width:700px){.lt-stack{flex-direction:column!important}}
 """
 
 

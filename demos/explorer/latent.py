@@ -24,8 +24,8 @@ _NOTE = """(latent) => {
 }"""
 _SILENT = '<p class="lt-soft">It fires on {} of the store.</p>'
 _HEAT = (
-    "Yellow where the latent fires on single patches before the last block, each read alone through "
-    "the rest of the tower: a reading of what stands there, and no attribution."
+    "Yellow where the latent fires on single patches before the last block, each read alone "
+    "through the rest of the tower: a reading of what stands there, and no attribution."
 )
 _WORDS = "Words are marked by how much the activation falls when each is left out."
 

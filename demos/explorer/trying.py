@@ -12,6 +12,7 @@ from mm_sae_plugin.demos.common.lock import alone_with
 from mm_sae_plugin.demos.common.manifest import manifest_file, manifest_of
 from mm_sae_plugin.demos.common.uploads import picture_input, uploaded_picture
 from mm_sae_plugin.demos.explorer import drawing
+from mm_sae_plugin.demos.explorer.drawing import STACK
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.factorworld import FactorWorld
 from mm_sae_plugin.interventions import FeatureEdit, edited
@@ -63,7 +64,7 @@ def trying_tab(explorer: Explorer) -> None:
             manifest_file(manifest),
         )
 
-    with gr.Row():
+    with gr.Row(elem_classes=STACK):
         with gr.Column():
             picture = picture_input(label="Picture", height=220)
             seed = gr.Number(0, label="Card number", precision=0, minimum=0)
@@ -80,7 +81,7 @@ def trying_tab(explorer: Explorer) -> None:
                 label="Times their activation: 0 ablates, 1 keeps",
             )
             ask = gr.Button("Compare", variant="primary")
-    with gr.Row():
+    with gr.Row(elem_classes=STACK):
         of_picture, of_caption = gr.HTML(), gr.HTML()
     moved = gr.HTML()
     manifest = gr.DownloadButton("Download the manifest of this answer", interactive=False)
