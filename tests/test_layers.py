@@ -192,7 +192,7 @@ def test_names_in_a_stub_exist(stub):
 
 
 def test_the_demos_are_among_the_modules():
-    assert FILES["mm_sae_plugin.demos.explorer"] == Path("demos/explorer.py")
+    assert FILES["mm_sae_plugin.demos.explorer"] == Path("demos/explorer/__init__.py")
     assert Path("study/study.py") in _graph()[Path("demos/common/manifest.py")]
 
 
