@@ -38,7 +38,8 @@ font-weight:400!important;vertical-align:middle}
 .lt-said li{list-style:none!important;padding:5px 0;margin:0!important;overflow-wrap:anywhere;
 border-bottom:1px solid var(--line)}
 .lt-said mark{background:rgb(255 196 0/var(--weight));color:inherit;border-radius:4px;padding:0 2px}
-@media (max-width:700px){.lt-stack{flex-direction:column!important}}
+@media (max-width:700px){.lt-stack{flex-direction:column!important;align-items:stretch!important}
+.lt-stack>*{width:100%!important}}
 """
 
 
