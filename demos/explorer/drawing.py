@@ -30,7 +30,7 @@ STYLE = """
 font-weight:400!important;vertical-align:middle}
 :is(.lt-scores,.lt-bars) svg{display:block}
 .lt-wide{max-width:none}
-.lt-grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(112px,1fr));gap:12px}
+.lt-grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(104px,1fr));gap:12px}
 .lt-grid figure{margin:0}
 .lt-grid img{width:100%;border-radius:8px;display:block}
 .lt-grid figcaption,.lt-soft{color:var(--soft);font-size:13px}
