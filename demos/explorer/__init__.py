@@ -9,6 +9,7 @@ from mm_sae_plugin.demos import DEMOS, DemoOptions
 from mm_sae_plugin.demos.explorer.browse import browse_tab
 from mm_sae_plugin.demos.explorer.drawing import STYLE
 from mm_sae_plugin.demos.explorer.latent import latent_tab
+from mm_sae_plugin.demos.explorer.rating import rating_tab
 from mm_sae_plugin.demos.explorer.trying import trying_tab
 from mm_sae_plugin.study import Study
 
@@ -40,6 +41,8 @@ def build(options: DemoOptions) -> gr.Blocks:
                 page = latent_tab(explorer)
             with gr.Tab("Try it", id="try"):
                 trying_tab(explorer)
+            with gr.Tab("Rate blind", id="rate"):
+                rating_tab(explorer)
         browse.opened.then(
             lambda: gr.Tabs(selected="latent"), None, tabs, api_visibility="private"
         ).then(page.show, [browse.latent, page.heat], page.outputs, api_visibility="private").then(

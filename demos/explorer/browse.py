@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from mm_sae_plugin.demos.common.errors import told
 from mm_sae_plugin.demos.common.lock import alone_with
 from mm_sae_plugin.demos.common.uploads import picture_input, uploaded_picture
 from mm_sae_plugin.demos.explorer.drawing import STACK, number
+from mm_sae_plugin.demos.explorer.keeping import written
 from mm_sae_plugin.stats.config import CLASSES
 
 if TYPE_CHECKING:
@@ -69,6 +71,18 @@ def browse_tab(explorer: Explorer) -> Browse:
         return _listed(shown), f"{len(table):,} latents, page {at} of {n_pages}"
 
     @told
+    def csv_file():
+        path = written("latents.csv", explorer.table.to_csv(index=False))
+        return gr.DownloadButton("Download latents.csv", value=path)
+
+    @told
+    def parquet_file():
+        held = io.BytesIO()
+        explorer.table.to_parquet(held, index=False)
+        path = written("latents.parquet", held.getvalue())
+        return gr.DownloadButton("Download latents.parquet", value=path)
+
+    @told
     def on_caption(caption: str):
         with alone_with(model):
             return _listed(explorer.search(text=caption), with_activation=True)
@@ -89,6 +103,11 @@ def browse_tab(explorer: Explorer) -> Browse:
     table = gr.Dataframe(
         first, headers=_HEADERS, label="Latents (choose a row to open its page)", interactive=False
     )
+    with gr.Row():
+        as_csv = gr.DownloadButton("Prepare the whole table as CSV")
+        as_parquet = gr.DownloadButton("Prepare the whole table as Parquet")
+    as_csv.click(csv_file, None, as_csv, api_name="table_csv")
+    as_parquet.click(parquet_file, None, as_parquet, api_name="table_parquet")
     gr.Markdown("### Which latents fire on …")
     with gr.Row(elem_classes=STACK):
         with gr.Column():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
+import re
 from collections.abc import Iterable, Sequence
 from html import escape
 from typing import TYPE_CHECKING
@@ -41,6 +42,20 @@ border-bottom:1px solid var(--line)}
 @media (max-width:700px){.lt-stack{flex-direction:column!important;align-items:stretch!important}
 .lt-stack>*{width:100%!important}}
 """
+
+
+def whole_page(title: str, body: str, css: str) -> str:
+    """A page of its own: pictures lie inside it, and links to other latents lead nowhere."""
+    body = re.sub(r'<a href="[^"]*">(.*?)</a>', r"\1", body)
+    frame = (
+        "body{font-family:system-ui,sans-serif;max-width:1100px;margin:24px auto;padding:0 16px;"
+    )
+    frame += "background:var(--page);color:var(--ink)}"
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+        f'<meta name="viewport" content="width=device-width"><style>{css}{STYLE}{frame}</style>'
+        f"</head><body>{body}</body></html>"
+    )
 
 
 def dot(name: str) -> str:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 from mm_sae_plugin.applications.explorer import Explorer, heat_map, word_weights
 from mm_sae_plugin.demos.common.errors import told
 from mm_sae_plugin.demos.common.lock import alone_with
+from mm_sae_plugin.demos.common.theme import css
 from mm_sae_plugin.demos.explorer import drawing
+from mm_sae_plugin.demos.explorer.keeping import written
 from mm_sae_plugin.errors import UserError
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ _HEAT = (
     "Yellow where the latent fires on single patches before the last block, each read alone "
     "through the rest of the tower: a reading of what stands there, and no attribution."
 )
+_KEEP = "Prepare this page as one HTML file"
 _WORDS = "Words are marked by how much the activation falls when each is left out."
 
 
@@ -56,13 +59,20 @@ def latent_tab(explorer: Explorer) -> LatentTab:
     def show(latent: float | None, with_heat: bool):
         if latent is None:
             raise UserError(f"Give the number of a latent, 0 to {n_features - 1}.")
-        return int(latent), _drawn(explorer, int(latent), with_heat)
+        # What was prepared to be kept is of the latent before.
+        unprepared = gr.DownloadButton(_KEEP, value=None)
+        return int(latent), _drawn(explorer, int(latent), with_heat), unprepared
 
     @told
     def arrive(request):
         asked = request.query_params.get("latent")
         if asked is None:
-            return gr.Tabs(), 0, "<p class='lt-soft'>Choose a row under Browse, or a number.</p>"
+            return (
+                gr.Tabs(),
+                0,
+                "<p class='lt-soft'>Choose a row under Browse, or a number.</p>",
+                gr.DownloadButton(_KEEP, value=None),
+            )
         if not asked.isdecimal():
             raise UserError(
                 f"The address asks for latent {asked[:40]!r}: give a number, 0 to {n_features - 1}."
@@ -71,12 +81,22 @@ def latent_tab(explorer: Explorer) -> LatentTab:
 
     # Gradio hands the request in where an annotation asks for it, and must not be imported above.
     arrive.__annotations__["request"] = gr.Request
+
+    @told
+    def kept(latent: float | None, with_heat: bool):
+        number, body, _ = show(latent, with_heat)
+        title = f"Latent {number} of {explorer.study.path.resolve().name}"
+        path = written(f"latent-{number}.html", drawing.whole_page(title, body, css()))
+        return gr.DownloadButton(f"Download latent-{number}.html", value=path)
+
     with gr.Row():
         latent = gr.Number(0, label="Latent", precision=0)
         heat = gr.Checkbox(label="Show where it fires", info=_HEAT)
         opened = gr.Button("Show the latent", variant="primary")
     body = gr.HTML(padding=False)
-    outputs = [latent, body]
+    keep = gr.DownloadButton(_KEEP)
+    keep.click(kept, [latent, heat], keep, api_name="latent_html")
+    outputs = [latent, body, keep]
     gr.on(
         [opened.click, latent.submit, heat.change],
         show,
@@ -114,21 +134,23 @@ def _drawn(explorer: Explorer, latent: int, with_heat: bool) -> str:
         )
     }</div>
 </div>"""
+
+    def pictures(examples: Any, heat: bool = False) -> str:
+        return shown_pictures(explorer, examples, latent, heat)
+
+    def captions(examples: Any, marked: bool = False) -> str:
+        return shown_captions(explorer, examples, latent if marked else None)
+
     parts = [
         head,
-        _part("Strongest images", _pictures(explorer, page.top_images, latent, with_heat)),
-        _part("Strongest captions", _said(explorer, page.top_captions, latent), _WORDS),
-        _part("Images that hardly fire it", _pictures(explorer, page.faint_images, latent, False)),
-        _part("Captions that hardly fire it", _said(explorer, page.faint_captions, None)),
-        _part(
-            "Fires on the image and not on its caption",
-            _pictures(explorer, page.image_alone, latent, False),
-        ),
-        _part(
-            "Fires on the caption and not on its image", _said(explorer, page.caption_alone, None)
-        ),
-        _part("Random images it fires on", _pictures(explorer, page.random_images, latent, False)),
-        _part("Random captions it fires on", _said(explorer, page.random_captions, None)),
+        _part("Strongest images", pictures(page.top_images, with_heat)),
+        _part("Strongest captions", captions(page.top_captions, marked=True), _WORDS),
+        _part("Images that hardly fire it", pictures(page.faint_images)),
+        _part("Captions that hardly fire it", captions(page.faint_captions)),
+        _part("Fires on the image and not on its caption", pictures(page.image_alone)),
+        _part("Fires on the caption and not on its image", captions(page.caption_alone)),
+        _part("Random images it fires on", pictures(page.random_images)),
+        _part("Random captions it fires on", captions(page.random_captions)),
     ]
     for side, examples in (("no image", page.top_images), ("no caption", page.top_captions)):
         if not examples:
@@ -159,7 +181,10 @@ def _part(title: str, content: str, note: str = "") -> str:
     return f'<section class="lt-part"><h3>{escape(title)}</h3>{below}{content}</section>'
 
 
-def _pictures(explorer: Explorer, examples: Any, latent: int, with_heat: bool) -> str:
+def shown_pictures(
+    explorer: Explorer, examples: Any, latent: int, with_heat: bool, blind: bool = False
+) -> str:
+    """Pictures with their activations; blind ones with neither those nor their captions."""
     store, model = explorer.study.store, explorer.study.model
     figures = []
     for example in examples[:_N_SHOWN]:
@@ -168,12 +193,15 @@ def _pictures(explorer: Explorer, examples: Any, latent: int, with_heat: bool) -
             with alone_with(model):
                 codes = heat_map(explorer.study, latent, image).numpy()
             image = drawing.heated(image, codes)
-        caption = store.captions[example.pair]
-        figures.append(drawing.picture(image, caption, f"{example.activation:.2f}"))
+        said = "an image that it fires on" if blind else store.captions[example.pair]
+        figures.append(drawing.picture(image, said, "" if blind else f"{example.activation:.2f}"))
     return f'<div class="lt-grid">{"".join(figures)}</div>' if figures else ""
 
 
-def _said(explorer: Explorer, examples: Any, latent: int | None) -> str:
+def shown_captions(
+    explorer: Explorer, examples: Any, latent: int | None, blind: bool = False
+) -> str:
+    """Captions with their activations, words marked for a latent; blind ones as they are."""
     store = explorer.study.store
     lines = []
     for example in examples[:_N_SHOWN]:
@@ -183,9 +211,8 @@ def _said(explorer: Explorer, examples: Any, latent: int | None) -> str:
             with alone_with(explorer.study.model):
                 weights = word_weights(explorer.study, latent, caption)
             shown = drawing.marked(caption, [(w.start, w.stop, w.fall) for w in weights])
-        lines.append(
-            f'<li dir="auto">{shown} <span class="lt-soft">{example.activation:.2f}</span></li>'
-        )
+        strength = "" if blind else f'<span class="lt-soft">{example.activation:.2f}</span>'
+        lines.append(f'<li dir="auto">{shown} {strength}</li>')
     return f'<ul class="lt-said">{"".join(lines)}</ul>' if lines else ""
 
 

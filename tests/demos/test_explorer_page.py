@@ -72,9 +72,9 @@ def test_a_latents_page_and_a_comparison(client, small_sae, card):
 
     study = Study.open(small_sae)
     latent = study.latents_of(image=card, top=1)[0].latent
-    number, page = client.predict(latent, False, api_name="/latent")
+    number, page, _ = client.predict(latent, False, api_name="/latent")
     assert number == latent and f"Latent {latent}" in page and "carried" in page
-    _, heated = client.predict(latent, True, api_name="/latent")
+    _, heated, _ = client.predict(latent, True, api_name="/latent")
     assert heated.count("<img") == page.count("<img") > 0 and heated != page
     with pytest.raises(Exception, match="no latent 64"):
         client.predict(64, False, api_name="/latent")
@@ -99,6 +99,45 @@ def test_cards_are_drawn_by_their_number(client):
     _, other = client.predict(4, api_name="/card")
     assert said == same != other
     assert Image.open(first).tobytes() == Image.open(again).tobytes()
+
+
+def test_the_table_and_a_page_can_be_kept(visit, address_of, small_sae):
+    opened = visit(address_of("explorer"))
+    table = _kept(opened.page, "the whole table as CSV", "latents.csv")
+    assert table.splitlines()[0].startswith("latent,class,mds")
+    assert len(table.splitlines()) == 1 + Study.open(small_sae).labels.n_features
+    held = _kept(opened.page, "the whole table as Parquet", "latents.parquet")
+    assert held.startswith("PAR1")
+    opened = visit(f"{address_of('explorer')}/?latent=12")
+    opened.page.get_by_role("heading", name=re.compile("Latent 12")).wait_for()
+    page = _kept(opened.page, "this page as one HTML file", "latent-12.html")
+    assert "<h2>Latent 12" in page and "data:image/png;base64" in page
+    assert "http" not in page and "<a " not in page
+
+
+def _kept(page, what: str, name: str) -> str:
+    page.get_by_role("button", name=f"Prepare {what}").click()
+    with page.expect_download() as downloaded:
+        page.get_by_role("button", name=f"Download {name}").click()
+    assert downloaded.value.suggested_filename == name
+    return downloaded.value.path().read_bytes().decode("utf-8", errors="replace")
+
+
+def test_ratings_are_blind_and_kept(client, small_sae):
+    ratings = small_sae / "blind_ratings.csv"
+    ratings.unlink(missing_ok=True)
+    latent, examples, _, told = client.predict(api_name="/rate")
+    assert told.startswith("0 rated") and "<img" in examples
+    assert "lt-soft" not in examples.replace("<p class='lt-soft'>None", "")
+    for name in ("ImgD", "TextD", "CrossD", "Undetermined"):
+        assert name not in examples
+    with pytest.raises(Exception, match="Choose an answer first"):
+        client.predict(latent, None, api_name="/save_rating")
+    for _ in range(10):
+        latent, _, _, told = client.predict(latent, "both", api_name="/save_rating")
+    assert told.startswith("10 rated")
+    assert len(ratings.read_text().splitlines()) == 11
+    ratings.unlink()
 
 
 @pytest.mark.parametrize("width", [1280, 420])
