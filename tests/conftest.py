@@ -37,19 +37,9 @@ def any_types():
 @pytest.fixture(scope="session")
 def small_sae(tmp_path_factory) -> Path:
     """Folder of a small SAE on a few pairs of FactorWorld, labelled."""
-    from mm_sae_plugin.activations import ExtractConfig, extract
-    from mm_sae_plugin.models import load_model
-    from mm_sae_plugin.pairs import load_pairs
-    from mm_sae_plugin.study import Study
-    from mm_sae_plugin.training import MultimodalSAERunnerConfig, MultimodalSAETrainingRunner
+    from tests.labelled import labelled_sae
 
     folder = tmp_path_factory.mktemp("demo")
-    model = load_model("factorworld")
-    pairs = load_pairs("factorworld:500:0")
-    store = extract(model, pairs, folder / "acts", ExtractConfig(), progress=False)
-    training = MultimodalSAERunnerConfig(
-        out=folder / "sae", d_sae=64, k=8, training_steps=100, train_batch_size_samples=128
+    return labelled_sae(
+        folder, 500, d_sae=64, k=8, training_steps=100, train_batch_size_samples=128
     )
-    MultimodalSAETrainingRunner(training, store).run()
-    Study.open(folder / "sae", store, model).label()
-    return folder / "sae"

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import platform
-import tempfile
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
+from mm_sae_plugin.demos.common.keeping import place_for
 from mm_sae_plugin.files import write_json_atomically
 from mm_sae_plugin.interventions import FeatureEdit
 from mm_sae_plugin.study import Study
@@ -58,8 +57,7 @@ def manifest_of(
 
 def manifest_file(manifest: Mapping[str, Any]) -> str:
     """Write a manifest where Gradio may hand it out, and return its path."""
-    folder = Path(tempfile.mkdtemp(prefix="mm-sae-manifest-"))
-    path = folder / f"{manifest['demo']}-manifest.json"
+    path = place_for(f"{manifest['demo']}-manifest.json")
     write_json_atomically(path, manifest)
     return str(path)
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from mm_sae_plugin.applications.explorer import Explorer
 from mm_sae_plugin.demos.common.errors import told
+from mm_sae_plugin.demos.common.keeping import written
 from mm_sae_plugin.demos.common.lock import alone_with
 from mm_sae_plugin.demos.common.uploads import picture_input, uploaded_picture
 from mm_sae_plugin.demos.explorer.drawing import STACK, number
-from mm_sae_plugin.demos.explorer.keeping import written
 from mm_sae_plugin.stats.config import CLASSES
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from mm_sae_plugin.applications.explorer import Explorer, heat_map, word_weights
 from mm_sae_plugin.demos.common.errors import told
+from mm_sae_plugin.demos.common.keeping import written
 from mm_sae_plugin.demos.common.lock import alone_with
 from mm_sae_plugin.demos.common.theme import css
 from mm_sae_plugin.demos.explorer import drawing
-from mm_sae_plugin.demos.explorer.keeping import written
 from mm_sae_plugin.errors import UserError
 
 if TYPE_CHECKING:

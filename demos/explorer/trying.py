@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 from mm_sae_plugin.applications.explorer import Explorer
 from mm_sae_plugin.demos.common.errors import told
+from mm_sae_plugin.demos.common.keeping import place_for
 from mm_sae_plugin.demos.common.lock import alone_with
 from mm_sae_plugin.demos.common.manifest import manifest_file, manifest_of
 from mm_sae_plugin.demos.common.uploads import picture_input, uploaded_picture
@@ -34,9 +34,9 @@ def trying_tab(explorer: Explorer) -> None:
     def draw(seed: float):
         # Other cards than any store's: no store is drawn with this seed by default.
         card = FactorWorld(_WORLD).pair(int(seed or 0))
-        with tempfile.NamedTemporaryFile(suffix=".png", delete=False) as file:
-            card.image.save(file.name)
-        return file.name, card.caption
+        path = place_for("card.png")
+        card.image.save(path)
+        return str(path), card.caption
 
     @told
     def compare(path: str | None, caption: str, others: str, latents: str, factor: float):
@@ -117,9 +117,11 @@ def _fired(explorer: Explorer, what: str, side: Any, similarity: float) -> str:
         name = explorer.table.loc[latent, "name"] or ""
         label = f'<a href="?latent={latent}">#{latent}</a> {drawing.dot(labels.classes[latent])}'
         rows.append((f"{label} <span class='lt-soft'>{escape(str(name))}</span>", value))
-    shown = sum(value for _, value in rows)
-    rest = float(side.by_latent.sum()) - shown
-    rows += [("all other latents", rest), ("bias", side.bias), ("not reconstructed", side.error)]
+    rows += [
+        ("all other latents", side.others(_TOP)),
+        ("bias", side.bias),
+        ("not reconstructed", side.error),
+    ]
     return (
         f"<h3>What the {what}'s latents add to the similarity of {similarity:.3f}</h3>"
         f"{drawing.contributions(rows)}"

@@ -108,7 +108,6 @@ def run_quickstart(cfg: QuickstartConfig, progress: bool = True) -> dict[str, An
         assert truth is not None, "FactorWorld pairs carry their labels"
     with _timed(seconds, "report"):
         write_report(study, findings, cfg.out / "report.html")
-    concepts = dominance.concepts.values()
     trained, untrained = (check.to_dict() for check in truth)
     seconds["total"] = sum(seconds.values())
     summary = {
@@ -127,8 +126,8 @@ def run_quickstart(cfg: QuickstartConfig, progress: bool = True) -> dict[str, An
         "class_counts": dominance.class_counts,
         "class_counts_paper_score": dominance.by_paper_score.class_counts,
         "kappa_with_paper_score": dominance.kappa,
-        "n_concepts_split": len(concepts),
-        "n_latents_split": sum(len(concept.latents) for concept in concepts),
+        "n_concepts_split": len(dominance.concepts),
+        "n_latents_split": dominance.n_split,
         "n_by_association": dominance.n_by_association,
         "truth": trained["contrasts"][trained["score"]],
         "truth_paper_score": trained["contrasts"][PAPER_SCORE],

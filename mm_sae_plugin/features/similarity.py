@@ -36,6 +36,10 @@ class SideContributions:
         order = self.by_latent.abs().topk(min(top, len(self.by_latent))).indices.tolist()
         return [(k, float(self.by_latent[k])) for k in order if self.by_latent[k] != 0]
 
+    def others(self, top: int = 5) -> float:
+        """What all latents but those of :meth:`most` add together."""
+        return float(self.by_latent.sum()) - sum(added for _, added in self.most(top))
+
 
 @dataclass(frozen=True)
 class Comparison:

@@ -15,7 +15,7 @@ from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.features.sae import SAEFeatureMap
 from mm_sae_plugin.interventions.choice import typical_codes
 from mm_sae_plugin.interventions.edit import EditStep, FeatureEdit
-from mm_sae_plugin.modality import MODALITIES, Modality
+from mm_sae_plugin.modality import Modality
 from mm_sae_plugin.models.hook_names import HOOK_NORMALIZED
 from mm_sae_plugin.study import Study
 
@@ -91,12 +91,10 @@ class AppliedEdit:
         self.steps = [
             _StepOnDevice.of(step, study, own, study.sae.W_dec.dtype) for step in edit.steps
         ]
-        metadata = study.sae.cfg.metadata
-        at = {"image": metadata.hook_name_image, "text": metadata.hook_name_text}
         # An SAE that says nothing of its site is taken for one of the joint space, too.
         self._of_unit_length = {
-            modality: (at[modality] or HOOK_NORMALIZED).endswith(HOOK_NORMALIZED)
-            for modality in MODALITIES
+            modality: (name or HOOK_NORMALIZED).endswith(HOOK_NORMALIZED)
+            for modality, name in study.hook_names.items()
         }
 
     @property

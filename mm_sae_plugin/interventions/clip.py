@@ -105,17 +105,12 @@ def _counted(hook: Callable[..., Tensor], name: str, fired: list[str]) -> Callab
 
 
 def _hook_names(study: Study, modalities: Modality | Sequence[Modality]) -> dict[Modality, str]:
-    metadata = study.sae.cfg.metadata
-    known: dict[Modality, str | None] = {
-        "image": metadata.hook_name_image or metadata.hook_name,
-        "text": metadata.hook_name_text,
-    }
     wanted = [modalities] if isinstance(modalities, str) else modalities
     for modality in wanted:
         if modality not in MODALITIES:
             raise UserError(f"modalities are image and text, not {modality!r:.40}.")
     names: dict[Modality, str] = {
-        modality: name for modality, name in known.items() if name and modality in wanted
+        modality: name for modality, name in study.hook_names.items() if name and modality in wanted
     }
     if not names:
         raise UserError(f"The SAE in {study.path} was not trained on {' or '.join(wanted)}.")

@@ -6,6 +6,7 @@ from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.stats.config import CLASSES
 from mm_sae_plugin.stats.density import fires_densely
 from mm_sae_plugin.stats.dominance import ModalityDominance
+from mm_sae_plugin.study.given import refuse_no_latent
 
 SHOWN_CLASSES = ("ImgD", "TextD", "CrossD", "Undetermined")
 
@@ -53,11 +54,7 @@ def checked_latents(latents: Sequence[int], n_latents: int) -> list[int]:
     if not latents:
         raise UserError("No latent was given; give their numbers, such as 12,77.")
     for latent in latents:
-        if not 0 <= latent < n_latents:
-            raise UserError(
-                f"There is no latent {latent}: this SAE has {n_latents:,}, numbered from 0 to "
-                f"{n_latents - 1}."
-            )
+        refuse_no_latent(latent, n_latents)
     return list(dict.fromkeys(latents))
 
 

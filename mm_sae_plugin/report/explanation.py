@@ -91,7 +91,7 @@ def _rest(side: SideContributions, name: str, top: int) -> float:
         return side.bias
     if name == "error":
         return side.error
-    return float(side.by_latent.sum()) - sum(added for _, added in side.most(top))
+    return side.others(top)
 
 
 def _score(row: Any) -> str:

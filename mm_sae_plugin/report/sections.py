@@ -130,7 +130,7 @@ def _carried(results: Results) -> Values | None:
     carded = {latent for latents in results.shown.values() for latent in latents}
     return {
         "n_alive": int(alive.sum()),
-        "n_split": sum(len(concept.latents) for concept in ordered),
+        "n_split": dominance.n_split,
         "n_concepts": len(ordered),
         "n_associated": len(associated),
         "n_undecidable": dominance.n_undecidable,

@@ -93,9 +93,8 @@ def _classes(dominance: ModalityDominance, truth: TruthCheck | None):
 
 
 def _carried(dominance: ModalityDominance) -> str:
-    concepts = dominance.concepts.values()
-    split = sum(len(concept.latents) for concept in concepts)
-    told = f"{split} latents are parts of {len(concepts)} split concepts, "
+    n_concepts = len(dominance.concepts)
+    told = f"{dominance.n_split} latents are parts of {n_concepts} split concepts, "
     told += f"{dominance.n_by_association} are carried by association only"
     if dominance.n_undecidable:
         told += f", {dominance.n_undecidable} cannot be decided (more pairs would tell)"

@@ -162,6 +162,11 @@ class ModalityDominance:
         return {k: concept for concept in self.concepts.values() for k in concept.latents}
 
     @property
+    def n_split(self) -> int:
+        """Latents that are parts of split concepts."""
+        return len(self._concept_by_latent)
+
+    @property
     def n_undecidable(self) -> int:
         """Latents alive of whose carried dominance nothing can be said."""
         return 0 if self.carried is None else int((~self.carried.decidable & self.alive).sum())

@@ -109,6 +109,13 @@ def label_store(
     return _findings(dominance, main, truth)
 
 
+def is_truth_known(store: PairedActivations, source: str) -> bool:
+    """Say whether the pairs come from FactorWorld with its own factors, given their source."""
+    has_labels = all(label in store.labels for label in factor_labels(FACTORS))
+    # Another table's rates are not those of FACTORS, which would be taken for the truth.
+    return has_labels and not has_own_table(source)
+
+
 def refuse_one_tower(store: "ActivationStore") -> None:
     """Raise ``UserError`` for a store of images alone: it says nothing of captions."""
     if store.manifest.text_hook is None:
@@ -144,9 +151,7 @@ def _readings(
         "evaluation": EvaluationSums(),
         "examples": ExampleRows.of(store),
     }
-    has_labels = all(label in store.labels for label in factor_labels(FACTORS))
-    # Another table's rates are not those of FACTORS, which would be taken for the truth.
-    if not has_labels or has_own_table(source):
+    if not is_truth_known(store, source):
         return [Reading(feature_map, accumulators)]
     truth = TruthSums.of(store, FACTORS, n_features)
     untrained: dict[str, Accumulator] = {

@@ -191,17 +191,23 @@ class Asking:
         chosen = checked_latents(latents, self.feature_map.n_features)
         return without(self.feature_map, chosen, *self._joint_pair(image, text))
 
-    def _hooks(self, with_texts: bool) -> ExtractConfig:
+    @property
+    def hook_names(self) -> dict[Modality, str | None]:
+        """Hooks that the SAE was trained at; None where it was not, or does not say."""
         metadata = self.sae.cfg.metadata
-        image_hook = metadata.hook_name_image or metadata.hook_name
+        image = metadata.hook_name_image or metadata.hook_name
+        return {"image": image, "text": metadata.hook_name_text}
+
+    def _hooks(self, with_texts: bool) -> ExtractConfig:
+        image_hook, text_hook = self.hook_names["image"], self.hook_names["text"]
         if not image_hook:
             raise UserError(
                 f"{self.path} does not say which hook its SAE was trained at: encode activations "
                 "with study.feature_map."
             )
-        if with_texts and not metadata.hook_name_text:
+        if with_texts and not text_hook:
             raise UserError(f"The SAE in {self.path} was trained on images alone: leave texts out.")
-        return ExtractConfig(image_hook=image_hook, text_hook=metadata.hook_name_text)
+        return ExtractConfig(image_hook=image_hook, text_hook=text_hook)
 
     def _at_sae(self, acts: Tensor | None) -> Tensor | None:
         # Cloned out of inference mode, so that gradients may be taken of it.

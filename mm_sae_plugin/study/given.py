@@ -17,7 +17,17 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
+def refuse_no_latent(latent: int, n_features: int) -> None:
+    """Raise ``UserError`` for a number that is no latent's."""
+    if not 0 <= latent < n_features:
+        raise UserError(
+            f"There is no latent {latent}: this SAE has {n_features:,}, numbered from 0 to "
+            f"{n_features - 1}."
+        )
+
+
 def pictures(images: Any) -> list[Image]:
+    """Open pictures that are given as such or as paths; ``UserError`` for anything else."""
     from PIL.Image import Image
 
     if isinstance(images, str | os.PathLike | Image):
@@ -47,6 +57,7 @@ def _picture(image: Any) -> Image:
 
 
 def captions_of(texts: Any) -> list[str]:
+    """List captions, or the one that is given; ``UserError`` for anything else."""
     captions = [texts] if isinstance(texts, str) else texts
     if not isinstance(captions, Iterable):
         raise UserError(f"texts must be a list of captions, not {kind_of(texts)}.")
@@ -74,13 +85,8 @@ def checked_latents(given: Any, n_features: int) -> tuple[int, ...]:
     for number in numbers.tolist() if isinstance(numbers, Tensor) else numbers:
         if isinstance(number, bool) or not isinstance(number, Integral):
             raise UserError(f"latents must be whole numbers, not {number!r:.40}.")
-        number = int(number)
-        if not 0 <= number < n_features:
-            raise UserError(
-                f"There is no latent {number}: this SAE has {n_features:,}, numbered from 0 to "
-                f"{n_features - 1}."
-            )
-        latents.add(number)
+        refuse_no_latent(int(number), n_features)
+        latents.add(int(number))
     if not latents:
         raise UserError("No latent was given: give latents=[…] with at least one.")
     return tuple(sorted(latents))

@@ -210,7 +210,7 @@ class Study(Asking):
         from mm_sae_plugin.models import load_model
 
         metadata = self.sae.cfg.metadata
-        name, weights_id = metadata.model_name, str(metadata.weights_id or "")
+        name, weights_id = metadata.model_name, self.weights_id
         if not name:
             raise UserError(
                 f"{self.path} does not say which encoder its SAE was trained on: give model=…."

@@ -2,28 +2,13 @@
 
 import pytest
 
-from mm_sae_plugin import (
-    MultimodalSAERunnerConfig,
-    MultimodalSAETrainingRunner,
-    Study,
-    extract,
-    load_model,
-    load_pairs,
-)
+from mm_sae_plugin import Study
 from mm_sae_plugin.cli import main
 
 
-@pytest.fixture(scope="module")
-def study(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("explain")
-    store = extract(
-        load_model("factorworld"), load_pairs("factorworld:400"), folder / "acts", progress=False
-    )
-    cfg = MultimodalSAERunnerConfig(out=folder / "sae", d_sae=64, k=8, training_steps=100)
-    MultimodalSAETrainingRunner(cfg, store).run()
-    study = Study.open(folder / "sae")
-    study.label()
-    return study
+@pytest.fixture
+def study(small_sae):
+    return Study.open(small_sae)
 
 
 def test_latents_and_their_contributions_are_told(study, tmp_path, capsys):

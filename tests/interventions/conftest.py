@@ -2,24 +2,13 @@
 
 import pytest
 
-from mm_sae_plugin import (
-    MultimodalSAERunnerConfig,
-    MultimodalSAETrainingRunner,
-    Study,
-    extract,
-    load_model,
-    load_pairs,
-)
+from mm_sae_plugin import Study
 from mm_sae_plugin.stats import ModalityConfig
+from tests.labelled import labelled_sae
 
 
 @pytest.fixture(scope="session")
 def study(tmp_path_factory) -> Study:
     folder = tmp_path_factory.mktemp("interventions")
-    model = load_model("factorworld")
-    store = extract(model, load_pairs("factorworld:1500"), folder / "acts", progress=False)
-    cfg = MultimodalSAERunnerConfig(out=folder / "sae", d_sae=192, k=12, training_steps=400)
-    MultimodalSAETrainingRunner(cfg, store).run()
-    study = Study.open(folder / "sae", store, model)
-    study.label(ModalityConfig(rule="paper"))
-    return study
+    cfg = ModalityConfig(rule="paper")
+    return Study.open(labelled_sae(folder, 1500, cfg, d_sae=192, k=12, training_steps=400))

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mm_sae_plugin.applications.explorer.cache import Cache, cache_key
-from mm_sae_plugin.applications.explorer.known import is_known, name_accuracy
+from mm_sae_plugin.applications.explorer.known import name_accuracy
 from mm_sae_plugin.applications.explorer.naming import (
     LooksLike,
     looks_like,
@@ -24,7 +24,7 @@ from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.factorworld import FACTORS
 from mm_sae_plugin.models.hook_names import JOINT_SITES
 from mm_sae_plugin.stats.interfaces import Accumulator, PairedActivations
-from mm_sae_plugin.stats.labelling import refuse_one_tower
+from mm_sae_plugin.stats.labelling import is_truth_known, refuse_one_tower
 from mm_sae_plugin.stats.passes import Reading, run_pass
 from mm_sae_plugin.stats.truth import LatentTruth, TruthSums, check_sums
 from mm_sae_plugin.study import Study
@@ -80,7 +80,7 @@ def build(study: Study, progress: bool = False) -> Cache:
         "examples": ExampleSums.of(store, bin_widths(sides.largest)),
         "phrases": PhraseSums(vocabulary, sides.on_image),
     }
-    known = is_known(store, study.store.manifest.source)
+    known = is_truth_known(store, study.store.manifest.source)
     if known:
         accumulators["truth"] = TruthSums.of(store, FACTORS, n_features)
     reading = Reading(study.feature_map, accumulators)

@@ -54,7 +54,7 @@ def heat_map(
         tower has no tokens that can be read (as convolutional ones).
     """
     latent = one_latent(study, latent)
-    hook = study.sae.cfg.metadata.hook_name_image or study.sae.cfg.metadata.hook_name or ""
+    hook = study.hook_names["image"] or ""
     site = hook.rpartition(".")[2]
     if site not in JOINT_SITES:
         raise UserError(

@@ -10,19 +10,12 @@ from torch import Tensor
 from mm_sae_plugin.applications.explorer.naming import LooksLike, NameAccuracy, RaisedBy
 from mm_sae_plugin.applications.explorer.vocabulary import Vocabulary
 from mm_sae_plugin.factorworld import FACTORS
-from mm_sae_plugin.factorworld.truth import factor_labels, said_label
-from mm_sae_plugin.pairs.world import has_own_table
+from mm_sae_plugin.factorworld.truth import said_label
 from mm_sae_plugin.stats.interfaces import PairedActivations
 from mm_sae_plugin.stats.truth import LatentTruth
 
 _FOLLOWS = 0.5
 _RIGHT = 0.9
-
-
-def is_known(store: PairedActivations, source: str) -> bool:
-    """Say whether the pairs come from FactorWorld with its own factors."""
-    has_labels = all(label in store.labels for label in factor_labels(FACTORS))
-    return has_labels and not has_own_table(source)
 
 
 def name_accuracy(

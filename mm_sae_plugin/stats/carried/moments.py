@@ -9,6 +9,14 @@ from mm_sae_plugin.stats.carried.groups import N_FOLDS, fold_of, image_groups
 from mm_sae_plugin.stats.interfaces import CodedPairs, PairedActivations
 
 
+def covariance_of(
+    products: Float[Tensor, "d_first_and_one d_second_and_one"],
+) -> Float[Tensor, "d_first d_second"]:
+    """Covariance from sums of products of two vectors that both end in the constant 1."""
+    means = products / products[-1, -1].clamp_min(1)
+    return means[:-1, :-1] - torch.outer(means[:-1, -1], means[-1, :-1])
+
+
 class ProbeMoments:
     """An accumulator of the moments of activations and of latents' codes, for each half.
 
@@ -103,8 +111,7 @@ class ProbeMoments:
             products = self.second[first][half]
         else:
             products = self.between[half] if first == "image" else self.between[half].T
-        products = products / products[-1, -1].clamp_min(1)
-        return products[:-1, :-1] - torch.outer(products[:-1, -1], products[-1, :-1])
+        return covariance_of(products)
 
     def state_dict(self) -> dict[str, Tensor]:
         """The moments as plain tensors."""

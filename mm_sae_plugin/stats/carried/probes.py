@@ -9,7 +9,7 @@ from torch import Tensor
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.modality import MODALITIES, Modality
 from mm_sae_plugin.stats.carried.groups import N_FOLDS
-from mm_sae_plugin.stats.carried.moments import ProbeMoments
+from mm_sae_plugin.stats.carried.moments import ProbeMoments, covariance_of
 
 _ROUNDING = 1e-12
 
@@ -85,8 +85,7 @@ def _solved(
     rate = cross[-1] / n_rows
     shared = cross[:-1] / n_rows - torch.outer(mean, rate)
     slopes = inverse_covariance(second, ridge) @ shared
-    covariance = second[:-1, :-1] / n_rows - torch.outer(mean, mean)
-    variance = (slopes * (covariance @ slopes)).sum(0)
+    variance = (slopes * (covariance_of(second) @ slopes)).sum(0)
     # A reader that always says the same has no spread; any will do.
     spread = torch.where(variance > 1e-30, variance.clamp_min(0).sqrt(), 1.0)
     return torch.cat([slopes, (rate - mean @ slopes)[None]]), rate, spread
@@ -107,10 +106,10 @@ def inverse_covariance(second: Float[Tensor, "d_and_one d_and_one"], ridge: floa
     float64, shape [d, d]
         All 0 where the activations do not vary: nothing can be read from them.
     """
-    moments = second / second[-1, -1].clamp_min(1)
-    covariance = moments[:-1, :-1] - torch.outer(moments[:-1, -1], moments[-1, :-1])
+    covariance = covariance_of(second)
     variance = float(covariance.diagonal().mean())
     # What rounding leaves of activations that are all alike is no variance.
-    if variance <= _ROUNDING * float(moments.diagonal()[:-1].mean()):
+    square = float(second.diagonal()[:-1].mean() / second[-1, -1].clamp_min(1))
+    if variance <= _ROUNDING * square:
         return torch.zeros_like(covariance)
     return torch.linalg.inv(covariance + ridge * variance * torch.eye(len(covariance)))

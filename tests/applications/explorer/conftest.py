@@ -2,26 +2,16 @@
 
 import pytest
 
-from mm_sae_plugin import (
-    MultimodalSAERunnerConfig,
-    MultimodalSAETrainingRunner,
-    Study,
-    extract,
-    load_model,
-    load_pairs,
-)
+from mm_sae_plugin import Study
 from mm_sae_plugin.applications.explorer import Explorer
+from tests.labelled import labelled_sae
 
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory):
     """Store and labelled SAE."""
     folder = tmp_path_factory.mktemp("explorer")
-    model = load_model("factorworld")
-    store = extract(model, load_pairs("factorworld:2500"), folder / "acts", progress=False)
-    cfg = MultimodalSAERunnerConfig(out=folder / "sae", d_sae=192, k=12, training_steps=500)
-    MultimodalSAETrainingRunner(cfg, store).run()
-    Study.open(folder / "sae", store, model).label()
+    labelled_sae(folder, 2500, d_sae=192, k=12, training_steps=500)
     return folder
 
 

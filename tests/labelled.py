@@ -1,0 +1,25 @@
+"""Small labelled SAEs on pairs of FactorWorld, through the package's own steps."""
+
+from pathlib import Path
+from typing import Any
+
+from mm_sae_plugin.stats.config import ModalityConfig
+
+
+def labelled_sae(
+    folder: Path, n_pairs: int, cfg: ModalityConfig | None = None, **training: Any
+) -> Path:
+    """Extract, train and label in a folder; returns the SAE's, beside the store `acts`."""
+    from mm_sae_plugin.activations import extract
+    from mm_sae_plugin.models import load_model
+    from mm_sae_plugin.pairs import load_pairs
+    from mm_sae_plugin.study import Study
+    from mm_sae_plugin.training import MultimodalSAERunnerConfig, MultimodalSAETrainingRunner
+
+    model = load_model("factorworld")
+    pairs = load_pairs(f"factorworld:{n_pairs}")
+    store = extract(model, pairs, folder / "acts", progress=False)
+    sae_dir = folder / "sae"
+    MultimodalSAETrainingRunner(MultimodalSAERunnerConfig(out=sae_dir, **training), store).run()
+    Study.open(sae_dir, store, model).label(cfg)
+    return sae_dir
