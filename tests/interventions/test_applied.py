@@ -135,11 +135,14 @@ def test_layout_is_kept(study, latents, vectors, layout):
     assert edited.stride() == acts.stride()
 
 
+@pytest.mark.parametrize("field", ["hook_name_image", "hook_name"])
 def test_an_sae_of_unnormalised_vectors_encodes_them_as_they_are(
-    study, latents, vectors, monkeypatch
+    study, latents, vectors, monkeypatch, field
 ):
     metadata = study.sae.cfg.metadata
-    monkeypatch.setattr(metadata, "hook_name_image", "vision.hook_proj")
+    # SAEs of images alone may name their hook as SAELens does.
+    monkeypatch.setattr(metadata, "hook_name_image", None)
+    monkeypatch.setattr(metadata, field, "vision.hook_proj")
     edit = FeatureEdit.scale(study, 3.0, latents=latents)
     scaled = vectors * 2
     edited, _ = AppliedEdit(study, edit).vectors(scaled, "image")
