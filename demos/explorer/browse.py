@@ -11,36 +11,16 @@ from mm_sae_plugin.demos.common.errors import told
 from mm_sae_plugin.demos.common.keeping import written
 from mm_sae_plugin.demos.common.lock import alone_with
 from mm_sae_plugin.demos.common.uploads import picture_input, uploaded_picture
-from mm_sae_plugin.demos.explorer.drawing import STACK, number
+from mm_sae_plugin.demos.explorer.drawing import STACK
+from mm_sae_plugin.demos.explorer.listing import ALL_CLASSES, ANY, OFTEN, Listing
 from mm_sae_plugin.stats.config import CLASSES
 
 if TYPE_CHECKING:
     import gradio as gr
-    import pandas as pd
 
-_ALL = "all classes"
-_ROWS = 50
-_SORTS = {
-    "how often it fires": ("often", False),
-    "score, image first": ("mds", False),
-    "score, text first": ("mds", True),
-    "latent": ("latent", True),
-    "the paper's score": ("mean_of_ratios", False),
-    "suggested name": ("name", True),
-}
-_HEADERS = [
-    "Latent",
-    "Class",
-    "Score",
-    "Interval",
-    "Paper's",
-    "On images",
-    "On captions",
-    "Partner",
-    "Name",
-    "Nearest factor",
-]
-_FOUND = ["Activation", *_HEADERS]
+_FIRST = "Activation"
+_ORDERS = {"largest first": True, "smallest first": False}
+_CHOOSE = "choose a row to open its page"
 
 
 @dataclass(frozen=True)
@@ -57,18 +37,12 @@ def browse_tab(explorer: Explorer) -> Browse:
     """Lay the tab out."""
     import gradio as gr
 
-    model = explorer.study.model
+    model, listing = explorer.study.model, Listing(explorer.table)
 
-    def rows(chosen: str, contains: str, sort: str, page: float):
-        table = _filtered(explorer.table, chosen, contains)
-        column, ascending = _SORTS[sort]
-        if column == "often":
-            table = table.assign(often=table["rate_image"] + table["rate_text"])
-        table = table.sort_values(column, ascending=ascending, na_position="last")
-        n_pages = max(-(-len(table) // _ROWS), 1)
-        at = min(max(int(page or 1), 1), n_pages)
-        shown = table.iloc[(at - 1) * _ROWS : at * _ROWS]
-        return _listed(shown), f"{len(table):,} latents, page {at} of {n_pages}"
+    @told
+    def rows(chosen, contains, limited, low, high, sort, order, page):
+        table = listing.filtered(chosen, contains, limited, low, high)
+        return listing.page(listing.sorted(table, sort, _ORDERS[order]), page)
 
     @told
     def csv_file():
@@ -82,27 +56,42 @@ def browse_tab(explorer: Explorer) -> Browse:
         path = written("latents.parquet", held.getvalue())
         return gr.DownloadButton("Download latents.parquet", value=path)
 
+    def that_fire(**asked: Any):
+        with alone_with(model):
+            found = explorer.search(**asked)
+        lines = listing.lines(found)
+        strengths = found["activation"].round(3)
+        return [[strength, *line] for strength, line in zip(strengths, lines, strict=True)]
+
     @told
     def on_caption(caption: str):
-        with alone_with(model):
-            return _listed(explorer.search(text=caption), with_activation=True)
+        return that_fire(text=caption)
 
     @told
     def on_picture(path: str | None):
-        with alone_with(model):
-            found = explorer.search(image=uploaded_picture(path))
-        return _listed(found, with_activation=True)
+        return that_fire(image=uploaded_picture(path))
 
     with gr.Row():
-        chosen = gr.Dropdown([_ALL, *CLASSES], value=_ALL, label="Class")
+        chosen = gr.Dropdown([ALL_CLASSES, *CLASSES], value=ALL_CLASSES, label="Class")
         contains = gr.Textbox(label="Name or factor contains", placeholder="red")
-        sort = gr.Dropdown(list(_SORTS), value=next(iter(_SORTS)), label="Sort by")
+        sort = gr.Dropdown(list(listing.sorts), value=OFTEN, label="Sort by")
+        order = gr.Dropdown(list(_ORDERS), value=next(iter(_ORDERS)), label="Order")
+    with gr.Row():
+        limited = gr.Dropdown([ANY, *listing.ranges], value=ANY, label="Only with this …")
+        low = gr.Textbox(label="… at least", placeholder="0.35 or 35%")
+        high = gr.Textbox(label="… at most", placeholder="0.65 or 65%")
         page = gr.Number(1, label="Page", precision=0, minimum=1)
-    first, told_count = rows(_ALL, "", next(iter(_SORTS)), 1)
+    inputs = [chosen, contains, limited, low, high, sort, order, page]
+    first, told_count = rows(*[component.value for component in inputs])
     count = gr.Markdown(told_count)
     table = gr.Dataframe(
-        first, headers=_HEADERS, label="Latents (choose a row to open its page)", interactive=False
+        first,
+        headers=listing.headers,
+        datatype=listing.kinds,
+        label=f"Latents ({_CHOOSE})",
+        interactive=False,
     )
+    gr.Markdown(_explained(explorer), elem_classes="lt-soft")
     with gr.Row():
         as_csv = gr.DownloadButton("Prepare the whole table as CSV")
         as_parquet = gr.DownloadButton("Prepare the whole table as Parquet")
@@ -115,13 +104,20 @@ def browse_tab(explorer: Explorer) -> Browse:
             ask = gr.Button("Search by caption", variant="primary")
         picture = picture_input(label="a picture", height=180)
     found = gr.Dataframe(
-        headers=_FOUND, label="Latents that fire (choose a row to open its page)", interactive=False
+        headers=[_FIRST, *listing.headers],
+        datatype=["number", *listing.kinds],
+        label=f"Latents that fire ({_CHOOSE})",
+        interactive=False,
     )
     latent = gr.Number(0, label="Chosen latent", precision=0, visible=False)
 
-    inputs = [chosen, contains, sort, page]
     gr.on(
-        [chosen.change, contains.submit, sort.change, page.change],
+        [
+            *[dropdown.change for dropdown in (chosen, limited, sort, order)],
+            *[field.submit for field in (contains, low, high)],
+            *[field.blur for field in (contains, low, high)],
+            page.change,
+        ],
         rows,
         inputs,
         [table, count],
@@ -132,7 +128,7 @@ def browse_tab(explorer: Explorer) -> Browse:
     picture.upload(on_picture, picture, found, api_name="latents_of_picture")
     opened = gr.on(
         [table.select, found.select],
-        _row_reader(),
+        _row_reader(len(listing.headers)),
         None,
         latent,
         api_visibility="private",
@@ -141,45 +137,25 @@ def browse_tab(explorer: Explorer) -> Browse:
     return Browse(latent, opened)
 
 
-def _row_reader():
+def _explained(explorer: Explorer) -> str:
+    cfg = explorer.study.labels.cfg
+    told = f"Score: {cfg.score}, 0 text and 1 image, drawn with its {cfg.confidence:.0%} "
+    told += "interval. Paper's: the Modality Dominance Score of Yan et al. Images and captions: on "
+    told += "how many it fires. Name: the word that raises it most in captions, and by which share "
+    told += "of its typical code; or, with a cosine, the one that its strongest images look like."
+    if "nearest" in explorer.table:
+        told += " Nearest factor: what explains most of it, and how much."
+    return told
+
+
+def _row_reader(n_columns: int):
     """Make the event's function; Gradio reads its annotation, and must not be imported above."""
     import gradio as gr
 
     def chosen(event: gr.SelectData) -> int:
         # In the lower table the activation comes first.
         row = event.row_value
-        return int(row[1] if len(row) == len(_FOUND) else row[0])
+        return int(row[len(row) - n_columns])
 
     chosen.__annotations__["event"] = gr.SelectData
     return chosen
-
-
-def _filtered(table: pd.DataFrame, chosen: str, contains: str) -> pd.DataFrame:
-    kept = table["class"].isin(CLASSES if chosen == _ALL else [chosen])
-    wanted = (contains or "").strip().lower()
-    if wanted:
-        text = table["name"].fillna("").astype(str)
-        if "nearest" in table:
-            text = text + " " + table["nearest"].fillna("").astype(str)
-        kept &= text.str.lower().str.contains(wanted, regex=False)
-    return table.loc[kept]
-
-
-def _listed(table: pd.DataFrame, with_activation: bool = False) -> list[list[object]]:
-    listed = []
-    for row in table.to_dict("records"):
-        partner = row.get("partner")
-        line = [
-            row["latent"],
-            row["class"],
-            number(row["mds"]),
-            f"{number(row['mds_low'])}–{number(row['mds_high'])}" if "mds_low" in row else "",
-            number(row["mean_of_ratios"]),
-            f"{row['rate_image']:.1%}",
-            f"{row['rate_text']:.1%}",
-            "" if partner is None or partner != partner else str(partner).replace("<NA>", ""),
-            row.get("name") or "",
-            row.get("nearest") or "",
-        ]
-        listed.append([round(row["activation"], 3), *line] if with_activation else line)
-    return listed

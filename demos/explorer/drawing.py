@@ -30,11 +30,15 @@ STYLE = """
 :is(.lt-scores,.lt-bars) :is(td,th){padding:4px 10px 4px 0!important;text-align:left!important;
 font-weight:400!important;vertical-align:middle}
 :is(.lt-scores,.lt-bars) svg{display:block}
+.lt-scored{display:flex;gap:8px;align-items:center}
 .lt-wide{max-width:none}
 .lt-grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(104px,1fr));gap:12px}
 .lt-grid figure{margin:0}
 .lt-grid img{width:100%;border-radius:8px;display:block}
 .lt-grid figcaption,.lt-soft{color:var(--soft);font-size:13px}
+.lt-pair{display:grid;grid-template-columns:120px 1fr;gap:20px;align-items:center}
+.lt-pair figure{margin:0}.lt-pair img{width:100%;border-radius:8px;display:block}
+.lt-pair figcaption{color:var(--soft);font-size:13px}
 .lt-said{margin:0 0 8px!important;padding:0!important}
 .lt-said li{list-style:none!important;padding:5px 0;margin:0!important;overflow-wrap:anywhere;
 border-bottom:1px solid var(--line)}

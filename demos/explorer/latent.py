@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 from mm_sae_plugin.applications.explorer import Explorer, heat_map, word_weights
+from mm_sae_plugin.applications.explorer.page import Example, LatentPage
 from mm_sae_plugin.demos.common.errors import told
 from mm_sae_plugin.demos.common.keeping import written
 from mm_sae_plugin.demos.common.lock import alone_with
 from mm_sae_plugin.demos.common.theme import css
 from mm_sae_plugin.demos.explorer import drawing
+from mm_sae_plugin.demos.explorer.page_picture import save_as_png
+from mm_sae_plugin.demos.explorer.removing import pairs_of, without_it
 from mm_sae_plugin.errors import UserError
 
 if TYPE_CHECKING:
@@ -24,11 +27,13 @@ _NOTE = """(latent) => {
   address.searchParams.set("latent", latent);
   window.history.replaceState(null, "", address);
 }"""
-_SILENT = '<p class="lt-soft">It fires on {} of the store.</p>'
+_SILENT = "It fires on {} of the store."
 _HEAT = (
     "Yellow where the latent fires on single patches before the last block, each read alone "
     "through the rest of the tower: a reading of what stands there, and no attribution."
 )
+_CHOOSE = "Choose a row under Browse, or a number."
+_PAGE = "latent-page"
 _KEEP = "Prepare this page as one HTML file"
 _WORDS = "Words are marked by how much the activation falls when each is left out."
 
@@ -55,24 +60,34 @@ def latent_tab(explorer: Explorer) -> LatentTab:
 
     n_features = explorer.study.feature_map.n_features
 
+    def removed_at_first(latent: int, pairs: list[tuple[str, int]]) -> str:
+        if not pairs:
+            return _soft("It fires on no pair.")
+        # The rest of the page can be read all the same.
+        try:
+            return without_it(explorer, latent, pairs[0][1])
+        except UserError as error:
+            return _soft(str(error))
+
     @told
     def show(latent: float | None, with_heat: bool):
-        if latent is None:
-            raise UserError(f"Give the number of a latent, 0 to {n_features - 1}.")
-        # What was prepared to be kept is of the latent before.
-        unprepared = gr.DownloadButton(_KEEP, value=None)
-        return int(latent), _drawn(explorer, int(latent), with_heat), unprepared
+        number = _number(explorer, latent)
+        page = explorer.page(number)
+        pairs = pairs_of(explorer, page)
+        return (
+            number,
+            _drawn(explorer, page, with_heat),
+            # What was prepared to be kept, and the pair, are of the latent before.
+            gr.DownloadButton(_KEEP, value=None),
+            gr.Dropdown(choices=pairs, value=pairs[0][1] if pairs else None),
+            removed_at_first(number, pairs),
+        )
 
     @told
     def arrive(request):
         asked = request.query_params.get("latent")
         if asked is None:
-            return (
-                gr.Tabs(),
-                0,
-                "<p class='lt-soft'>Choose a row under Browse, or a number.</p>",
-                gr.DownloadButton(_KEEP, value=None),
-            )
+            return gr.Tabs(), 0, _soft(_CHOOSE), gr.DownloadButton(), gr.Dropdown(), ""
         if not asked.isdecimal():
             raise UserError(
                 f"The address asks for latent {asked[:40]!r}: give a number, 0 to {n_features - 1}."
@@ -84,19 +99,36 @@ def latent_tab(explorer: Explorer) -> LatentTab:
 
     @told
     def kept(latent: float | None, with_heat: bool):
-        number, body, _ = show(latent, with_heat)
+        number = _number(explorer, latent)
+        body = _drawn(explorer, explorer.page(number), with_heat)
         title = f"Latent {number} of {explorer.study.path.resolve().name}"
         path = written(f"latent-{number}.html", drawing.whole_page(title, body, css()))
         return gr.DownloadButton(f"Download latent-{number}.html", value=path)
+
+    @told
+    def removed(latent: float | None, pair: Any):
+        return without_it(explorer, _number(explorer, latent), pair)
 
     with gr.Row():
         latent = gr.Number(0, label="Latent", precision=0)
         heat = gr.Checkbox(label="Show where it fires", info=_HEAT)
         opened = gr.Button("Show the latent", variant="primary")
-    body = gr.HTML(padding=False)
-    keep = gr.DownloadButton(_KEEP)
+    body = gr.HTML(padding=False, elem_id=_PAGE)
+    gr.Markdown("### Without it")
+    pair = gr.Dropdown(
+        [],
+        label="A pair of the store: choose one of this page, or type its number",
+        allow_custom_value=True,
+    )
+    removal = gr.HTML(padding=False)
+    with gr.Row():
+        keep = gr.DownloadButton(_KEEP)
+        as_png = gr.Button("Save this page as PNG")
     keep.click(kept, [latent, heat], keep, api_name="latent_html")
-    outputs = [latent, body, keep]
+    picture = save_as_png(_PAGE, css() + drawing.STYLE, "latent-{}.png")
+    as_png.click(None, latent, None, js=picture, api_visibility="private")
+    pair.input(removed, [latent, pair], removal, api_name="without")
+    outputs = [latent, body, keep, pair, removal]
     gr.on(
         [opened.click, latent.submit, heat.change],
         show,
@@ -107,9 +139,15 @@ def latent_tab(explorer: Explorer) -> LatentTab:
     return LatentTab(show, arrive, heat, outputs, _NOTE)
 
 
-def _drawn(explorer: Explorer, latent: int, with_heat: bool) -> str:
-    page = explorer.page(latent)
-    row = page.row
+def _number(explorer: Explorer, latent: float | None) -> int:
+    if latent is None:
+        last = explorer.study.feature_map.n_features - 1
+        raise UserError(f"Give the number of a latent, 0 to {last}.")
+    return int(latent)
+
+
+def _drawn(explorer: Explorer, page: LatentPage, with_heat: bool) -> str:
+    latent, row = page.latent, page.row
     name = escape(row.get("name") or "")
     known = ""
     if row.get("nearest"):
@@ -135,10 +173,10 @@ def _drawn(explorer: Explorer, latent: int, with_heat: bool) -> str:
     }</div>
 </div>"""
 
-    def pictures(examples: Any, heat: bool = False) -> str:
+    def pictures(examples: Sequence[Example], heat: bool = False) -> str:
         return shown_pictures(explorer, examples, latent, heat)
 
-    def captions(examples: Any, marked: bool = False) -> str:
+    def captions(examples: Sequence[Example], marked: bool = False) -> str:
         return shown_captions(explorer, examples, latent if marked else None)
 
     parts = [
@@ -154,11 +192,11 @@ def _drawn(explorer: Explorer, latent: int, with_heat: bool) -> str:
     ]
     for side, examples in (("no image", page.top_images), ("no caption", page.top_captions)):
         if not examples:
-            parts.append(_SILENT.format(side))
+            parts.append(_soft(_SILENT.format(side)))
     return "".join(parts)
 
 
-def _scores(explorer: Explorer, page: Any) -> str:
+def _scores(explorer: Explorer, page: LatentPage) -> str:
     null, low, high = page.swap_null
     lines = []
     for name, score in page.scores.items():
@@ -177,12 +215,16 @@ def _scores(explorer: Explorer, page: Any) -> str:
 def _part(title: str, content: str, note: str = "") -> str:
     if not content:
         return ""
-    below = f'<p class="lt-soft">{escape(note)}</p>' if note else ""
+    below = _soft(note) if note else ""
     return f'<section class="lt-part"><h3>{escape(title)}</h3>{below}{content}</section>'
 
 
 def shown_pictures(
-    explorer: Explorer, examples: Any, latent: int, with_heat: bool, blind: bool = False
+    explorer: Explorer,
+    examples: Sequence[Example],
+    latent: int,
+    with_heat: bool,
+    blind: bool = False,
 ) -> str:
     """Pictures with their activations; blind ones with neither those nor their captions."""
     store, model = explorer.study.store, explorer.study.model
@@ -199,7 +241,7 @@ def shown_pictures(
 
 
 def shown_captions(
-    explorer: Explorer, examples: Any, latent: int | None, blind: bool = False
+    explorer: Explorer, examples: Sequence[Example], latent: int | None, blind: bool = False
 ) -> str:
     """Captions with their activations, words marked for a latent; blind ones as they are."""
     store = explorer.study.store
@@ -214,6 +256,10 @@ def shown_captions(
         strength = "" if blind else f'<span class="lt-soft">{example.activation:.2f}</span>'
         lines.append(f'<li dir="auto">{shown} {strength}</li>')
     return f'<ul class="lt-said">{"".join(lines)}</ul>' if lines else ""
+
+
+def _soft(sentence: str) -> str:
+    return f'<p class="lt-soft">{escape(sentence)}</p>'
 
 
 def _links(latents: Iterable[int]) -> str:

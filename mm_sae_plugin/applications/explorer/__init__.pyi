@@ -1,3 +1,4 @@
+from .editing import similarities as similarities
 from .explorer import Explorer as Explorer
 from .heat import heat_map as heat_map
 from .naming import NameAccuracy as NameAccuracy
