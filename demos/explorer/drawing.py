@@ -32,6 +32,7 @@ font-weight:400!important;vertical-align:middle}
 :is(.lt-scores,.lt-bars) svg{display:block}
 .lt-scored{display:flex;gap:8px;align-items:center}
 .lt-wide{max-width:none}
+.lt-wide [scope=col]{white-space:nowrap}
 .lt-grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(104px,1fr));gap:12px}
 .lt-grid figure{margin:0}
 .lt-grid img{width:100%;border-radius:8px;display:block}
@@ -44,7 +45,7 @@ font-weight:400!important;vertical-align:middle}
 border-bottom:1px solid var(--line)}
 .lt-said mark{background:rgb(255 196 0/var(--weight));color:inherit;border-radius:4px;padding:0 2px}
 @media (max-width:700px){.lt-stack{flex-direction:column!important;align-items:stretch!important}
-.lt-stack>*{width:100%!important}}
+.lt-stack>*{width:100%!important}.lt-wide svg{display:none!important}}
 """
 
 
@@ -120,18 +121,29 @@ def contributions(rows: Iterable[tuple[str, float]]) -> str:
     """Bars to the right for what adds to a similarity, to the left for what takes from it."""
     rows = list(rows)
     most = max([abs(value) for _, value in rows] + [1e-9])
-    lines = []
-    for label, value in rows:
-        width = 90 * abs(value) / most
-        x = 92 if value >= 0 else 92 - width
-        colour = "var(--accent)" if value >= 0 else "var(--soft)"
-        lines.append(
-            f"<tr><th scope='row'>{label}</th><td>{value:+.3f}</td>"
-            f'<td><svg width="184" height="14" aria-hidden="true"><line x1="92" x2="92" y1="0" '
-            f'y2="14" stroke="var(--line)"/><rect x="{x:.1f}" y="2" width="{width:.1f}" '
-            f'height="10" fill="{colour}"/></svg></td></tr>'
-        )
+    lines = [
+        f"<tr><th scope='row'>{label}</th><td>{value:+.3f}</td><td>{_bar(value / most)}</td></tr>"
+        for label, value in rows
+    ]
     return f'<table class="lt-bars">{"".join(lines)}</table>'
+
+
+def change(old: float, new: float) -> str:
+    """How far a similarity moved, with a bar that is full at a tenth."""
+    moved = new - old
+    return f'<span class="lt-scored">{moved:+.3f} {_bar(max(-1.0, min(10 * moved, 1.0)))}</span>'
+
+
+def _bar(share: float) -> str:
+    """A bar to the right or, below 0, to the left; -1 to 1."""
+    width = 90 * abs(share)
+    x = 92 if share >= 0 else 92 - width
+    colour = "var(--accent)" if share >= 0 else "var(--soft)"
+    return (
+        '<svg width="184" height="14" aria-hidden="true"><line x1="92" x2="92" y1="0" y2="14" '
+        f'stroke="var(--line)"/><rect x="{x:.1f}" y="2" width="{width:.1f}" height="10" '
+        f'fill="{colour}"/></svg>'
+    )
 
 
 def picture(image: Image | None, alt: str, told: str) -> str:

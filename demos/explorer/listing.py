@@ -131,7 +131,7 @@ class Listing:
         """What can be kept within limits, likewise."""
 
     def filtered(
-        self, chosen: str, contains: str, limited: str, low: str, high: str
+        self, chosen: str, contains: str | None, limited: str, low: str | None, high: str | None
     ) -> pd.DataFrame:
         """Return the latents of a class, with a name, and within limits.
 
@@ -139,11 +139,11 @@ class Listing:
         ----------
         chosen : str
             A class, or `ALL_CLASSES`.
-        contains : str
+        contains : str, optional
             What name or nearest factor must hold, in any case; empty for no such rule.
         limited : str
             One of `ranges`, or `ANY`.
-        low, high : str
+        low, high : str, optional
             Its limits, both within, as typed; empty for none. What has no value is left out.
 
         Raises
@@ -173,7 +173,7 @@ class Listing:
         """Sort latents by one of `sorts`; those without a value come last."""
         column = self.sorts[by]
         values = table[column]
-        if values.dtype == object:
+        if values.dtype.kind == "O":
             # An empty word is no value.
             table = table.assign(**{column: values.where(values != "")})
         ordered = table.sort_values(
@@ -194,7 +194,7 @@ class Listing:
         return [[column.show(row) for column in self._columns] for row in rows]
 
 
-def _limit(typed: str, default: float) -> float:
+def _limit(typed: str | None, default: float) -> float:
     """A limit as a person types it: 0.5, 5% or nothing."""
     text = (typed or "").strip()
     if not text:

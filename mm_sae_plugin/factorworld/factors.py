@@ -9,6 +9,9 @@ from dataclasses import dataclass
 
 from mm_sae_plugin.factorworld.truth import Rated
 
+SCENE_KINDS = ("objects", "person")
+"""What a scene can show."""
+
 
 @dataclass(frozen=True)
 class Factor(Rated):
@@ -22,7 +25,7 @@ class Factor(Rated):
     """Probability that the image shows the value, 0 to 1."""
     said: float
     """Probability that the caption mentions the value, 0 to 1."""
-    scenes: tuple[str, ...] = ("objects", "person")
+    scenes: tuple[str, ...] = SCENE_KINDS
     """The kinds of scene to which the factor applies."""
 
 

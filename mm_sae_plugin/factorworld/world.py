@@ -14,6 +14,7 @@ from mm_sae_plugin.factorworld.drawing.render import IMAGE_SIZE, render_scene
 from mm_sae_plugin.factorworld.factors import (
     FACTORS,
     PERSON_SHARE,
+    SCENE_KINDS,
     WOMAN_GIVEN_OCCUPATION,
     WORLD_VERSION,
     Factor,
@@ -114,16 +115,7 @@ class FactorWorld:
 
     def scene(self, index: int) -> Scene:
         """Return what is true of pair ``index``, without drawing it."""
-        rng = np.random.default_rng((self.seed, index))
-        kind, values = self._draw_values(rng)
-        if self.group_size > 1:
-            kind, values = self._follow_group(index, rng, values)
-        applying = [factor for factor in self.factors.values() if kind in factor.scenes]
-        chance = rng.random((len(applying), 2))
-        pairs = list(zip(applying, chance, strict=True))
-        drawn = {f.name: values[f.name] for f, (u, _) in pairs if u < f.drawn}
-        said = {f.name: values[f.name] for f, (_, u) in pairs if u < f.said}
-        return Scene(kind, {f.name: values[f.name] for f in applying}, drawn, said)
+        return self._scene(index, None, {})
 
     def describe(self, index: int) -> tuple[str, dict[str, str]]:
         """Return the caption and the labels of pair ``index``, without drawing it."""
@@ -138,6 +130,55 @@ class FactorWorld:
         """Return pair ``index``: its image, caption and labels."""
         scene = self.scene(index)
         return WorldPair(self._draw_scene(index, scene), scene.caption, scene.labels)
+
+    def pair_with(
+        self, index: int, values: Mapping[str, str], kind: str | None = None
+    ) -> WorldPair:
+        """Return pair ``index`` with some of its factors set by hand.
+
+        Parameters
+        ----------
+        index
+            The pair that gives everything else.
+        values
+            Factor to value: the image shows it and the caption mentions it, as far as the world can
+            draw and say the factor at all.
+        kind
+            ``objects`` or ``person``; by default that of the pair.
+
+        Raises
+        ------
+        UserError
+            If there is no such kind, factor or value, or the scene has no such factor.
+        """
+        if kind not in (None, *SCENE_KINDS):
+            raise UserError(f"A scene shows {' or '.join(SCENE_KINDS)}, not {kind!r:.40}.")
+        scene = self._scene(index, kind, values)
+        for name, value in values.items():
+            if name not in self.factors:
+                known = ", ".join(self.factors)
+                raise UserError(f"There is no factor {name!r:.40}: choose from {known}.")
+            if value not in self.factors[name].values:
+                known = ", ".join(self.factors[name].values)
+                raise UserError(f"There is no {name} {value!r:.40}: choose from {known}.")
+            if name not in scene.values:
+                raise UserError(f"A scene of {scene.kind} has no {name}: leave it out.")
+        return WorldPair(self._draw_scene(index, scene), scene.caption, scene.labels)
+
+    def _scene(self, index: int, asked_kind: str | None, given: Mapping[str, str]) -> Scene:
+        rng = np.random.default_rng((self.seed, index))
+        kind, values = self._draw_values(rng)
+        if self.group_size > 1:
+            kind, values = self._follow_group(index, rng, values)
+        kind, values = asked_kind or kind, values | given
+        applying = [factor for factor in self.factors.values() if kind in factor.scenes]
+        chance = rng.random((len(applying), 2))
+        # What is given is certain, and what has rate 0 stays impossible.
+        chance[[f.name in given for f in applying]] = 0
+        pairs = list(zip(applying, chance, strict=True))
+        drawn = {f.name: values[f.name] for f, (u, _) in pairs if u < f.drawn}
+        said = {f.name: values[f.name] for f, (_, u) in pairs if u < f.said}
+        return Scene(kind, {f.name: values[f.name] for f in applying}, drawn, said)
 
     def _draw_scene(self, index: int, scene: Scene) -> Image.Image:
         rng = np.random.default_rng((self.seed, index, _DRAWING_STREAM))

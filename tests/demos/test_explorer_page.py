@@ -7,6 +7,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from mm_sae_plugin.applications.explorer import Explorer, similarities
+from mm_sae_plugin.demos.common.uploads import uploaded_picture
+from mm_sae_plugin.demos.explorer.listing import Listing
+from mm_sae_plugin.interventions import FeatureEdit
 from mm_sae_plugin.study import Study
 
 CAPTION = "two red cars at dusk"
@@ -53,52 +57,144 @@ def test_search_gives_a_scripts_latents(client, small_sae, card, tmp_path):
     assert client.predict(CAPTION, api_name="/latents_of_caption")["data"]
 
 
+def _browse(client, chosen="all classes", contains="", limits=("any", "", ""), page=1):
+    order = ("latent", "smallest first")
+    table, count = client.predict(chosen, contains, *limits, *order, page, api_name="/browse")
+    return [row[0] for row in table["data"]], count
+
+
 def test_the_table_is_filtered_and_sorted(client, small_sae):
     labels = Study.open(small_sae).labels
-    everything, count = client.predict("all classes", "", "latent", 1, api_name="/browse")
-    assert [row[0] for row in everything["data"]] == list(range(50))
-    assert count == "64 latents, page 1 of 2"
+    assert _browse(client) == (list(range(50)), "64 latents, page 1 of 2")
     some = next(name for name in ("CrossD", "Undetermined") if labels.latents(name))
-    of_class, _ = client.predict(some, "", "latent", 1, api_name="/browse")
-    assert [row[0] for row in of_class["data"]] == labels.latents(some)[:50]
-    rest, count = client.predict("all classes", "", "latent", 99, api_name="/browse")
-    assert [row[0] for row in rest["data"]] == list(range(50, 64))
-    none, count = client.predict("all classes", "no such word", "latent", 1, api_name="/browse")
-    assert none["data"] == [] and count.startswith("0 latents")
+    assert _browse(client, some)[0] == labels.latents(some)[:50]
+    assert _browse(client, page=99)[0] == list(range(50, 64))
+    assert _browse(client, contains="no such word") == ([], "0 latents, page 1 of 1")
+    low = _browse(client, limits=("the paper's score", "", "20%"))[0]
+    paper = labels.table()["mean_of_ratios"]
+    assert low == paper.index[paper <= 0.2][:50].tolist() and 0 < len(low) < 50
+    for limits, message in (
+        (("score", "much", ""), "much.* is no number"),
+        (("score", "0.9", "10%"), "swap the two"),
+    ):
+        with pytest.raises(Exception, match=message):
+            _browse(client, limits=limits)
 
 
-def test_a_latents_page_and_a_comparison(client, small_sae, card):
+def test_every_column_sorts_with_missing_ones_last(small_sae):
+    table = Explorer.open(Study.open(small_sae)).table
+    listing = Listing(table)
+    everything = listing.filtered("all classes", None, "any", None, None)
+    for words, column in listing.sorts.items():
+        for largest_first in (True, False):
+            latents = listing.sorted(everything, words, largest_first)
+            assert sorted(latents["latent"]) == table["latent"].tolist()
+            if column not in table:
+                continue
+            values = latents[column]
+            has = values.notna() & (values.astype(str) != "")
+            assert not has.iloc[has.sum() :].any()
+            kept = values[has].tolist()
+            assert kept == sorted(kept, reverse=largest_first)
+
+
+def test_a_latents_page(client, small_sae, card):
+    study = Study.open(small_sae)
+    latent = study.latents_of(image=card, top=1)[0].latent
+    number, page, _, pairs, without = client.predict(latent, False, api_name="/latent")
+    assert number == latent and f"Latent {latent}" in page and "carried" in page
+    _, heated, *_ = client.predict(latent, True, api_name="/latent")
+    assert heated.count("<img") == page.count("<img") > 0 and heated != page
+    with pytest.raises(Exception, match="no latent 64"):
+        client.predict(64, False, api_name="/latent")
+    # Removing it from a pair is what a script finds.
+    for pair in (pairs["value"], 7, "7: two red cars"):
+        without = client.predict(latent, pair, api_name="/without")
+        row = int(str(pair).partition(":")[0])
+        caption = study.store.captions[row]
+        image = study.store.open_image(int(study.store.image_index[row]))
+        assert f"{study.compare(image, caption).similarity:.3f}" in without
+        assert f"{study.without([latent], image, caption):.3f}" in without
+    for pair in ("99999", "one"):
+        with pytest.raises(Exception, match=f"no pair .*{pair}"):
+            client.predict(latent, pair, api_name="/without")
+
+
+def test_a_comparison_and_edits(client, small_sae, card, tmp_path):
     from gradio_client import handle_file
 
     study = Study.open(small_sae)
     latent = study.latents_of(image=card, top=1)[0].latent
-    number, page, _ = client.predict(latent, False, api_name="/latent")
-    assert number == latent and f"Latent {latent}" in page and "carried" in page
-    _, heated, _ = client.predict(latent, True, api_name="/latent")
-    assert heated.count("<img") == page.count("<img") > 0 and heated != page
-    with pytest.raises(Exception, match="no latent 64"):
-        client.predict(64, False, api_name="/latent")
-    asked = (handle_file(str(card)), CAPTION, "a blue cup", str(latent), 0)
-    picture, caption, moved, manifest = client.predict(*asked, api_name="/compare")
+    asked = (handle_file(str(card)), CAPTION, "a blue cup")
+    times = "times their activation"
+    picture, caption, moved, *sliders = client.predict(
+        *asked, str(latent), times, None, api_name="/compare"
+    )
     similarity = study.compare(card, CAPTION).similarity
     assert f"{similarity:.3f}" in picture and f"#{latent}" in picture
-    assert "What the caption" in caption
-    assert f"{study.without([latent], card, CAPTION):.3f}" in moved
+    assert "What the caption" in caption and f"{similarity:.3f}" in moved
+    assert [slider["visible"] for slider in sliders] == [True] + [False] * 5
+    assert sliders[0]["label"].startswith(f"#{latent} ")
+    values = (0, 1, 1, 1, 1, 1)
+    moved, manifest, preset = client.predict(
+        *asked, str(latent), times, None, *values, api_name="/edit"
+    )
+    without = study.without([latent], card, CAPTION)
+    assert f"{without:.3f}" in moved and f"{without - similarity:+.3f}" in moved
     told = json.loads(Path(manifest).read_text())
     assert told["edit"]["steps"][0]["latents"] == [latent]
     assert (told["sae"]["sae_id"], told["model"]["weights_id"]) == (study.sae_id, study.weights_id)
     assert str(Path.home()) not in json.dumps(told)
-    for wrong, message in (("12, x", "is no latent"), ("64", "no latent 64")):
+    # The preset does the same, and that of another SAE is refused.
+    given = handle_file(preset)
+    again = client.predict(*asked, "", times, given, api_name="/compare")[2]
+    assert f"{without:.3f}" in again
+    other = json.loads(Path(preset).read_text()) | {"sae_id": "another"}
+    (tmp_path / "other.json").write_text(json.dumps(other))
+    (tmp_path / "text.json").write_text("no json")
+    for name, message in (("other", "of the SAE another, and"), ("text", "text.json is no preset")):
         with pytest.raises(Exception, match=message):
-            client.predict(*asked[:3], wrong, 0, api_name="/compare")
+            given = handle_file(str(tmp_path / f"{name}.json"))
+            client.predict(*asked, "", times, given, api_name="/compare")
+    for wrong, message in (
+        ("12, x", "is no latent"),
+        ("64", "no latent 64"),
+        ("1,2,3,4,5,6,7", "at most 6 latents"),
+    ):
+        with pytest.raises(Exception, match=message):
+            client.predict(*asked, wrong, times, None, api_name="/compare")
 
 
-def test_cards_are_drawn_by_their_number(client):
-    first, said = client.predict(3, api_name="/card")
-    again, same = client.predict(3, api_name="/card")
-    _, other = client.predict(4, api_name="/card")
+def test_a_slider_can_fire_what_is_silent(client, small_sae, card):
+    from gradio_client import handle_file
+
+    study = Study.open(small_sae)
+    codes, _ = study.codes(images=[card])
+    typical = study.labels.statistics.channel("image_squared").nan_to_num()
+    silent = int(((codes[0] == 0) * typical).argmax())
+    asked = (handle_file(str(card)), CAPTION, "", str(silent), "plus typical activations", None)
+    moved, _, preset = client.predict(*asked, 1, 0, 0, 0, 0, 0, api_name="/edit")
+    edit = FeatureEdit.add(study, 1, latents=[silent])
+    assert FeatureEdit.load(preset, study) == edit
+    picture = uploaded_picture(card)
+    (after,) = similarities(study, picture, [CAPTION], edit)
+    assert f"{after:.3f}" in moved
+    assert after != pytest.approx(study.compare(picture, CAPTION).similarity, abs=1e-3)
+
+
+def test_cards_are_drawn_by_hand(client):
+    anything = ["any"] * 17
+    first, said = client.predict(3, "any", *anything, api_name="/card")
+    again, same = client.predict(3, "any", *anything, api_name="/card")
+    _, other = client.predict(4, "any", *anything, api_name="/card")
     assert said == same != other
     assert Image.open(first).tobytes() == Image.open(again).tobytes()
+    chosen = ("kite", "big", "one", "pink", "left")
+    _, said = client.predict(3, "objects", *chosen, *anything[5:], api_name="/card")
+    assert "one big pink kite left" in said
+    with pytest.raises(Exception, match=r"has no (object|age)"):
+        mixed = ("kite", *anything[1:6], "old", *anything[7:])
+        client.predict(3, "any", *mixed, api_name="/card")
 
 
 def test_the_table_and_a_page_can_be_kept(visit, address_of, small_sae):
@@ -113,6 +209,13 @@ def test_the_table_and_a_page_can_be_kept(visit, address_of, small_sae):
     page = _kept(opened.page, "this page as one HTML file", "latent-12.html")
     assert "<h2>Latent 12" in page and "data:image/png;base64" in page
     assert "http" not in page and "<a " not in page
+    with opened.page.expect_download() as downloaded:
+        opened.page.get_by_role("button", name="Save this page as PNG").click()
+    assert downloaded.value.suggested_filename == "latent-12.png"
+    picture = Image.open(downloaded.value.path())
+    assert picture.width == 2200 and picture.height > 1000
+    # More than a blank sheet: text, bars and pictures.
+    assert len(picture.convert("RGB").getcolors(1 << 24)) > 200
 
 
 def _kept(page, what: str, name: str) -> str:
@@ -180,6 +283,12 @@ def test_a_card_is_compared_and_the_manifest_kept(visit, address_of, screenshots
     opened.page.get_by_role("button", name="Draw a FactorWorld card").click()
     opened.page.get_by_role("button", name="Compare").click()
     opened.page.get_by_text("Similarity of the picture with each caption").wait_for()
+    # Sliders answer to the keyboard.
+    opened.page.get_by_role("slider").first.focus()
+    unmoved = opened.page.get_by_role("table").last.inner_text()
+    opened.page.keyboard.press("Home")
+    expect = opened.page.get_by_role("table").last
+    expect.filter(has_not_text=unmoved).wait_for()
     opened.page.screenshot(path=screenshots / "try-420.png", full_page=True)
     with opened.page.expect_download() as downloaded:
         opened.page.get_by_role("button", name="Download the manifest").click()
