@@ -1,8 +1,10 @@
 """`mm-sae explain`: which latents fire, and what a similarity is made of."""
 
+from dataclasses import replace
+
 import pytest
 
-from mm_sae_plugin import Study
+from mm_sae_plugin import FeatureEdit, Study
 from mm_sae_plugin.cli import main
 
 
@@ -28,9 +30,28 @@ def test_latents_and_their_contributions_are_told(study, tmp_path, capsys):
     assert f"similarity is {study.compare(picture, caption).similarity:.3f}" in out
 
 
+def test_a_preset_moves_the_similarity(study, tmp_path, capsys):
+    picture, caption = study.store.open_image(0), "two red cars"
+    picture.save(tmp_path / "card.png")
+    latent = study.latents_of(text=caption, top=1)[0].latent
+    edit = FeatureEdit.ablate(study, latents=[latent])
+    edit.save(tmp_path / "edit.json")
+    given = ["--image", str(tmp_path / "card.png"), "--text", caption]
+    main(["explain", "--sae", str(study.path), *given, "--edit", str(tmp_path / "edit.json")])
+    after = study.without([latent], picture, caption)
+    change = after - study.compare(picture, caption).similarity
+    told = f"With the edit it is {after:.3f}, a change of {change:+.3f}."
+    assert capsys.readouterr().out.endswith(told + "\n")
+    replace(edit, sae_id="another").save(tmp_path / "edit.json")
+    with pytest.raises(SystemExit):
+        main(["explain", "--sae", str(study.path), *given, "--edit", str(tmp_path / "edit.json")])
+    assert f"the SAE another, and {study.path} is of the SAE" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (["--text", "red", "--edit", "edit.json"], "give --image and --text with --edit"),
         ([], "nothing to explain: give --image, --text or both"),
         (["--text", " "], "type at least one word"),
         (["--image", "none.png"], "no such file"),

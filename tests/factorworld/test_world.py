@@ -52,6 +52,30 @@ def test_every_value_occurs(scenes, name):
     assert set(counts) == set(FACTORS[name].values)
 
 
+def test_a_pair_is_drawn_with_some_factors_set_by_hand():
+    world = FactorWorld(seed=5)
+    assert world.pair_with(3, {}) == world.pair(3)
+    given = {"object": "kite", "lighting": "dusk", "reader": "mom", "signoff": "bye"}
+    pair = world.pair_with(3, given, "objects")
+    assert "kite" in pair.caption and "at dusk" in pair.caption
+    assert pair.caption.endswith(f"bye {pair.labels['said.ending']}")
+    for name, value in given.items():
+        assert pair.labels[f"said.{name}"] == value
+        # Nothing can draw a sign-off.
+        assert pair.labels[f"drawn.{name}"] == ("" if name == "signoff" else value)
+    other = world.pair_with(3, given | {"lighting": "night"}, "objects")
+    assert other.labels | {"drawn.lighting": "dusk", "said.lighting": "dusk"} == pair.labels
+    assert other.image != pair.image
+    for values, kind, message in (
+        ({"object": "x"}, None, "There is no object 'x': choose from ball"),
+        ({"shape": "x"}, None, "There is no factor 'shape': choose from object"),
+        ({"gender": "man"}, "objects", "A scene of objects has no gender"),
+        ({}, "animal", "objects or person, not 'animal'"),
+    ):
+        with pytest.raises(UserError, match=message):
+            world.pair_with(3, values, kind)
+
+
 def test_planted_association_holds(scenes):
     people = [scene for scene in scenes if scene.kind == "person"]
     assert abs(len(people) / N - PERSON_SHARE) < 0.04
