@@ -21,6 +21,8 @@ class DemoOptions:
 
     sae: Path
     """Folder of a labelled SAE."""
+    acts: Path | None = None
+    """Its activation store; by default the one that it was trained on."""
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ def build(options: DemoOptions) -> gr.Blocks:
     """
     import gradio as gr
 
-    study = Study.open(options.sae)
+    study = Study.open(options.sae, options.acts)
     # Faults of the folder are told now, in the terminal, and not at the first click.
     explorer, _ = Explorer.open(study, progress=True), study.model
     title = DEMOS["explorer"].title

@@ -17,7 +17,7 @@ from mm_sae_plugin.demos.explorer import drawing
 from mm_sae_plugin.demos.explorer.drawing import STACK
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.interventions import FeatureEdit
-from mm_sae_plugin.study.given import checked_latents
+from mm_sae_plugin.study.given import checked_latents, refuse_empty
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -40,8 +40,7 @@ def trying_tab(explorer: Explorer) -> None:
 
     def asked(path: str | None, caption: str, others: str) -> tuple[Image, list[str]]:
         picture = uploaded_picture(path)
-        if not caption.strip():
-            raise UserError("Type a caption first, such as: two red cars at dusk.")
+        refuse_empty(caption)
         captions = [caption, *[line for line in others.splitlines() if line.strip()]]
         if len(captions) > _MOST_CAPTIONS:
             raise UserError(f"Give at most {_MOST_CAPTIONS - 1} more captions.")

@@ -22,6 +22,8 @@ class DemoCommand:
     """Which demo to start; without it they are listed."""
     sae: Path | None = None
     """Folder of a labelled SAE; by default the quickstart's, made first if there is none."""
+    acts: Path | None = None
+    """The activation store; by default the one that the SAE was trained on."""
     port: int | None = None
     """Port on this machine, 0 for any; by default the first free one from 7860 on."""
     browser: bool = True
@@ -38,6 +40,8 @@ class DemoCommand:
         if demo is None:
             raise UserError(f"There is no demo {self.name!r:.60}: choose {_names(DEMOS)}.")
         # What would fail is told before anything takes long.
+        if self.acts is not None and self.sae is None:
+            raise UserError("A store belongs to an SAE: give --sae with --acts.")
         if find_spec("gradio") is None:
             raise UserError(
                 'Demos need Gradio, which is not installed: pip install "mm_sae_plugin[demos]".'
@@ -57,7 +61,7 @@ class DemoCommand:
         )
         prepare_gradio()
         with private_uploads():
-            launch(demo.build(DemoOptions(sae)), port, self.browser)
+            launch(demo.build(DemoOptions(sae, self.acts)), port, self.browser)
 
 
 def _print_list(demos: Mapping[str, "Demo"]) -> None:

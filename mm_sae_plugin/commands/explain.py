@@ -35,9 +35,9 @@ class ExplainCommand:
 
         from mm_sae_plugin.applications.explorer import Explorer, similarities
         from mm_sae_plugin.interventions import FeatureEdit
-        from mm_sae_plugin.pairs.images import ImageReader
         from mm_sae_plugin.report.explanation import contributions_table, latents_table
         from mm_sae_plugin.study import Study
+        from mm_sae_plugin.study.given import pictures
 
         if self.image is None and self.text is None:
             raise UserError("There is nothing to explain: give --image, --text or both.")
@@ -61,7 +61,7 @@ class ExplainCommand:
             similarity = explorer.study.compare(self.image, self.text)
             if self.edit is not None:
                 edit = FeatureEdit.load(self.edit, explorer.study)
-                picture = ImageReader().read(self.image).image
+                (picture,) = pictures([self.image])
                 (edited,) = similarities(explorer.study, picture, [self.text], edit)
         for title, latents in found:
             rich_print(latents_table(title, latents))

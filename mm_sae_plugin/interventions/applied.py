@@ -17,6 +17,7 @@ from mm_sae_plugin.interventions.choice import typical_codes
 from mm_sae_plugin.interventions.edit import EditStep, FeatureEdit
 from mm_sae_plugin.modality import Modality
 from mm_sae_plugin.models.hook_names import HOOK_NORMALIZED
+from mm_sae_plugin.saes.encoder_check import refuse_transcoder
 from mm_sae_plugin.study import Study
 
 _TINY = 1e-12
@@ -79,7 +80,7 @@ class AppliedEdit:
 
     def __init__(self, study: Study, edit: FeatureEdit, device: torch.device | None = None) -> None:
         edit.check_study(study)
-        _refuse_transcoder(study)
+        refuse_transcoder(study.sae)
         own = study.sae.W_dec.device
         if device is not None and device != own:
             raise UserError(
@@ -183,12 +184,3 @@ class AppliedEdit:
         length = self._decoded(codes, edited, modality).norm(dim=-1, keepdim=True)
         wanted = self.relative_norm * (torch.ones_like(length) if norm is None else norm)
         return torch.where(length > _TINY, wanted / length.clamp_min(_TINY), 0.0)
-
-
-def _refuse_transcoder(study: Study) -> None:
-    metadata = study.sae.cfg.metadata
-    if metadata.hook_name_out and metadata.hook_name_out != metadata.hook_name:
-        raise UserError(
-            f"This is a transcoder from {metadata.hook_name!r} to {metadata.hook_name_out!r}: only "
-            "an SAE, which reads and writes at one place, has codes that can be edited there."
-        )

@@ -15,7 +15,7 @@ from transformer_lens.hook_points import HookPoint
 
 from mm_sae_plugin.errors import UserError, kind_of
 from mm_sae_plugin.models.sae_lens_wrapper import SAEWrapper
-from mm_sae_plugin.saes.encoder_check import check_tower
+from mm_sae_plugin.saes.encoder_check import check_tower, refuse_transcoder
 
 SAEOrSAEs = SAE[Any] | Sequence[SAE[Any]]
 Self = TypeVar("Self", bound="SAESplicing")
@@ -247,12 +247,8 @@ class SAESplicing:
     def _hooks_of(self, sae: SAE[Any], hook_name: str | None) -> list[str]:
         if hook_name is not None:
             return [hook_name]
+        refuse_transcoder(sae)
         metadata = sae.cfg.metadata
-        if metadata.hook_name_out and metadata.hook_name_out != metadata.hook_name:
-            raise UserError(
-                f"This is a transcoder from {metadata.hook_name!r} to {metadata.hook_name_out!r}; "
-                "only SAEs, which read and write at one hook, can be spliced in."
-            )
         both = [name for name in (metadata.hook_name_image, metadata.hook_name_text) if name]
         hook_names = list(dict.fromkeys(both)) or [metadata.hook_name]
         if hook_names == [None]:

@@ -73,6 +73,16 @@ def check_tower(sae: SAE[Any] | TrainingSAE[Any], hook_name_or_modality: str) ->
     )
 
 
+def refuse_transcoder(sae: SAE[Any]) -> None:
+    """Raise ``UserError`` for a transcoder: what it writes belongs elsewhere than what it reads."""
+    metadata = sae.cfg.metadata
+    if metadata.hook_name_out and metadata.hook_name_out != metadata.hook_name:
+        raise UserError(
+            f"This is a transcoder from {metadata.hook_name!r} to {metadata.hook_name_out!r}: only "
+            "an SAE, which reads and writes at one hook, can be spliced in or edited there."
+        )
+
+
 def _check_weights(metadata: Any, other: Any, kind: str) -> None:
     trained_on, given = list(_weights_ids(metadata)), list(_weights_ids(other))
     if not trained_on or not given or trained_on[0] == given[0]:

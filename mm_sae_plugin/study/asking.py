@@ -21,7 +21,7 @@ from mm_sae_plugin.features.similarity import Comparison, compared, without
 from mm_sae_plugin.modality import Modality
 from mm_sae_plugin.models.hook_names import JOINT_SITES
 from mm_sae_plugin.stats import ModalityDominance
-from mm_sae_plugin.study.given import captions_of, checked_latents, pictures
+from mm_sae_plugin.study.given import captions_of, checked_latents, pictures, refuse_empty
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -136,13 +136,14 @@ class Asking:
         Raises
         ------
         UserError
-            If not exactly one of the two is given, it is of another kind or no picture, or `top` is
-            no such number.
+            If not exactly one of the two is given, it is empty, of another kind or no picture, or
+            `top` is no such number.
         """
         if not isinstance(top, Integral) or isinstance(top, bool) or top < 1:
             raise UserError(f"top must be a whole number, at least 1, not {top!r:.80}.")
         if (image is None) == (text is None):
             raise UserError("Give one picture (image=…) or one caption (text=…).")
+        refuse_empty(text)
         of_image, of_text = self.codes(
             None if image is None else [image], None if text is None else [text]
         )
@@ -176,7 +177,7 @@ class Asking:
         Raises
         ------
         UserError
-            If one is of another kind or no picture, or the SAE is not in the joint space.
+            If one is empty, of another kind or no picture, or the SAE is not in the joint space.
         """
         return compared(self.feature_map, *self._joint_pair(image, text))
 
@@ -218,6 +219,7 @@ class Asking:
 
     def _joint_pair(self, image: Any, text: Any) -> tuple[Tensor, Tensor]:
         """Both embeddings, where the SAE sits in the space that they share."""
+        refuse_empty(text)
         hooks = self._hooks(with_texts=True)
         for hook in (hooks.image_hook, hooks.text_hook or ""):
             if hook.rpartition(".")[2] not in JOINT_SITES:

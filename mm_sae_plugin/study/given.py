@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from mm_sae_plugin.errors import UserError, kind_of
-from mm_sae_plugin.pairs.images import BadImage, ImageReader
+from mm_sae_plugin.pairs.images import DEFAULT_MAX_PIXELS, BadImage, ImageReader, TooManyPixels
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -52,6 +52,11 @@ def _picture(image: Any) -> Image:
         raise UserError(f"A picture must be a PIL image or a path, not {kind_of(image)}.")
     try:
         return ImageReader().read(Path(image)).image
+    except TooManyPixels as error:
+        raise UserError(
+            f"{image} has more than {DEFAULT_MAX_PIXELS / 1e6:g} million pixels: make it smaller "
+            "first."
+        ) from error
     except BadImage as error:
         raise UserError(f"{image} cannot be used: {error}.") from error
 
@@ -68,6 +73,16 @@ def captions_of(texts: Any) -> list[str]:
                 f"texts must hold strings, not {kind_of(caption)}: give pictures as images=[…]."
             )
     return captions
+
+
+def refuse_empty(text: Any) -> None:
+    """Raise ``UserError`` for a caption without a word; :meth:`Study.codes` takes it all the same.
+
+    What an encoder says of nothing is asked for where a prompt is left out on purpose, and hardly
+    where somebody asks what a caption fires.
+    """
+    if isinstance(text, str) and not text.strip():
+        raise UserError("The caption is empty: give at least one word.")
 
 
 def checked_latents(given: Any, n_features: int) -> tuple[int, ...]:

@@ -53,7 +53,7 @@ def test_a_preset_moves_the_similarity(study, tmp_path, capsys):
     [
         (["--text", "red", "--edit", "edit.json"], "give --image and --text with --edit"),
         ([], "nothing to explain: give --image, --text or both"),
-        (["--text", " "], "type at least one word"),
+        (["--text", " "], "The caption is empty: give at least one word"),
         (["--image", "none.png"], "no such file"),
         (["--text", "red", "--top", "0"], "top must be a whole number"),
     ],

@@ -52,7 +52,7 @@ def test_search_gives_a_scripts_latents(client, small_sae, card, tmp_path):
     payload = {"url": "data:image/png;base64,AAAA", "meta": {"_type": "gradio.FileData"}}
     with pytest.raises(Exception, match="Upload the picture as a file"):
         client.predict(payload, api_name="/latents_of_picture")
-    with pytest.raises(Exception, match="There is nothing to search for"):
+    with pytest.raises(Exception, match="The caption is empty"):
         client.predict("  ", api_name="/latents_of_caption")
     assert client.predict(CAPTION, api_name="/latents_of_caption")["data"]
 
@@ -299,5 +299,5 @@ def test_a_card_is_compared_and_the_manifest_kept(visit, address_of, screenshots
 def test_a_fault_is_a_sentence_in_the_page(visit, address_of, screenshots):
     opened = visit(address_of("explorer"))
     opened.page.get_by_role("button", name="Search by caption").click()
-    opened.page.get_by_role("status").get_by_text("There is nothing to search for").wait_for()
+    opened.page.get_by_role("status").get_by_text("The caption is empty").wait_for()
     opened.page.screenshot(path=screenshots / "explorer-fault.png")

@@ -105,8 +105,6 @@ class Explorer:
             If not exactly one is given, it is empty, of another kind or no picture, or `top` is no
             such number.
         """
-        if isinstance(text, str) and not text.strip():
-            raise UserError("There is nothing to search for: type at least one word.")
         active = self.study.latents_of(image=image, text=text, top=top)
         found = self.table.iloc[[entry.latent for entry in active]].reset_index(drop=True)
         found.insert(1, "activation", [entry.activation for entry in active])
