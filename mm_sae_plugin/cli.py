@@ -1,6 +1,7 @@
 """``mm-sae``: parse, call, print."""
 
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -14,7 +15,10 @@ from mm_sae_plugin.termination import termination_interrupts
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the command line; exits with 2 on wrong input, 130 on Ctrl-C and 143 on SIGTERM."""
+    """Run the command line.
+
+    It exits with 2 on wrong input, 130 on Ctrl-C, 141 where nobody reads on and 143 on SIGTERM.
+    """
     # Other packages' logs would bury the one line that matters; ours are few.
     logging.basicConfig(level=logging.CRITICAL, format="%(message)s", stream=sys.stderr)
     logging.getLogger("mm_sae_plugin").setLevel(logging.INFO)
@@ -28,6 +32,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(file=sys.stderr)
         status = 143 if isinstance(interruption, Terminated) else 130
         _fail(str(interruption) or "Interrupted; run the same command again.", status)
+    except BrokenPipeError:
+        # Who read along, such as `head`, has gone. Python would complain again when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
     except OSError as error:
         if error.errno not in FULL_DISK:
             raise

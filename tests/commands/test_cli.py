@@ -176,3 +176,13 @@ def test_help_is_quick_and_import_is_light():
     code = "import mm_sae_plugin.cli, sys; print('torch' in sys.modules, 'sae_lens' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
+
+
+def test_it_is_quiet_where_nobody_reads_on():
+    command = [sys.executable, "-m", "mm_sae_plugin.cli", "train", "--help"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
