@@ -12,7 +12,7 @@ MEANINGS = {
     "ImgD": "image-dominant: mostly a matter of images",
     "CrossD": "cross-modal: a matter of images and captions alike",
     "TextD": "text-dominant: mostly a matter of captions",
-    "Undetermined": "the data do not decide between two classes",
+    "Undetermined": "the data do not decide",
     "Dead": "fires on too few images to be labelled",
 }
 

@@ -96,7 +96,10 @@ def _notes(results: Results) -> Values | None:
 def _classes(results: Results) -> Values:
     """How many latents each class has."""
     counts = results.dominance.class_counts
-    return {"counts": {name: counts[name] for name in DISPLAY_ORDER}}
+    return {
+        "counts": {name: counts[name] for name in DISPLAY_ORDER},
+        "least": results.dominance.cfg.min_activations,
+    }
 
 
 def _scores(results: Results) -> Values:
@@ -174,6 +177,7 @@ def _reconstruction(results: Results) -> Values:
         ],
         "on_neither": None if figures is None else figures.n_never_firing.get("both"),
         "n_alive": int(alive.sum()),
+        "null_score": dominance.cfg.code_score,
         "n_differ": int(bonferroni(p_values).sum()),
         "scatter": firing_rate_scatter(dominance),
     }
