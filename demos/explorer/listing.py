@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from mm_sae_plugin.demos.explorer.drawing import dot, interval, number
 from mm_sae_plugin.errors import UserError
@@ -24,6 +24,10 @@ ROWS = 50
 """Latents on a page of the table."""
 
 
+Kind = Literal["str", "number", "html"]
+"""What Gradio calls the datatype of a column."""
+
+
 @dataclass(frozen=True)
 class Column:
     """A column of the table."""
@@ -32,8 +36,8 @@ class Column:
     """What stands above it."""
     show: Callable[[dict[str, Any]], str | int]
     """A row of `Explorer.table` -> the cell."""
-    kind: str
-    """Gradio's datatype: `str`, `number` or `html`."""
+    kind: Kind
+    """Gradio's datatype."""
     sorts: dict[str, str]
     """What it can be sorted by, in words -> column of `Explorer.table`."""
 
@@ -122,7 +126,7 @@ class Listing:
         has = set(self._table.columns)
         self._columns = [c for c in _COLUMNS if has.intersection(c.sorts.values())]
         self.headers = [column.header for column in self._columns]
-        self.kinds = [column.kind for column in self._columns]
+        self.kinds: list[Kind] = [column.kind for column in self._columns]
         words = {said: name for c in self._columns for said, name in c.sorts.items() if name in has}
         self.sorts = {OFTEN: "often", **words}
         """What it can be sorted by, in words -> column."""

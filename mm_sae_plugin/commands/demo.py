@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -55,13 +56,20 @@ class DemoCommand:
 
         port = choose_port(self.port)
         sae = self.sae if self.sae is not None else _quickstart_sae()
-        print(
-            f"{demo.title}: opening {sae}; imports take some seconds …",
-            flush=True,
-        )
+        print(f"{demo.title}: opening {sae}; imports take some seconds …", flush=True)
         prepare_gradio()
+        _import_slow_ones()
         with private_uploads():
             launch(demo.build(DemoOptions(sae, self.acts)), port, self.browser)
+
+
+def _import_slow_ones() -> None:
+    """Import what takes seconds, with something that moves in a terminal."""
+    from rich.console import Console
+
+    for name, module in (("Gradio", "gradio"), ("PyTorch", "torch"), ("SAELens", "sae_lens")):
+        with Console(stderr=True).status(f"importing {name}"):
+            import_module(module)
 
 
 def _print_list(demos: Mapping[str, "Demo"]) -> None:

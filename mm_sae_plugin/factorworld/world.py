@@ -170,7 +170,7 @@ class FactorWorld:
         kind, values = self._draw_values(rng)
         if self.group_size > 1:
             kind, values = self._follow_group(index, rng, values)
-        kind, values = asked_kind or kind, values | given
+        kind, values = asked_kind or kind, {**values, **given}
         applying = [factor for factor in self.factors.values() if kind in factor.scenes]
         chance = rng.random((len(applying), 2))
         # What is given is certain, and what has rate 0 stays impossible.

@@ -180,8 +180,8 @@ def test_help_is_quick_and_import_is_light():
 
 def test_it_is_quiet_where_nobody_reads_on():
     command = [sys.executable, "-m", "mm_sae_plugin.cli", "train", "--help"]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, **pipes) as process:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe) as process:
         assert process.stdout is not None and process.stderr is not None
         process.stdout.close()
         assert process.stderr.read() == b""
