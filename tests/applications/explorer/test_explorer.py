@@ -132,7 +132,7 @@ def test_what_is_kept_is_read_back_and_made_anew_when_stale(
         (lambda e: e.page(192), "There is no latent 192: this SAE has 192, numbered from 0 to 191"),
         (lambda e: e.page(-1), "There is no latent -1"),
         (lambda e: e.page("x"), "given by its number, not 'x'"),
-        (lambda e: e.search(text="  "), "type at least one word"),
+        (lambda e: e.search(text="  "), "The caption is empty"),
         (lambda e: e.search(), "Give one picture"),
         (lambda e: e.search(image="none.png"), "no such file"),
         (lambda e: Explorer.open(e), "Give a Study"),
