@@ -49,7 +49,7 @@ def word_weights(study: Study, latent: int, caption: str) -> list[WordWeight]:
         raise UserError(f"A caption must be a string, not {kind_of(caption)}.")
     words = list(WORD.finditer(caption))
     if not words:
-        raise UserError("The caption is empty: type at least one word.")
+        raise UserError("The caption is empty: give at least one word.")
     # Blanks around what is left out become one.
     rests = [" ".join((caption[: w.start()] + caption[w.end() :]).split()) for w in words]
     _, codes = study.codes(texts=[caption, *rests])
