@@ -1,5 +1,7 @@
 """What does a picture lose without one of its latents? Run `mm-sae quickstart` before it."""
 
+from torch.nn.functional import cosine_similarity
+
 import mm_sae_plugin as mm
 
 study = mm.Study.open("runs/quickstart/sae")
@@ -15,8 +17,8 @@ comparison = study.compare(picture, caption)
 latent, added = comparison.image.most(1)[0]
 print(f"#{latent} adds {added:.3f} to their similarity of {comparison.similarity:.3f}.")
 
-plain_image, plain_texts = study.model(images=[picture], texts=captions)
+before = cosine_similarity(*study.model(images=[picture], texts=captions))
 with mm.edited(study, mm.FeatureEdit.ablate(study, concepts=[latent])) as model:
-    image, texts = model(images=[picture], texts=captions)
-for said, old, new in zip(captions, plain_texts @ plain_image[0], texts @ image[0], strict=True):
+    after = cosine_similarity(*model(images=[picture], texts=captions))
+for said, old, new in zip(captions, before, after, strict=True):
     print(f"  {old:.3f} -> {new:.3f}  {said}")

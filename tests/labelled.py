@@ -3,11 +3,16 @@
 from pathlib import Path
 from typing import Any
 
+from mm_sae_plugin.activations import ExtractConfig
 from mm_sae_plugin.stats.config import ModalityConfig
 
 
 def labelled_sae(
-    folder: Path, n_pairs: int, cfg: ModalityConfig | None = None, **training: Any
+    folder: Path,
+    n_pairs: int,
+    cfg: ModalityConfig | None = None,
+    sites: ExtractConfig | None = None,
+    **training: Any,
 ) -> Path:
     """Extract, train and label in a folder; returns the SAE's, beside the store `acts`."""
     from mm_sae_plugin.activations import extract
@@ -18,7 +23,7 @@ def labelled_sae(
 
     model = load_model("factorworld")
     pairs = load_pairs(f"factorworld:{n_pairs}")
-    store = extract(model, pairs, folder / "acts", progress=False)
+    store = extract(model, pairs, folder / "acts", sites, progress=False)
     sae_dir = folder / "sae"
     MultimodalSAETrainingRunner(MultimodalSAERunnerConfig(out=sae_dir, **training), store).run()
     Study.open(sae_dir, store, model).label(cfg)

@@ -9,8 +9,9 @@ them copyable and picklable, and lets a part be replaced later.
 """
 
 import copy
+import dataclasses
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, is_dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -78,9 +79,15 @@ class InputRoute:
         through = in_batch_layout(through, self.batch_first)
 
         def hook(module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-            if isinstance(self.item, str) and self.item in kwargs:
-                return args, _with_field(kwargs, self.item, through, self.path)
-            item = _position(module, self.item) if isinstance(self.item, str) else self.item
+            if isinstance(self.item, str):
+                if self.item in kwargs:
+                    return args, _with_field(kwargs, self.item, through, self.path)
+                item = _position(module, self.item)
+                # This call leaves it out, so nothing passes.
+                if item >= len(args):
+                    return args, kwargs
+            else:
+                item = self.item + (len(args) + len(kwargs) if self.item < 0 else 0)
             if item < len(args):
                 return _with_item(args, item, through, self.path), kwargs
             values = _with_item(tuple(kwargs.values()), item - len(args), through, self.path)
@@ -104,29 +111,47 @@ class MethodRoute:
     def install(self, root: nn.Module, through: Pass, tokens: Tensor | None = None) -> Undo:
         """Attach to a part of ``root`` until the returned function is called."""
         owner = root.get_submodule(self.path)
-        original = getattr(owner, self.method)
-        before = owner.__dict__.get(self.method)
-        is_attached = True
+        routed = owner.__dict__.get(self.method)
+        if not isinstance(routed, _RoutedMethod):
+            routed = _RoutedMethod(owner, self.method)
+        return routed.attach(self, through)
 
-        def routed(*args: Any, **kwargs: Any) -> Any:
-            output = original(*args, **kwargs)
-            if not is_attached:
-                return output
-            return _with_item(output, self.item, through, f"{self.path}.{self.method}")
+
+class _RoutedMethod:
+    """A method of one module with everything that is attached to it, in whatever order it goes.
+
+    It is an attribute of the instance and shadows the class's method; with the last route it is
+    taken away again.
+    """
+
+    def __init__(self, owner: nn.Module, method: str) -> None:
+        self._owner, self._method = owner, method
+        self._before = owner.__dict__.get(method)
+        self._original = getattr(owner, method)
+        self._attached: list[tuple[MethodRoute, Pass]] = []
+        owner.__dict__[method] = self
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        output = self._original(*args, **kwargs)
+        for route, through in tuple(self._attached):
+            where = f"{route.path}.{route.method}"
+            output = _with_item(output, route.item, through, where)
+        return output
+
+    def attach(self, route: MethodRoute, through: Pass) -> Undo:
+        """Add a route, until the returned function is called."""
+        entry = (route, through)
+        self._attached.append(entry)
 
         def undo() -> None:
-            nonlocal is_attached
-            is_attached = False
-            # Another route may have been attached on top; this one then only hands on.
-            if owner.__dict__.get(self.method) is not routed:
+            self._attached[:] = [kept for kept in self._attached if kept is not entry]
+            if self._attached or self._owner.__dict__.get(self._method) is not self:
                 return
-            if before is None:
-                del owner.__dict__[self.method]
+            if self._before is None:
+                del self._owner.__dict__[self._method]
             else:
-                owner.__dict__[self.method] = before
+                self._owner.__dict__[self._method] = self._before
 
-        # The instance attribute shadows the class's method and is taken away again.
-        owner.__dict__[self.method] = routed
         return undo
 
 
@@ -169,28 +194,30 @@ def in_batch_layout(through: Pass, batch_first: bool) -> Pass:
 
 def _with_item(output: Any, item: int | str, through: Pass, path: str) -> Any:
     """Return what flows at ``path`` with one item passed through the hook."""
-    if isinstance(output, Tensor) and item == 0:
+    if isinstance(output, Tensor) and item in (0, -1):
         return through(output)
     if isinstance(item, int) and isinstance(output, Mapping) and is_dataclass(output):
         # What transformers return is a dict whose fields have an order, too.
-        item = list(output)[item] if item < len(output) else item
+        item = list(output)[item] if -len(output) <= item < len(output) else item
     if isinstance(item, str):
         return _with_field(output, item, through, path)
-    if not isinstance(output, tuple) or not item < len(output):
-        n_items = f"{len(output)} items" if isinstance(output, tuple) else "no tuple"
+    is_row = isinstance(output, tuple | list)
+    if not is_row or not -len(output) <= item < len(output):
+        n_items = f"{len(output)} items" if is_row else "no tuple"
         raise UserError(
             f"There is no item {item} at {path!r}, where a {type(output).__name__} ({n_items}) "
             "flows: hook another part, or another item of this one."
         )
-    items = (*output[:item], _passed(output[item], item, through, path), *output[item + 1 :])
+    items = list(output)
+    items[item] = _passed(output[item], item, through, path)
     # A named tuple stays one.
-    return type(output)(*items) if hasattr(output, "_fields") else items
+    return type(output)(*items) if hasattr(output, "_fields") else type(output)(items)
 
 
 def _with_field(output: Any, name: str, through: Pass, path: str) -> Any:
     """The same for a field of a dict, a dataclass or a named tuple; a copy is changed."""
     is_mapping = isinstance(output, Mapping)
-    fields = output if is_mapping else getattr(output, "_fields", getattr(output, "__dict__", ()))
+    fields = output if is_mapping else _field_names(output)
     if name not in fields:
         raise UserError(
             f"There is no item {name!r} at {path!r}, where a {type(output).__name__} flows: it has "
@@ -207,6 +234,13 @@ def _with_field(output: Any, name: str, through: Pass, path: str) -> Any:
         # Frozen dataclasses, too.
         object.__setattr__(changed, name, passed)
     return changed
+
+
+def _field_names(output: Any) -> Collection[str]:
+    # Dataclasses with slots have no __dict__.
+    if is_dataclass(output):
+        return [field.name for field in dataclasses.fields(output)]
+    return getattr(output, "_fields", getattr(output, "__dict__", ()))
 
 
 def _passed(value: Any, item: int | str, through: Pass, path: str) -> Tensor:

@@ -6,12 +6,13 @@ Nothing here reads a value back or has a shape that depends on one, so the host 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.errors import UserError, kind_of
 from mm_sae_plugin.features.sae import SAEFeatureMap
 from mm_sae_plugin.interventions.choice import typical_codes
 from mm_sae_plugin.interventions.edit import EditStep, FeatureEdit
@@ -58,6 +59,17 @@ class _StepOnDevice:
         else:
             new = self.amount.expand_as(old)
         return codes.index_copy(-1, self.latents, new)
+
+
+def check_parts(study: Any, edit: Any) -> None:
+    """Raise ``UserError`` where a study or an edit is something else."""
+    if not isinstance(study, Study):
+        raise UserError(f"Give a Study, Study.open(folder), not {kind_of(study)}.")
+    if not isinstance(edit, FeatureEdit):
+        raise UserError(
+            f"Give a FeatureEdit, FeatureEdit.scale(…) or FeatureEdit.load(path), not "
+            f"{kind_of(edit)}."
+        )
 
 
 class AppliedEdit:

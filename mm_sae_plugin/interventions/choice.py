@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -116,7 +116,12 @@ def _by_mask(mask: Any, n_features: int) -> tuple[int, ...]:
 
 
 def _by_class(study: Study, classes: Any) -> tuple[int, ...]:
-    names = [classes] if isinstance(classes, str) else list(classes)
+    names = [classes] if isinstance(classes, str) else classes
+    if not isinstance(names, Iterable):
+        raise UserError(f"classes must be a class or several, not {kind_of(classes)}.")
+    names = list(names)
+    if not names:
+        raise UserError(f"No class was given: give one or several of {', '.join(CLASSES)}.")
     for name in names:
         if name not in CLASSES:
             raise UserError(f"There is no class {name!r:.40}: choose of {', '.join(CLASSES)}.")

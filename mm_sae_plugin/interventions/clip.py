@@ -9,14 +9,15 @@ from typing import Any
 from torch import Tensor
 
 from mm_sae_plugin.errors import UserError
-from mm_sae_plugin.interventions.applied import AppliedEdit
+from mm_sae_plugin.interventions.applied import AppliedEdit, check_parts
 from mm_sae_plugin.interventions.edit import FeatureEdit
+from mm_sae_plugin.interventions.schedule import checked_strength
 from mm_sae_plugin.modality import MODALITIES, Modality
 from mm_sae_plugin.models import HookedCLIP
 from mm_sae_plugin.study import Study
 
 NamedHooks = list[tuple[str, Callable[..., Tensor]]]
-_CODES = "hook_sae_acts_post"
+_INPUT, _CODES = "hook_sae_input", "hook_sae_acts_post"
 
 
 def edit_hooks(
@@ -35,16 +36,34 @@ def edit_hooks(
     UserError
         If the edit is of another SAE, or the SAE has no such modality.
     """
+    check_parts(study, edit)
+    strength = checked_strength(strength)
     applied = AppliedEdit(study, edit)
+    hooks: NamedHooks = []
+    for modality, name in _hook_names(study, modalities).items():
+        tower = _TowerEdit(applied, modality, strength)
+        if edit.relative_norm is not None:
+            hooks.append((f"{name}.{_INPUT}", tower.measure))
+        hooks.append((f"{name}.{_CODES}", tower.change))
+    return hooks
 
-    def hook(modality: Modality) -> Callable[..., Tensor]:
-        def through(codes: Tensor, hook: Any = None) -> Tensor:
-            return applied.codes(codes, strength, modality=modality)
 
-        return through
+class _TowerEdit:
+    """An edit at one hook: what it is relative to passes the SAE before its codes do."""
 
-    names = _hook_names(study, modalities)
-    return [(f"{name}.{_CODES}", hook(modality)) for modality, name in names.items()]
+    def __init__(self, applied: AppliedEdit, modality: Modality, strength: float) -> None:
+        self._applied, self._strength = applied, strength
+        self._modality: Modality = modality
+        self._norm: Tensor | None = None
+
+    def measure(self, acts: Tensor, hook: Any = None) -> Tensor:
+        """Note how long the vectors are, and let them pass."""
+        self._norm = acts.norm(dim=-1, keepdim=True)
+        return acts
+
+    def change(self, codes: Tensor, hook: Any = None) -> Tensor:
+        """Edit the codes of what passed last."""
+        return self._applied.codes(codes, self._strength, self._norm, self._modality)
 
 
 @contextmanager
@@ -57,6 +76,8 @@ def edited(
     """Splice the study's SAE into its model, and edit its codes until the block ends.
 
     What the SAE does not reconstruct is kept. The empty edit splices nothing in and changes no bit.
+    The SAE stands in all towers that it was trained on; in one that is not edited it gives back
+    what it is given, up to rounding.
 
     Parameters
     ----------

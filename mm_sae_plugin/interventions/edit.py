@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from math import isfinite
+from numbers import Real
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -14,6 +15,7 @@ from mm_sae_plugin.errors import UserError, kind_of
 from mm_sae_plugin.files import write_json_atomically
 from mm_sae_plugin.interventions.choice import Choice, chosen_latents, typical_codes
 from mm_sae_plugin.study import Study
+from mm_sae_plugin.study.given import refuse_no_latent
 
 Operation = Literal["scale", "add", "set", "clamp", "replace"]
 Unit = Literal["typical", "code"]
@@ -151,8 +153,13 @@ class FeatureEdit:
         return replace(self, steps=steps, relative_norm=next(iter(fractions), None))
 
     def check_study(self, study: Study) -> None:
-        """Raise ``UserError`` where the edit is of another SAE or encoder; both are named."""
+        """Raise ``UserError`` where the edit is of another SAE or encoder; both are named.
+
+        So too where it names a latent that the SAE does not have, as no maker lets it.
+        """
         self._check_ids(study.sae_id, study.weights_id, f"{study.path}")
+        for latent in self.latents:
+            refuse_no_latent(latent, study.feature_map.n_features)
 
     def to_dict(self) -> dict[str, Any]:
         """The edit as plain JSON values."""
@@ -168,14 +175,18 @@ class FeatureEdit:
             If it is none of that, or says what no edit can do.
         """
         if not isinstance(content, Mapping) or content.get("format") != _FORMAT:
-            raise UserError("This is no edit: write one with edit.save(path).")
+            raise UserError("This is no edit: edit.save(path) and the demos write them.")
         known = {field.name for field in fields(cls)}
         try:
             values = {name: value for name, value in content.items() if name in known}
             values["steps"] = tuple(_step(step) for step in values["steps"])
-            return cls(**values)
-        except (TypeError, KeyError, ValueError) as error:
-            raise UserError(f"This edit is damaged ({error}): write it anew.") from error
+            edit = cls(**values)
+            if edit.relative_norm is not None:
+                edit = edit.with_relative_norm(edit.relative_norm)
+            return edit
+        except (AttributeError, TypeError, KeyError, ValueError, UserError) as error:
+            told = str(error).rstrip(".")
+            raise UserError(f"This edit is damaged ({told}): write it anew.") from error
 
     def save(self, path: str | Path) -> None:
         """Write a JSON preset."""
@@ -229,17 +240,22 @@ def _step(content: Mapping[str, Any]) -> EditStep:
     step = EditStep(**{**content, **lists})
     if step.operation not in get_args(Operation) or step.unit not in get_args(Unit):
         raise ValueError(f"unknown operation {step.operation!r} or unit {step.unit!r}")
-    if not all(isinstance(latent, int) and latent >= 0 for latent in step.latents):
+    if not all(type(latent) is int and latent >= 0 for latent in step.latents):
         raise ValueError("latents must be whole numbers")
     if step.operation == "replace" and len(step.reference) != len(step.latents):
         raise ValueError(f"{len(step.latents)} latents and {len(step.reference)} reference codes")
-    if not all(isfinite(x) for x in (step.amount, step.upper or 0.0, *step.reference)):
-        raise ValueError("an amount is not finite")
+    for value in step.reference:
+        _number("reference", value, least=0.0)
+    _number("amount", step.amount, least=0.0 if step.operation in ("set", "clamp") else None)
+    if (step.operation == "clamp") != (step.upper is not None):
+        raise ValueError("clamp, and nothing else, needs an upper end")
+    if step.upper is not None and _number("upper", step.upper) < step.amount:
+        raise ValueError(f"clamp needs low <= high; got {step.amount:g} and {step.upper:g}")
     return step
 
 
 def _number(name: str, value: Any, least: float | None = None) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, Real) or not isfinite(value):
         raise UserError(f"{name} must be a finite number, not {value!r:.40}.")
     if least is not None and value < least:
         raise UserError(f"{name} must be {least:g} or more; got {value:g}.")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
@@ -14,15 +13,15 @@ from torch import Tensor, nn
 from mm_sae_plugin.errors import UserError, kind_of
 from mm_sae_plugin.hooks.inspection import compiled_owner
 from mm_sae_plugin.hooks.routes import InputRoute, MethodRoute, OutputRoute, Route
-from mm_sae_plugin.interventions.applied import AppliedEdit
+from mm_sae_plugin.interventions.applied import AppliedEdit, check_parts
 from mm_sae_plugin.interventions.edit import FeatureEdit
 from mm_sae_plugin.interventions.record import EditRecord
+from mm_sae_plugin.interventions.schedule import Schedule, Strength
 from mm_sae_plugin.modality import MODALITIES, Modality
 from mm_sae_plugin.models.hook_names import nearest_names
 from mm_sae_plugin.study import Study
 
 Half = Literal["both", "cond", "uncond"]
-Strength = float | Sequence[float] | Callable[[int], float]
 
 
 @contextmanager
@@ -45,7 +44,8 @@ def steer(
 
     ``e' = e + |e| * (decode(z') - decode(z))`` with z the codes of e / |e|: what the SAE does not
     reconstruct is kept, and the empty edit changes no bit. Dtype, device and leading dimensions are
-    kept, gradients flow, and the host never waits for the device. Blocks nest.
+    kept, gradients flow, and the host never waits for the device. Blocks nest. Hooks are state of
+    the module: what another thread sends through it meanwhile is edited, too.
 
     Parameters
     ----------
@@ -60,8 +60,9 @@ def steer(
     at : str
         ``"output"``, ``"input"``, or the name of a method whose value holds the vectors.
     item : int or str
-        Where that is a tuple, a dataclass or a dict, which item or field; for an input which
-        argument, by position or by name.
+        Where that is a tuple, a list, a dataclass or a dict, which item or field; for an input
+        which argument, by position or by name. A call that leaves the named argument out is not
+        edited.
     modality : Modality
         What the vectors embed, `image` or `text`.
     half : Half
@@ -88,8 +89,9 @@ def steer(
         If the edit is of another SAE, there is no such place, the vectors are of another width, a
         batch has no two halves, or nothing passed the place until the block ended.
     """
+    check_parts(study, edit)
     route = _route(module, path, at, item)
-    window = _Window(steps, calls_per_step, strength)
+    schedule = Schedule.of(steps, calls_per_step, strength)
     if half not in get_args(Half):
         raise UserError(f"half must be both, cond or uncond, not {half!r:.40}.")
     if modality not in MODALITIES:
@@ -99,13 +101,18 @@ def steer(
     record = EditRecord()
     applied = AppliedEdit(study, edit, _device_of(module))
 
+    is_open = True
+
     def through(acts: Tensor) -> Tensor:
-        step = record.n_calls // calls_per_step
+        # A copy of the module that was made inside the block keeps its hooks.
+        if not is_open:
+            return acts
+        step = schedule.step(record.n_calls)
         record.n_calls += 1
-        if applied.is_empty or not window.holds(step):
+        if applied.is_empty or step is None:
             return acts
         part = _part(acts, half, rows)
-        edited, moved = applied.vectors(part, modality, window.strength(step))
+        edited, moved = applied.vectors(part, modality, schedule.strength(step))
         assert moved is not None
         record.add(part, edited, moved, step, half)
         if part is acts:
@@ -118,6 +125,7 @@ def steer(
     try:
         yield record
     finally:
+        is_open = False
         undo()
     if not record.n_calls:
         where = f"{at} of {path or type(module).__name__!r}"
@@ -125,37 +133,6 @@ def steer(
             f"Nothing passed the {where} in this block, so nothing was edited: run the module "
             "inside the block, and name the place that it really passes (path=…, at=…)."
         )
-
-
-@dataclass(frozen=True)
-class _Window:
-    """When an edit acts, and how strongly."""
-
-    steps: tuple[int, int | None]
-    calls_per_step: int
-    schedule: Strength
-
-    def __post_init__(self) -> None:
-        start, stop = self.steps
-        if start < 0 or (stop is not None and stop <= start):
-            raise UserError(
-                f"steps must be (start, stop) with 0 <= start < stop; got {self.steps}."
-            )
-        if self.calls_per_step < 1:
-            raise UserError(f"calls_per_step must be at least 1, not {self.calls_per_step}.")
-        if isinstance(self.schedule, Sequence) and not self.schedule:
-            raise UserError("strength must hold at least one number.")
-
-    def holds(self, step: int) -> bool:
-        start, stop = self.steps
-        return step >= start and (stop is None or step < stop)
-
-    def strength(self, step: int) -> float:
-        if callable(self.schedule):
-            return float(self.schedule(step))
-        if isinstance(self.schedule, Sequence):
-            return float(self.schedule[min(step, len(self.schedule) - 1)])
-        return float(self.schedule)
 
 
 def _part(acts: Float[Tensor, "batch *more"], half: Half, rows: slice | None) -> Tensor:
@@ -175,6 +152,11 @@ def _part(acts: Float[Tensor, "batch *more"], half: Half, rows: slice | None) ->
 def _route(module: nn.Module, path: str, at: str, item: int | str) -> Route:
     if not isinstance(module, nn.Module):
         raise UserError(f"steer takes a module, not {kind_of(module)}.")
+    for name, value in (("path", path), ("at", at)):
+        if not isinstance(value, str):
+            raise UserError(f"{name} must be a str, not {kind_of(value)}.")
+    if isinstance(item, bool) or not isinstance(item, int | str):
+        raise UserError(f"item must be a number or a name, not {kind_of(item)}.")
     parts = dict(module.named_modules())
     if path not in parts:
         nearest = nearest_names(path, [name for name in parts if name])

@@ -164,7 +164,7 @@ class Asking:
         ]
 
     def compare(self, image: Image | str | Path, text: str) -> Comparison:
-        """Split the similarity of a picture and a caption into contributions of latents.
+        """Split the cosine similarity of a picture and a caption into contributions of latents.
 
         Each side's latents, the decoder's bias and what the SAE does not reconstruct add up to the
         similarity, exact to 1e-6.
@@ -182,7 +182,10 @@ class Asking:
         return compared(self.feature_map, *self._joint_pair(image, text))
 
     def without(self, latents: int | Sequence[int], image: Image | str | Path, text: str) -> float:
-        """Return the similarity of a picture and a caption with latents ablated on both sides.
+        """Return the cosine similarity of a picture and a caption without some latents.
+
+        They are ablated on both sides, and what is left is compared; see
+        :func:`mm_sae_plugin.features.similarity.without`.
 
         Raises
         ------

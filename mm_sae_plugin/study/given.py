@@ -93,11 +93,13 @@ def checked_latents(given: Any, n_features: int) -> tuple[int, ...]:
     UserError
         If there are none, or one that the SAE does not have.
     """
+    # Of a tensor of no dimensions, too.
+    given = given.tolist() if isinstance(given, Tensor) else given
     numbers = [given] if isinstance(given, Integral) else given
     if isinstance(numbers, str | bytes) or not isinstance(numbers, Iterable):
         raise UserError(f"latents must be whole numbers, not {kind_of(given)}.")
     latents = set()
-    for number in numbers.tolist() if isinstance(numbers, Tensor) else numbers:
+    for number in numbers:
         if isinstance(number, bool) or not isinstance(number, Integral):
             raise UserError(f"latents must be whole numbers, not {number!r:.40}.")
         refuse_no_latent(int(number), n_features)

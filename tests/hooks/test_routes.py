@@ -1,5 +1,6 @@
 """Routes on any module: what they read, what they write, and that they go away."""
 
+import dataclasses
 from collections import namedtuple
 from typing import Any
 
@@ -59,6 +60,58 @@ def test_any_argument_is_edited(by_keyword: bool, item: int, expected: float) ->
     assert not has_hooks(root.part)
 
 
+def test_an_argument_that_a_call_leaves_out_is_not_edited() -> None:
+    class Optional(nn.Module):
+        def forward(self, first: Tensor, second: Tensor | None = None, third: Any = None) -> Any:
+            return first, second, third
+
+    module = Optional()
+    undo = InputRoute("", item="second").install(module, times_ten)
+    assert module(ONES, third=TWOS) == (ONES, None, TWOS)
+    assert float(module(ONES, third=ONES, second=TWOS)[1][0, 0]) == 20.0
+    undo()
+
+
+@pytest.mark.parametrize(("item", "edited"), [(-1, (1.0, 20.0)), (-2, (10.0, 2.0))])
+def test_items_count_from_the_end_too(item: int, edited: tuple[float, float]) -> None:
+    root = Root("tuple")
+    undo = OutputRoute("part", item=item).install(root, times_ten)
+    assert tuple(float(part[0, 0]) for part in root(ONES, TWOS)) == edited
+    undo()
+    undo = InputRoute("part", item=item).install(root, times_ten)
+    assert tuple(float(part[0, 0]) for part in root(ONES, TWOS)) == edited
+    undo()
+    # Where a tensor flows it is the first item, and the last.
+    undo = OutputRoute("part", item=-1).install(root := Root(), times_ten)
+    assert float(root(ONES, TWOS)[0, 0]) == 30.0
+    undo()
+
+
+def test_lists_and_dataclasses_with_slots() -> None:
+    @dataclasses.dataclass(frozen=True, slots=True)
+    class Slots:
+        kept: str
+        vector: Tensor
+
+    class Given(nn.Module):
+        def __init__(self, value: Any) -> None:
+            super().__init__()
+            self.value = value
+
+        def forward(self) -> Any:
+            return self.value
+
+    value: Any
+    item: int | str
+    for value, item in (([1, ONES], 1), (Slots("kept", ONES), "vector")):
+        module = Given(value)
+        undo = OutputRoute("", item=item).install(module, times_ten)
+        changed = module()
+        undo()
+        assert type(changed) is type(value) and module() is value
+        assert float((changed[1] if item == 1 else changed.vector)[0, 0]) == 10.0
+
+
 @pytest.mark.parametrize("form", ["tuple", "named"])
 @pytest.mark.parametrize("item", [0, 1])
 def test_any_item_of_a_tuple_is_edited_and_the_tuple_keeps_its_kind(form: str, item: int) -> None:
@@ -77,6 +130,17 @@ def test_a_method_is_edited_and_comes_back() -> None:
     assert float(root.pool(ONES, TWOS).second[0, 0]) == 20.0
     undo()
     assert "pool" not in root.__dict__ and float(root.pool(ONES, TWOS).second[0, 0]) == 2.0
+
+
+def test_methods_come_back_in_whatever_order_their_routes_go() -> None:
+    root = Root()
+    first = MethodRoute("", "pool", item=0).install(root, times_ten)
+    second = MethodRoute("", "pool", item=1).install(root, times_ten)
+    assert [float(part[0, 0]) for part in root.pool(ONES, TWOS)] == [10.0, 20.0]
+    first()
+    assert [float(part[0, 0]) for part in root.pool(ONES, TWOS)] == [1.0, 20.0]
+    second()
+    assert "pool" not in root.__dict__
 
 
 def last(root: nn.Module, tokens: Tensor, n_tokens: int) -> Tensor:

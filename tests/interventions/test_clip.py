@@ -5,8 +5,10 @@ from typing import Any
 import pytest
 import torch
 
+from mm_sae_plugin.applications.explorer import similarities
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.interventions import FeatureEdit, edited
+from mm_sae_plugin.interventions.applied import AppliedEdit
 from mm_sae_plugin.interventions.clip import edit_hooks
 
 
@@ -64,7 +66,7 @@ def test_similarity_without_latents_is_that_of_the_edited_model(study, pair, edi
     with edited(study, edit) as model:
         image, text = model(*pair)
     assert study.without(edit.latents, picture, caption) == pytest.approx(
-        float((image @ text.T).detach()), abs=1e-5
+        float(torch.nn.functional.cosine_similarity(image, text)), abs=1e-5
     )
 
 
@@ -82,6 +84,49 @@ def test_contributions_add_up_to_the_similarity(study, pair):
         assert most == float(side.by_latent[latent]) and abs(most) == side.by_latent.abs().max()
         reconstructed = side.codes @ directions + study.sae.b_dec.detach().double()
         assert side.error == pytest.approx(float((own - reconstructed) @ other), abs=1e-6)
+
+
+def test_similarities_are_cosines_where_vectors_are_long(projected, pair):
+    """At hook_proj nothing has unit length."""
+    texts = pair[1]
+    picture = projected.store.open_image(0)
+    similarity = float(torch.nn.functional.cosine_similarity(*projected.model(*pair)))
+    assert float(projected.model(*pair, normalize=False)[0].norm()) > 2
+    found = projected.compare(picture, texts[0])
+    assert found.similarity == pytest.approx(similarity, abs=1e-6)
+    for side in (found.image, found.text):
+        assert side.total == pytest.approx(similarity, abs=1e-6)
+    latents = [latent for latent, _ in found.image.most(4)]
+    edit = FeatureEdit.ablate(projected, latents=latents)
+    (after,) = similarities(projected, picture, texts, edit)
+    assert after != pytest.approx(similarity, abs=1e-3)
+    assert projected.without(latents, picture, texts[0]) == pytest.approx(after, abs=1e-5)
+    # What is amplified beyond all measure still has no cosine above 1.
+    louder = FeatureEdit.scale(projected, 50, latents=latents)
+    (loud,) = similarities(projected, picture, texts, louder)
+    assert -1 <= loud <= 1
+
+
+def test_a_relative_norm_is_relative_at_every_site(projected, pair):
+    acts = [rows.detach() for rows in projected.model(*pair, normalize=False)]
+    fired = [latent.latent for latent in projected.latents_of(text=pair[1][0], top=3)]
+    edit = FeatureEdit.add(projected, 1, latents=fired).with_relative_norm(0.2)
+    with torch.no_grad(), edited(projected, edit) as model:
+        moved = model(*pair, normalize=False)
+    with torch.no_grad():
+        theirs = projected.model.run_with_hooks_with_saes(
+            *pair,
+            normalize=False,
+            saes=[projected.sae],
+            use_error_term=True,
+            fwd_hooks=edit_hooks(projected, edit),
+        )
+    for before, after, same, modality in zip(acts, moved, theirs, ("image", "text"), strict=True):
+        share = (after - before).norm(dim=-1) / before.norm(dim=-1)
+        assert share == pytest.approx(0.2, abs=1e-4)
+        assert torch.equal(after, same)
+        steered, _ = AppliedEdit(projected, edit).vectors(before, modality)
+        assert torch.allclose(steered, after, atol=1e-5)
 
 
 @pytest.mark.usefixtures("any_types")

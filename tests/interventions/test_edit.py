@@ -2,7 +2,9 @@
 
 import json
 from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -65,6 +67,8 @@ def test_a_typical_activation_is_the_mean_where_a_latent_fires(study):
         ({"latents": [1.5]}, r"whole numbers, not 1\.5"),
         ({"latents": []}, "No latent was given"),
         ({"latents": "3"}, "whole numbers, not"),
+        ({"classes": 5}, "classes must be a class or several, not an int"),
+        ({"classes": []}, "No class was given: give one or several of ImgD"),
         ({"classes": "Image"}, "There is no class 'Image': choose of ImgD"),
         ({"mask": [True]}, "a boolean for each of the 192 latents"),
         ({"mask": [False] * 192}, "The mask leaves no latent"),
@@ -133,6 +137,15 @@ def test_an_edit_of_another_sae_is_refused_naming_both(study, tmp_path):
         lambda content: content["steps"][0].update(amount=float("nan")),
         lambda content: content["steps"][0].update(colour="red"),
         lambda content: content.pop("steps"),
+        lambda content: content.update(steps=[1]),
+        lambda content: content.update(steps="abc"),
+        lambda content: content.update(relative_norm=float("nan")),
+        lambda content: content.update(relative_norm="x"),
+        lambda content: content.update(relative_norm=-1),
+        lambda content: content["steps"][0].update(latents=[True]),
+        lambda content: content["steps"][0].update(operation="set", amount=-4),
+        lambda content: content["steps"][0].update(operation="clamp"),
+        lambda content: content["steps"][0].update(operation="clamp", amount=5, upper=2),
     ],
 )
 def test_damaged_presets_are_told(study, tmp_path, spoil):
@@ -144,3 +157,20 @@ def test_damaged_presets_are_told(study, tmp_path, spoil):
         FeatureEdit.load(tmp_path / "edit.json")
     with pytest.raises(UserError, match="holds no edit"):
         FeatureEdit.load(tmp_path / "gone.json")
+
+
+def test_a_preset_of_a_latent_that_is_not_there_is_told(study, tmp_path):
+    edit = FeatureEdit.ablate(study, latents=[1])
+    edit = replace(edit, steps=(replace(edit.steps[0], latents=(99_999,)),))
+    edit.save(tmp_path / "edit.json")
+    with pytest.raises(UserError, match=r"There is no latent 99999: this SAE has 192"):
+        FeatureEdit.load(tmp_path / "edit.json", study)
+
+
+@pytest.mark.usefixtures("any_types")
+def test_numbers_of_other_libraries_are_numbers(study):
+    edit = FeatureEdit.add(study, float(np.float32(0.5)), latents=[3])
+    given: Any = np.float32(0.5)
+    assert FeatureEdit.add(study, given, latents=torch.tensor(3)) == edit
+    given = np.int64(2)
+    assert FeatureEdit.scale(study, given, latents=[3]) == FeatureEdit.scale(study, 2, latents=[3])

@@ -1,16 +1,18 @@
 """Edits at any place of any module, and that nothing stays behind."""
 
+import copy
 import dataclasses
 import threading
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.hooks.inspection import has_hooks
-from mm_sae_plugin.interventions import FeatureEdit, steer
+from mm_sae_plugin.interventions import FeatureEdit, edited, steer
 from mm_sae_plugin.interventions.applied import AppliedEdit
 from mm_sae_plugin.interventions.steer import Half
 from tests.synchronisation import NoSynchronisation
@@ -193,6 +195,14 @@ def test_hooks_go_away_whatever_happens(study, edit, acts):
     assert torch.equal(encoder(acts), acts)
 
 
+def test_a_copy_made_inside_a_block_is_not_edited_after_it(study, edit, acts):
+    encoder = Encoder()
+    with steer(encoder, study, edit), steer(encoder, study, edit, at="embed"):
+        encoder(acts)
+        copied = copy.deepcopy(encoder)
+    assert torch.equal(copied(acts), acts)
+
+
 def test_a_place_that_nothing_passed_is_told(study, edit, acts):
     pipeline = Pipeline()
     with (
@@ -214,11 +224,47 @@ def test_a_place_that_nothing_passed_is_told(study, edit, acts):
         ({"steps": (3, 1)}, "0 <= start < stop"),
         ({"calls_per_step": 0}, "at least 1"),
         ({"strength": []}, "at least one number"),
+        ({"strength": float("nan")}, "must be a finite number, not nan"),
+        ({"strength": [1, None]}, "must be a finite number, not None"),
+        ({"strength": None}, "a number, one for each step, or a function"),
+        ({"strength": "1"}, "a number, one for each step, or a function"),
+        ({"steps": (0,)}, "whole numbers, not"),
+        ({"steps": 3}, "whole numbers, not 3"),
+        ({"steps": "ab"}, "whole numbers, not 'ab'"),
+        ({"calls_per_step": 1.5}, "a whole number, at least 1, not 1.5"),
+        ({"path": None}, "path must be a str, not None"),
+        ({"at": None}, "at must be a str, not None"),
+        ({"item": None}, "a number or a name, not None"),
     ],
 )
 def test_wrong_places_get_one_sentence(study, edit, where, told):
     with pytest.raises(UserError, match=told), steer(Pipeline(), study, edit, **where):
         pass
+
+
+@pytest.mark.usefixtures("any_types")
+def test_parts_of_another_kind_are_named(study, edit):
+    wrong: Any
+    for wrong, told in (((study, {}), "not a dict"), (("sae", edit), "a Study, .*, not a str")):
+        with pytest.raises(UserError, match=told), steer(Encoder(), *wrong):
+            pass
+        with pytest.raises(UserError, match=told), edited(*wrong):
+            pass
+    wrong = "x"
+    with pytest.raises(UserError, match="strength must be"), edited(study, edit, strength=wrong):
+        pass
+
+
+@pytest.mark.usefixtures("any_types")
+def test_strengths_of_an_array_are_read_once(study, edit, acts):
+    encoder = Encoder()
+    for strengths in (np.array([1.0, 0.0]), torch.tensor([1.0, 0.0])):
+        with steer(encoder, study, edit, strength=strengths.tolist()):
+            expected = encoder(acts), encoder(acts)
+        given: Any = strengths
+        with steer(encoder, study, edit, strength=given):
+            assert torch.equal(encoder(acts), expected[0])
+            assert torch.equal(encoder(acts), expected[1])
 
 
 @pytest.mark.usefixtures("any_types")

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
+from torch.nn.functional import cosine_similarity
+
 from mm_sae_plugin.interventions import FeatureEdit, edited
 from mm_sae_plugin.study import Study
 
@@ -31,4 +33,5 @@ def similarities(
     """
     with nullcontext() if edit is None else edited(study, edit):
         image, texts = study.model([picture], list(captions))
-    return (texts @ image[0]).tolist()
+    # An edit changes lengths, too.
+    return cosine_similarity(texts, image).tolist()
