@@ -56,7 +56,7 @@ DEMOS: dict[str, Demo] = {
             "explorer",
             "mm_sae_plugin.demos.explorer",
             "Explorer of latents",
-            "See which latents fire on a caption, and whether they speak of images or of text.",
+            "Browse an SAE's latents, see what each fires on, edit them, and rate them blind.",
         ),
     )
 }

@@ -5,8 +5,11 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
+
+from PIL.Image import Image
 
 from mm_sae_plugin.demos.common.keeping import place_for
 from mm_sae_plugin.files import write_json_atomically
@@ -53,6 +56,13 @@ def manifest_of(
         "versions": {"python": platform.python_version()}
         | {package: _version(package) for package in _PACKAGES},
     }
+
+
+def picture_hash(picture: Image) -> str:
+    """SHA-256 of a picture's size and pixels, as a name for it that does not show it."""
+    told = sha256(f"{picture.mode} {picture.size}".encode())
+    told.update(picture.tobytes())
+    return told.hexdigest()
 
 
 def manifest_file(manifest: Mapping[str, Any]) -> str:

@@ -108,6 +108,7 @@ margin:0 auto!important}
 font-family:var(--font)!important;font-variant-numeric:tabular-nums}
 .gradio-container h1{font-size:32px;line-height:1.2;letter-spacing:-.015em;overflow-wrap:anywhere}
 .gradio-container .prose p{max-width:76ch}
+.gradio-container .wrap:has(>.error){display:none!important}
 .gradio-container .image-frame img{width:100%;height:100%;object-fit:contain}
 .class-dot{display:inline-block;width:11px;height:11px;border-radius:50%;background:var(--class)}
 @media (max-width:700px){.gradio-container h1{font-size:27px}}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mm_sae_plugin.demos.common.errors import in_page
 from mm_sae_plugin.errors import UserError
-from mm_sae_plugin.pairs.images import BadImage, ImageReader, TooManyPixels
+from mm_sae_plugin.pairs.images import DEFAULT_MAX_PIXELS, BadImage, ImageReader, TooManyPixels
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 MAX_UPLOAD_BYTES = 20 * 1024 * 1024
 """Larger files are refused."""
-MAX_UPLOAD_PIXELS = 50_000_000
-"""Pictures with more pixels are refused: most phones take fewer."""
+MAX_UPLOAD_PIXELS = DEFAULT_MAX_PIXELS
+"""Pictures with more pixels are refused, as everywhere else."""
 
 
 def picture_input(**settings: Any) -> gr.Image:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mm_sae_plugin.applications.explorer import Explorer
 from mm_sae_plugin.demos import DEMOS, DemoOptions
 from mm_sae_plugin.demos.explorer.browse import browse_tab
 from mm_sae_plugin.demos.explorer.drawing import STYLE
-from mm_sae_plugin.demos.explorer.latent import latent_tab
+from mm_sae_plugin.demos.explorer.latent import FOLLOW_ADDRESS, latent_tab
 from mm_sae_plugin.demos.explorer.rating import rating_tab
 from mm_sae_plugin.demos.explorer.trying import trying_tab
 from mm_sae_plugin.study import Study
@@ -43,12 +43,12 @@ def build(options: DemoOptions) -> gr.Blocks:
                 trying_tab(explorer)
             with gr.Tab("Rate blind", id="rate"):
                 rating_tab(explorer)
-        browse.opened.then(
-            lambda: gr.Tabs(selected="latent"), None, tabs, api_visibility="private"
-        ).then(page.show, [browse.latent, page.heat], page.outputs, api_visibility="private").then(
-            None, browse.latent, None, js=page.note_in_address, api_visibility="private"
-        )
-        app.load(page.arrive, None, [tabs, *page.outputs], api_visibility="private")
+        private: dict[str, Any] = {"api_visibility": "private"}
+        browse.opened.then(lambda: gr.Tabs(selected="latent"), None, tabs, **private).then(
+            page.show, [browse.latent, page.heat], page.outputs, **private
+        ).success(None, [page.shown, page.heat], None, js=page.note_in_address, **private)
+        app.load(page.arrive, None, [tabs, page.heat, *page.outputs], **private)
+        app.load(None, js=FOLLOW_ADDRESS, **private)
     return app
 
 

@@ -12,7 +12,7 @@ from mm_sae_plugin.demos.common.keeping import written
 from mm_sae_plugin.demos.common.lock import alone_with
 from mm_sae_plugin.demos.common.uploads import picture_input, uploaded_picture
 from mm_sae_plugin.demos.explorer.drawing import STACK
-from mm_sae_plugin.demos.explorer.listing import ALL_CLASSES, ANY, OFTEN, Listing
+from mm_sae_plugin.demos.explorer.listing import ALL_CLASSES, ANY, OFTEN, ROWS, Listing
 from mm_sae_plugin.stats.config import CLASSES
 
 if TYPE_CHECKING:
@@ -44,6 +44,9 @@ def browse_tab(explorer: Explorer) -> Browse:
         table = listing.filtered(chosen, contains, limited, low, high)
         return listing.page(listing.sorted(table, sort, _ORDERS[order]), page)
 
+    def turned(by: int):
+        return lambda *asked: rows(*asked[:-1], (asked[-1] or 1) + by)
+
     @told
     def csv_file():
         path = written("latents.csv", explorer.table.to_csv(index=False))
@@ -60,7 +63,7 @@ def browse_tab(explorer: Explorer) -> Browse:
         with alone_with(model):
             found = explorer.search(**asked)
         lines = listing.lines(found)
-        strengths = found["activation"].round(3)
+        strengths = found["activation"].map("{:.3f}".format)
         return [[strength, *line] for strength, line in zip(strengths, lines, strict=True)]
 
     @told
@@ -81,16 +84,23 @@ def browse_tab(explorer: Explorer) -> Browse:
         low = gr.Textbox(label="… at least", placeholder="0.35 or 35%")
         high = gr.Textbox(label="… at most", placeholder="0.65 or 65%")
         page = gr.Number(1, label="Page", precision=0, minimum=1)
+    back = gr.Button("Previous page", render=False)
+    on = gr.Button("Next page", render=False)
     inputs = [chosen, contains, limited, low, high, sort, order, page]
-    first, told_count = rows(*[component.value for component in inputs])
+    first, told_count, _ = rows(*[component.value for component in inputs])
     count = gr.Markdown(told_count)
     table = gr.Dataframe(
         first,
         headers=listing.headers,
         datatype=listing.kinds,
-        label=f"Latents ({_CHOOSE})",
+        label=f"Latents, {ROWS} on a page ({_CHOOSE})",
         interactive=False,
+        max_height=640,
+        elem_classes="lt-table",
     )
+    with gr.Row():
+        back.render()
+        on.render()
     gr.Markdown(_explained(explorer), elem_classes="lt-soft")
     with gr.Row():
         as_csv = gr.DownloadButton("Prepare the whole table as CSV")
@@ -105,24 +115,28 @@ def browse_tab(explorer: Explorer) -> Browse:
         picture = picture_input(label="a picture", height=180)
     found = gr.Dataframe(
         headers=[_FIRST, *listing.headers],
-        datatype=["number", *listing.kinds],
+        datatype=["str", *listing.kinds],
         label=f"Latents that fire ({_CHOOSE})",
         interactive=False,
+        elem_classes="lt-table",
     )
     latent = gr.Number(0, label="Chosen latent", precision=0, visible=False)
 
+    shown = {"outputs": [table, count, page], "show_progress": "hidden"}
+    page.input(rows, inputs, **shown, api_name="browse")
+    for button, by in ((back, -1), (on, 1)):
+        button.click(turned(by), inputs, **shown, api_visibility="private")
+    # Others are shown from their first page on.
     gr.on(
         [
             *[dropdown.change for dropdown in (chosen, limited, sort, order)],
             *[field.submit for field in (contains, low, high)],
             *[field.blur for field in (contains, low, high)],
-            page.change,
         ],
-        rows,
+        lambda *asked: rows(*asked[:-1], 1),
         inputs,
-        [table, count],
-        api_name="browse",
-        show_progress="hidden",
+        **shown,
+        api_visibility="private",
     )
     gr.on([caption.submit, ask.click], on_caption, caption, found, api_name="latents_of_caption")
     picture.upload(on_picture, picture, found, api_name="latents_of_picture")

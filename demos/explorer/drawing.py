@@ -31,6 +31,7 @@ STYLE = """
 font-weight:400!important;vertical-align:middle}
 :is(.lt-scores,.lt-bars) svg{display:block}
 .lt-scored{display:flex;gap:8px;align-items:center}
+.lt-scored svg{flex:none}.lt-table .lt-scored svg{width:96px}
 .lt-wide{max-width:none}
 .lt-wide [scope=col]{white-space:nowrap}
 .lt-grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(104px,1fr));gap:12px}
@@ -43,9 +44,10 @@ font-weight:400!important;vertical-align:middle}
 .lt-said{margin:0 0 8px!important;padding:0!important}
 .lt-said li{list-style:none!important;padding:5px 0;margin:0!important;overflow-wrap:anywhere;
 border-bottom:1px solid var(--line)}
-.lt-said mark{background:rgb(255 196 0/var(--weight));color:inherit;border-radius:4px;padding:0 2px}
+.lt-said mark{background:linear-gradient(rgb(255 196 0/var(--weight)) 0 0) #fff3c4;color:#1d2433;
+border-radius:4px;padding:0 2px}
 @media (max-width:700px){.lt-stack{flex-direction:column!important;align-items:stretch!important}
-.lt-stack>*{width:100%!important}.lt-wide svg{display:none!important}}
+.lt-stack>*{width:100%!important}.lt-wide svg{display:none!important}.lt-bars svg{width:96px}}
 """
 
 
@@ -81,11 +83,13 @@ def interval(value: float, low: float, high: float, band: tuple[float, float] | 
     shade = ""
     if band is not None and not math.isnan(band[0]):
         left, right = (6 + 108 * min(max(x, 0.0), 1.0) for x in band)
-        width = right - left
+        # A narrow one is still to be seen.
+        width = max(right - left, 4.0)
+        left = (left + right - width) / 2
         shade = f'<rect x="{left:.1f}" y="3" width="{width:.1f}" height="14" fill="var(--line)"/>'
     told = f"{value:.2f}, interval {low:.2f} to {high:.2f}"
     return (
-        f'<svg width="120" height="20" role="img" aria-label="{told}">{shade}'
+        f'<svg width="120" height="20" viewBox="0 0 120 20" role="img" aria-label="{told}">{shade}'
         '<line x1="6" y1="10" x2="114" y2="10" stroke="var(--line)"/>'
         f'<line x1="{at[1]:.1f}" y1="10" x2="{at[2]:.1f}" y2="10" stroke="var(--ink)" '
         'stroke-width="3"/>'
@@ -130,7 +134,8 @@ def contributions(rows: Iterable[tuple[str, float]]) -> str:
 
 def change(old: float, new: float) -> str:
     """How far a similarity moved, with a bar that is full at a tenth."""
-    moved = new - old
+    # Of what is shown beside it, so that the line adds up.
+    moved = round(new, 3) - round(old, 3)
     return f'<span class="lt-scored">{moved:+.3f} {_bar(max(-1.0, min(10 * moved, 1.0)))}</span>'
 
 
@@ -140,8 +145,9 @@ def _bar(share: float) -> str:
     x = 92 if share >= 0 else 92 - width
     colour = "var(--accent)" if share >= 0 else "var(--soft)"
     return (
-        '<svg width="184" height="14" aria-hidden="true"><line x1="92" x2="92" y1="0" y2="14" '
-        f'stroke="var(--line)"/><rect x="{x:.1f}" y="2" width="{width:.1f}" height="10" '
+        '<svg width="184" height="14" viewBox="0 0 184 14" aria-hidden="true">'
+        '<line x1="92" x2="92" y1="0" y2="14" stroke="var(--line)"/>'
+        f'<rect x="{x:.1f}" y="2" width="{width:.1f}" height="10" '
         f'fill="{colour}"/></svg>'
     )
 

@@ -163,6 +163,8 @@ class Listing:
             if "nearest" in table:
                 said = said + " " + table["nearest"].fillna("").astype(str)
             kept &= said.str.lower().str.contains(wanted, regex=False)
+        if limited == ANY and ((low or "").strip() or (high or "").strip()):
+            raise UserError("Choose first what the limits are of, under “Only with this …”.")
         if limited != ANY:
             least, most = _limit(low, -math.inf), _limit(high, math.inf)
             if least > most:
@@ -185,12 +187,17 @@ class Listing:
         )
         return self._table.loc[ordered.index]
 
-    def page(self, table: pd.DataFrame, page: float | None) -> tuple[list[list[str | int]], str]:
-        """Return the lines of a page of latents, and a sentence of how many there are."""
+    def page(
+        self, table: pd.DataFrame, page: float | None
+    ) -> tuple[list[list[str | int]], str, int]:
+        """Return the lines of a page of latents, a sentence of how many there are, and its number.
+
+        It is the nearest page that there is.
+        """
         n_pages = max(-(-len(table) // ROWS), 1)
         at = min(max(int(page or 1), 1), n_pages)
         shown = self.lines(table.iloc[(at - 1) * ROWS : at * ROWS])
-        return shown, f"{len(table):,} latents, page {at} of {n_pages}"
+        return shown, f"{len(table):,} latents, page {at} of {n_pages}", at
 
     def lines(self, table: pd.DataFrame) -> list[list[str | int]]:
         """Return the cells of some latents, row by row."""

@@ -10,6 +10,7 @@ import json
 _SCRIPT = """async (number) => {
   const [id, css, name] = %s;
   const shown = document.getElementById(id);
+  if (number < 0) return;
   if (!shown || !shown.innerText.trim()) return;
   const width = 1100, page = document.createElement("div"), style = document.createElement("style");
   style.textContent = css;

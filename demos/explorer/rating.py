@@ -15,7 +15,7 @@ from mm_sae_plugin.applications.explorer.rating import (
     save_rating,
 )
 from mm_sae_plugin.demos.common.errors import told
-from mm_sae_plugin.demos.explorer.latent import shown_captions, shown_pictures
+from mm_sae_plugin.demos.explorer.latent_page import shown_captions, shown_pictures
 from mm_sae_plugin.errors import UserError
 
 if TYPE_CHECKING:

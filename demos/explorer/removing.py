@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from html import escape
+from textwrap import shorten
 from typing import Any
 
 from mm_sae_plugin.applications.explorer import Explorer, similarities
 from mm_sae_plugin.applications.explorer.page import LatentPage
 from mm_sae_plugin.demos.common.lock import alone_with
+from mm_sae_plugin.demos.common.typed import whole_number
 from mm_sae_plugin.demos.explorer import drawing
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.interventions import FeatureEdit
 
-_MOST_WORDS = 60
+_MOST = 80
+"""Characters of a caption in a line of the list."""
 
 
 def pairs_of(explorer: Explorer, page: LatentPage) -> list[tuple[str, int]]:
@@ -21,7 +24,7 @@ def pairs_of(explorer: Explorer, page: LatentPage) -> list[tuple[str, int]]:
     examples += [*page.random_captions, *page.image_alone[:2], *page.caption_alone[:2]]
     captions = explorer.study.store.captions
     pairs = dict.fromkeys(example.pair for example in examples)
-    return [(f"{pair}: {captions[pair][:_MOST_WORDS]}", pair) for pair in pairs]
+    return [(f"{pair}: {shorten(captions[pair], _MOST, placeholder=' …')}", pair) for pair in pairs]
 
 
 def without_it(explorer: Explorer, latent: int, pair: Any) -> str:
@@ -40,13 +43,13 @@ def without_it(explorer: Explorer, latent: int, pair: Any) -> str:
         raise UserError(f"The picture of pair {number} is not there any more: choose another pair.")
     with alone_with(study.model):
         (before,) = similarities(study, image, [caption])
-        (after,) = similarities(
-            study, image, [caption], FeatureEdit.ablate(study, latents=[latent])
-        )
+        edit = FeatureEdit.ablate(study, latents=[latent])
+        (after,) = similarities(study, image, [caption], edit)
+    change = round(after, 3) - round(before, 3)
     return (
         f'<div class="lt-pair">{drawing.picture(image, caption, f"pair {number}")}<div>'
         f'<p dir="auto">{escape(caption)}</p><p>Similarity {before:.3f}; without latent {latent} '
-        f"<b>{after:.3f}</b>, a change of {after - before:+.3f}.</p></div></div>"
+        f"<b>{after:.3f}</b>, a change of {change:+.3f}.</p></div></div>"
     )
 
 
@@ -54,6 +57,7 @@ def _number(explorer: Explorer, pair: Any) -> int:
     last = explorer.study.store.manifest.n_pairs - 1
     # A number may be typed, and a line of the list handed in as it stands.
     typed = str(pair).partition(":")[0].strip()
-    if not typed.isdecimal() or int(typed) > last:
+    number = whole_number(typed)
+    if number is None or number > last:
         raise UserError(f"There is no pair {typed[:40]!r}: give a number, 0 to {last}.")
-    return int(typed)
+    return number

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
+
+from PIL.Image import Image
 
 from mm_sae_plugin.applications.explorer import Explorer, similarities
 from mm_sae_plugin.demos.common.card import card_input
 from mm_sae_plugin.demos.common.errors import told
 from mm_sae_plugin.demos.common.lock import alone_with
-from mm_sae_plugin.demos.common.manifest import manifest_file, manifest_of
+from mm_sae_plugin.demos.common.manifest import manifest_file, manifest_of, picture_hash
 from mm_sae_plugin.demos.common.presets import preset_file, uploaded_preset
+from mm_sae_plugin.demos.common.typed import whole_number
 from mm_sae_plugin.demos.common.uploads import picture_input, uploaded_picture
 from mm_sae_plugin.demos.explorer import drawing
 from mm_sae_plugin.demos.explorer.drawing import STACK
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.interventions import FeatureEdit
+from mm_sae_plugin.study import Study
 from mm_sae_plugin.study.given import checked_latents, refuse_empty
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
     from mm_sae_plugin.features.similarity import Comparison
 
 _TOP = 8
@@ -58,13 +61,15 @@ def trying_tab(explorer: Explorer) -> None:
     @told
     def compare(path: str | None, caption: str, others: str, typed: str, how: str, preset: Any):
         picture, captions = asked(path, caption, others)
-        given = uploaded_preset(preset, study)
+        edit = uploaded_preset(preset, study) or FeatureEdit.none(study)
         with alone_with(study.model):
             comparison = study.compare(picture, caption)
             before = similarities(study, picture, captions)
-            after = None if given is None else similarities(study, picture, captions, given)
+            # An SAE that cannot be edited can be looked at all the same.
+            after = similarities(study, picture, captions, edit) if edit.steps else before
         latents = _chosen(explorer, typed, comparison)
         return (
+            _Compared(picture, captions, before, latents, how, edit),
             _fired(explorer, "picture", comparison.image, comparison.similarity),
             _fired(explorer, "caption", comparison.text, comparison.similarity),
             _moved(captions, before, after),
@@ -72,21 +77,19 @@ def trying_tab(explorer: Explorer) -> None:
         )
 
     @told
-    def move(
-        path: str | None, caption: str, others: str, typed: str, how: str, preset: Any, *moved: Any
-    ):
-        picture, captions = asked(path, caption, others)
+    def move(compared: _Compared | None, *values: float | None):
+        if compared is None:
+            raise UserError("Compare a picture and a caption first.")
+        edit = compared.edit_by(study, values)
         with alone_with(study.model):
-            comparison = study.compare(picture, caption)
-            latents = _chosen(explorer, typed, comparison)
-            edit = uploaded_preset(preset, study) or FeatureEdit.none(study)
-            edit += _edit(explorer, latents, how, moved)
-            before = similarities(study, picture, captions)
-            after = similarities(study, picture, captions, edit)
-        told_asked = {"caption": caption, "captions": captions[1:]}
+            after = similarities(study, compared.picture, compared.captions, edit)
+        asked_for = {
+            "picture_sha256": picture_hash(compared.picture),
+            "captions": compared.captions,
+        }
         return (
-            _moved(captions, before, after),
-            manifest_file(manifest_of(study, "explorer", told_asked, edit=edit)),
+            _moved(compared.captions, compared.before, after),
+            manifest_file(manifest_of(study, "explorer", asked_for, edit=edit)),
             preset_file(edit),
         )
 
@@ -119,44 +122,69 @@ def trying_tab(explorer: Explorer) -> None:
     with gr.Row():
         manifest = gr.DownloadButton("Download the manifest", interactive=False)
         kept = gr.DownloadButton("Download the edit as a preset", interactive=False)
-    given = [picture, caption, others, typed, how, preset]
+    # Sliders are of what was compared, whatever the fields say by now.
+    compared = gr.State(None)
     answers = [moved, manifest, kept]
     asking = gr.on(
         [ask.click, caption.submit, typed.submit, how.change, preset.upload, preset.clear],
         compare,
-        given,
-        [of_picture, of_caption, moved, *sliders],
+        [picture, caption, others, typed, how, preset],
+        [compared, of_picture, of_caption, moved, *sliders],
         api_name="compare",
     )
     gr.on(
         [slider.input for slider in sliders],
         move,
-        [*given, *sliders],
+        [compared, *sliders],
         answers,
         api_name="edit",
         trigger_mode="always_last",
         show_progress="hidden",
     )
-    keeping = [manifest, kept]
     asking.success(
-        move, [*given, *sliders], answers, api_visibility="private", show_progress="hidden"
+        move, [compared, *sliders], answers, api_visibility="private", show_progress="hidden"
     ).success(
-        lambda: [gr.DownloadButton(interactive=True)] * 2, None, keeping, api_visibility="private"
+        lambda: [gr.DownloadButton(interactive=True)] * 2,
+        None,
+        [manifest, kept],
+        api_visibility="private",
     )
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """What the sliders edit."""
+
+    picture: Image
+    captions: list[str]
+    before: list[float]
+    latents: list[int]
+    how: str
+    preset: FeatureEdit
+
+    def edit_by(self, study: Study, values: Sequence[float | None]) -> FeatureEdit:
+        """The preset, and then what the sliders say."""
+        _, _, start = _RANGES[self.how]
+        maker = FeatureEdit.scale if self.how == _TIMES else FeatureEdit.add
+        edit = self.preset
+        for latent, value in zip(self.latents, values, strict=False):
+            if value is not None and value != start:
+                edit += maker(study, value, latents=[latent])
+        return edit
 
 
 def _chosen(explorer: Explorer, typed: str, comparison: Comparison) -> list[int]:
     """Latents that were typed, or else those that add most or take most."""
-    parts = [part.strip().removeprefix("#") for part in typed.replace(";", ",").split(",")]
-    parts = [part for part in parts if part]
-    wrong = next((part for part in parts if not part.isdecimal()), None)
-    if wrong is not None:
+    parts = [part for part in typed.replace(";", ",").split(",") if part.strip()]
+    numbers = [whole_number(part) for part in parts]
+    if None in numbers:
+        wrong = parts[numbers.index(None)].strip()
         raise UserError(f"{wrong[:40]!r} is no latent: give numbers with commas between, 12, 77.")
     if len(parts) > _N_SLIDERS:
         raise UserError(f"Give at most {_N_SLIDERS} latents; you gave {len(parts)}.")
     if parts:
         n_features = explorer.study.feature_map.n_features
-        return list(checked_latents([int(part) for part in parts], n_features))
+        return list(checked_latents(numbers, n_features))
     added: dict[int, float] = {}
     for side in (comparison.image, comparison.text):
         for latent, value in side.most(_N_SLIDERS):
@@ -167,16 +195,6 @@ def _chosen(explorer: Explorer, typed: str, comparison: Comparison) -> list[int]
 def _called(explorer: Explorer, latent: int) -> str:
     name = explorer.table["name"].iloc[latent] or ""
     return f"#{latent} {name} ({explorer.study.labels.classes[latent]})"
-
-
-def _edit(explorer: Explorer, latents: list[int], how: str, moved: Sequence[Any]) -> FeatureEdit:
-    study, (_, _, start) = explorer.study, _RANGES[how]
-    maker = FeatureEdit.scale if how == _TIMES else FeatureEdit.add
-    edit = FeatureEdit.none(study)
-    for latent, value in zip(latents, moved, strict=False):
-        if value is not None and value != start:
-            edit += maker(study, value, latents=[latent])
-    return edit
 
 
 def _fired(explorer: Explorer, what: str, side: Any, similarity: float) -> str:
@@ -197,14 +215,12 @@ def _fired(explorer: Explorer, what: str, side: Any, similarity: float) -> str:
     )
 
 
-def _moved(captions: list[str], before: list[float], after: list[float] | None) -> str:
-    lines = []
-    for row, (caption, old) in enumerate(zip(captions, before, strict=True)):
-        new = old if after is None else after[row]
-        lines.append(
-            f"<tr><th scope='row' dir='auto'>{escape(caption)}</th><td>{old:.3f}</td>"
-            f"<td>{new:.3f}</td><td>{drawing.change(old, new)}</td></tr>"
-        )
+def _moved(captions: list[str], before: list[float], after: list[float]) -> str:
+    lines = [
+        f"<tr><th scope='row' dir='auto'>{escape(caption)}</th><td>{old:.3f}</td>"
+        f"<td>{new:.3f}</td><td>{drawing.change(old, new)}</td></tr>"
+        for caption, old, new in zip(captions, before, after, strict=True)
+    ]
     return (
         "<h3>Similarity of the picture with each caption</h3><table class='lt-bars lt-wide'><tr>"
         "<th scope='col'>caption</th><th scope='col'>as it is</th><th scope='col'>edited</th>"

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from mm_sae_plugin.applications.explorer import Explorer, similarities
+from mm_sae_plugin.demos.common.manifest import picture_hash
 from mm_sae_plugin.demos.common.uploads import uploaded_picture
 from mm_sae_plugin.demos.explorer.listing import Listing
 from mm_sae_plugin.interventions import FeatureEdit
@@ -40,9 +41,7 @@ def test_search_gives_a_scripts_latents(client, small_sae, card, tmp_path):
     table = client.predict(CAPTION, api_name="/latents_of_caption")
     expected = study.latents_of(text=CAPTION, top=20)
     assert [row[1] for row in table["data"]] == [found.latent for found in expected]
-    assert [row[0] for row in table["data"]] == pytest.approx(
-        [found.activation for found in expected], abs=1e-3
-    )
+    assert [row[0] for row in table["data"]] == [f"{found.activation:.3f}" for found in expected]
     table = client.predict(handle_file(str(card)), api_name="/latents_of_picture")
     expected = study.latents_of(image=card, top=20)
     assert [row[1] for row in table["data"]] == [found.latent for found in expected]
@@ -60,7 +59,8 @@ def test_search_gives_a_scripts_latents(client, small_sae, card, tmp_path):
 
 def _browse(client, chosen="all classes", contains="", limits=("any", "", ""), page=1):
     order = ("latent", "smallest first")
-    table, count = client.predict(chosen, contains, *limits, *order, page, api_name="/browse")
+    table, count, at = client.predict(chosen, contains, *limits, *order, page, api_name="/browse")
+    assert f"page {at} of" in count
     return [row[0] for row in table["data"]], count
 
 
@@ -77,6 +77,7 @@ def test_the_table_is_filtered_and_sorted(client, small_sae):
     for limits, message in (
         (("score", "much", ""), "much.* is no number"),
         (("score", "0.9", "10%"), "swap the two"),
+        (("any", "0.9", ""), "Choose first what the limits are of"),
     ):
         with pytest.raises(Exception, match=message):
             _browse(client, limits=limits)
@@ -102,10 +103,13 @@ def test_every_column_sorts_with_missing_ones_last(small_sae):
 def test_a_latents_page(client, small_sae, card):
     study = Study.open(small_sae)
     latent = study.latents_of(image=card, top=1)[0].latent
-    number, page, _, pairs, without = client.predict(latent, False, api_name="/latent")
-    assert number == latent and f"Latent {latent}" in page and "carried" in page
-    _, heated, *_ = client.predict(latent, True, api_name="/latent")
+    number, shown, page, _, pairs, without = client.predict(latent, False, api_name="/latent")
+    assert number == shown == latent and f"Latent {latent}" in page and "carried" in page
+    _, _, heated, *_ = client.predict(latent, True, api_name="/latent")
     assert heated.count("<img") == page.count("<img") > 0 and heated != page
+    for nothing in (-1, 64):
+        with pytest.raises(Exception, match=rf"no latent {nothing}|Show a latent first"):
+            client.predict(nothing, 0, api_name="/without")
     with pytest.raises(Exception, match="no latent 64"):
         client.predict(64, False, api_name="/latent")
     # Removing it from a pair is what a script finds.
@@ -138,13 +142,16 @@ def test_a_comparison_and_edits(client, small_sae, card, tmp_path):
     assert [slider["visible"] for slider in sliders] == [True] + [False] * 5
     assert sliders[0]["label"].startswith(f"#{latent} ")
     values = (0, 1, 1, 1, 1, 1)
-    moved, manifest, preset = client.predict(
-        *asked, str(latent), times, None, *values, api_name="/edit"
-    )
+    moved, manifest, preset = client.predict(*values, api_name="/edit")
     without = study.without([latent], card, CAPTION)
-    assert f"{without:.3f}" in moved and f"{without - similarity:+.3f}" in moved
+    assert f"{without:.3f}" in moved
+    assert f"{round(without, 3) - round(similarity, 3):+.3f}" in moved
     told = json.loads(Path(manifest).read_text())
     assert told["edit"]["steps"][0]["latents"] == [latent]
+    assert told["asked"] == {
+        "picture_sha256": picture_hash(uploaded_picture(card)),
+        "captions": [CAPTION, "a blue cup"],
+    }
     assert (told["sae"]["sae_id"], told["model"]["weights_id"]) == (study.sae_id, study.weights_id)
     assert str(Path.home()) not in json.dumps(told)
     # The preset does the same, and that of another SAE is refused.
@@ -176,7 +183,8 @@ def test_a_slider_can_fire_what_is_silent(client, small_sae, card):
     typical = study.labels.statistics.channel("image_squared").nan_to_num()
     silent = int(((codes[0] == 0) * typical).argmax())
     asked = (handle_file(str(card)), CAPTION, "", str(silent), "plus typical activations", None)
-    moved, _, preset = client.predict(*asked, 1, 0, 0, 0, 0, 0, api_name="/edit")
+    client.predict(*asked, api_name="/compare")
+    moved, _, preset = client.predict(1, 0, 0, 0, 0, 0, api_name="/edit")
     edit = FeatureEdit.add(study, 1, latents=[silent])
     assert FeatureEdit.load(preset, study) == edit
     picture = uploaded_picture(card)
@@ -274,11 +282,49 @@ def test_a_latent_has_an_address_of_its_own(visit, address_of, screenshots, widt
     opened.page.get_by_role("heading", name=re.compile("Latent 5")).wait_for()
 
 
-@pytest.mark.parametrize("asked", ["9999", "one"])
-def test_an_address_of_no_latent_is_told(visit, address_of, asked):
+@pytest.mark.parametrize("asked", ["9999", "one", "1.5", "-1", "", "9" * 5000])
+def test_an_address_of_no_latent_is_told_where_it_would_stand(visit, address_of, asked):
     opened = visit(f"{address_of('explorer')}/?latent={asked}")
-    opened.page.get_by_role("status").get_by_text(asked).wait_for()
-    opened.page.get_by_role("tab", name="Browse").wait_for()
+    opened.page.get_by_text(f"The address asks for latent '{asked[:40]}'").wait_for()
+    opened.page.get_by_role("tab", name="One latent", selected=True).wait_for()
+
+
+def test_back_and_forward_lead_from_latent_to_latent(visit, address_of):
+    opened = visit(address_of("explorer"))
+    table = opened.page.get_by_role("grid", name="Latents, 50 on a page")
+    table.get_by_role("gridcell", name=_CLASS).first.click()
+    opened.page.wait_for_url("**latent=*")
+    first = opened.page.url
+    opened.page.get_by_label("Latent", exact=True).fill("5")
+    opened.page.get_by_label("Show where it fires").check()
+    opened.page.get_by_role("heading", name=re.compile("Latent ")).wait_for()
+    opened.page.get_by_role("button", name="Show the latent").click()
+    opened.page.wait_for_url("**latent=5&heat=1")
+    opened.page.go_back()
+    number = first.partition("latent=")[2]
+    opened.page.get_by_role("heading", name=re.compile(f"Latent {number}")).wait_for()
+    opened.page.go_back()
+    opened.page.get_by_role("tab", name="Browse", selected=True).wait_for()
+
+
+def test_what_is_kept_is_the_latent_that_is_shown(visit, address_of):
+    opened = visit(f"{address_of('explorer')}/?latent=12")
+    opened.page.get_by_role("heading", name=re.compile("Latent 12")).wait_for()
+    opened.page.get_by_label("Latent", exact=True).fill("5")
+    with opened.page.expect_download() as downloaded:
+        opened.page.get_by_role("button", name="Save this page as PNG").click()
+    assert downloaded.value.suggested_filename == "latent-12.png"
+    assert "<h2>Latent 12" in _kept(opened.page, "this page as one HTML file", "latent-12.html")
+
+
+def test_a_refusal_leaves_the_fields_to_be_mended(visit, address_of):
+    opened = visit(address_of("explorer"))
+    opened.page.get_by_role("tab", name="Rate blind").click()
+    opened.page.get_by_role("button", name="Show a latent").click()
+    opened.page.get_by_role("heading", name="Images", exact=True).wait_for()
+    opened.page.get_by_role("button", name="Save the answer").click()
+    opened.page.get_by_role("status").get_by_text("Choose an answer first").wait_for()
+    opened.page.get_by_label("cannot tell").check(timeout=2000)
 
 
 def test_a_card_is_compared_and_the_manifest_kept(visit, address_of, screenshots):
@@ -297,7 +343,7 @@ def test_a_card_is_compared_and_the_manifest_kept(visit, address_of, screenshots
     with opened.page.expect_download() as downloaded:
         opened.page.get_by_role("button", name="Download the manifest").click()
     assert downloaded.value.suggested_filename == "explorer-manifest.json"
-    assert json.loads(downloaded.value.path().read_text())["asked"]["caption"]
+    assert json.loads(downloaded.value.path().read_text())["asked"]["captions"]
 
 
 def test_a_fault_is_a_sentence_in_the_page(visit, address_of, screenshots):

@@ -44,13 +44,16 @@ def _read_and_refused(address, tmp_path, message):
     from gradio_client import Client, handle_file
 
     client = Client(address, verbose=False)
-    _, page, _, pairs, removal = client.predict(0, False, api_name="/latent")
+    _, _, page, _, pairs, removal = client.predict(0, False, api_name="/latent")
     assert "Latent 0" in page
     assert re.search(message if pairs["value"] is not None else "fires on no pair", removal)
     Image.effect_noise((64, 64), 80).convert("RGB").save(tmp_path / "card.png")
     asked = (handle_file(str(tmp_path / "card.png")), _CAPTION, "", "0", "times their activation")
+    with pytest.raises(Exception, match="Compare a picture and a caption first"):
+        client.predict(0, 1, 1, 1, 1, 1, api_name="/edit")
+    client.predict(*asked, None, api_name="/compare")
     with pytest.raises(Exception, match=message):
-        client.predict(*asked, None, 0, 1, 1, 1, 1, 1, api_name="/edit")
+        client.predict(0, 1, 1, 1, 1, 1, api_name="/edit")
     assert client.predict(_CAPTION, api_name="/latents_of_caption")["data"]
     client.close()
 
