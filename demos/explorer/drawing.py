@@ -44,7 +44,8 @@ font-weight:400!important;vertical-align:middle}
 .lt-said{margin:0 0 8px!important;padding:0!important}
 .lt-said li{list-style:none!important;padding:5px 0;margin:0!important;overflow-wrap:anywhere;
 border-bottom:1px solid var(--line)}
-.lt-said mark{background:linear-gradient(rgb(255 196 0/var(--weight)) 0 0) #fff3c4;color:#1d2433!important;
+.lt-said mark{background:linear-gradient(rgb(255 196 0/var(--weight)) 0 0) #fff3c4;
+color:#1d2433!important;
 border-radius:4px;padding:0 2px}
 @media (max-width:700px){.lt-stack{flex-direction:column!important;align-items:stretch!important}
 .lt-stack>*{width:100%!important}.lt-wide svg{display:none!important}.lt-bars svg{width:96px}}
