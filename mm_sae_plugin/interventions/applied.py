@@ -30,6 +30,7 @@ class _StepOnDevice:
     latents: Int[Tensor, "n_latents"]
     amount: Float[Tensor, "n_latents"]
     upper: Float[Tensor, "n_latents"]
+    reference: Float[Tensor, "n_reference"]
 
     @classmethod
     def of(cls, step: EditStep, study: Study, device: torch.device, dtype: torch.dtype):
@@ -38,14 +39,14 @@ class _StepOnDevice:
         if step.unit == "typical" and step.operation != "scale":
             unit = torch.tensor(typical_codes(study, step.latents), dtype=torch.float64)
         amount = step.amount * unit
-        if step.operation == "replace":
-            amount = torch.tensor(step.reference, dtype=torch.float64)
+        reference = torch.tensor(step.reference, dtype=torch.float64)
         upper = unit * (0.0 if step.upper is None else step.upper)
         return cls(
             step.operation,
             latents.to(device),
             amount.to(device, dtype),
             upper.to(device, dtype),
+            reference.to(device, dtype),
         )
 
     def __call__(self, codes: Float[Tensor, "*batch d_sae"]) -> Float[Tensor, "*batch d_sae"]:
@@ -54,6 +55,8 @@ class _StepOnDevice:
             new = old * self.amount
         elif self.operation == "add":
             new = (old + self.amount).clamp_min(0)
+        elif self.operation == "replace":
+            new = old.lerp(self.reference.expand_as(old), self.amount)
         elif self.operation == "clamp":
             new = old.clamp(self.amount, self.upper)
         else:

@@ -29,11 +29,11 @@ class EditStep:
 
     operation: Operation
     """`scale` by the amount, `add` it, `set` to it, `clamp` between it and `upper`, or `replace` by
-    the codes in `reference`."""
+    the codes in `reference`: the amount is how far to go there, 1 all the way."""
     latents: tuple[int, ...]
     """Which ones, each once."""
     amount: float = 0.0
-    """A factor for `scale`; else in `unit`."""
+    """A factor for `scale` and `replace`; else in `unit`."""
     upper: float | None = None
     """Upper end of `clamp`."""
     unit: Unit = "typical"
@@ -103,9 +103,19 @@ class FeatureEdit:
 
     @classmethod
     def replace(
-        cls, study: Study, image: Any = None, text: str | None = None, **which: Any
+        cls,
+        study: Study,
+        image: Any = None,
+        text: str | None = None,
+        share: float = 1.0,
+        **which: Any,
     ) -> FeatureEdit:
-        """Replace codes by those of one picture (``image``) or one caption (``text``)."""
+        """Replace codes by those of one picture (``image``) or one caption (``text``).
+
+        ``share`` says how far to go: 0 not at all, 1 all the way, more goes beyond, and less than 0
+        leads away.
+        """
+        share = _number("share", share)
         if (image is None) == (text is None):
             raise UserError("Give one reference: a picture (image=…) or a caption (text=…).")
         latents = chosen_latents(study, Choice.of(which))
@@ -115,7 +125,7 @@ class FeatureEdit:
         codes = of_image if of_text is None else of_text
         assert codes is not None
         reference = tuple(codes[0, list(latents)].tolist())
-        step = EditStep("replace", latents, unit="code", reference=reference)
+        step = EditStep("replace", latents, share, unit="code", reference=reference)
         return cls((step,), study.sae_id, study.weights_id)
 
     def with_relative_norm(self, fraction: float | None) -> FeatureEdit:

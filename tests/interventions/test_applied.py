@@ -32,6 +32,7 @@ def edits(study, latents):
         "set": FeatureEdit.set(study, 1.0, latents=latents),
         "clamp": FeatureEdit.clamp(study, 0.1, 0.5, latents=latents),
         "replace": FeatureEdit.replace(study, text="two red cars", latents=latents),
+        "approach": FeatureEdit.replace(study, text="two red cars", share=-0.4, latents=latents),
     }
 
 
@@ -49,6 +50,7 @@ def test_codes_are_what_each_operation_says(study, latents, vectors):
         "set": typical.expand_as(old),
         "clamp": torch.minimum(torch.maximum(old, 0.1 * typical), 0.5 * typical),
         "replace": reference[:, at].expand_as(old),
+        "approach": old - 0.4 * (reference[:, at] - old),
     }
     for name, edit in edits(study, latents).items():
         edited = AppliedEdit(study, edit).codes(codes)

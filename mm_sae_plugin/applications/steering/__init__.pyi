@@ -1,0 +1,1 @@
+from .mixing import mix as mix
