@@ -3,20 +3,10 @@
 import pytest
 import torch
 
-from mm_sae_plugin import Study
 from mm_sae_plugin.applications.steering import mix
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.interventions import FeatureEdit
 from mm_sae_plugin.interventions.applied import AppliedEdit
-from mm_sae_plugin.stats import ModalityConfig
-from tests.labelled import labelled_sae
-
-
-@pytest.fixture(scope="module")
-def study(tmp_path_factory) -> Study:
-    folder = tmp_path_factory.mktemp("mixing")
-    cfg = ModalityConfig(rule="paper")
-    return Study.open(labelled_sae(folder, 800, cfg, d_sae=128, k=10, training_steps=200))
 
 
 def test_each_class_goes_its_own_share_of_the_way(study):
