@@ -49,8 +49,10 @@ def mix(
     for name, strength in strengths.items():
         if strength != 0:
             edit += FeatureEdit.replace(study, image, text, strength, classes=name)
-    for way, given in (("latents", latents), ("concepts", concepts)):
-        for latent, amount in (given or {}).items():
-            if amount != 0:
-                edit += FeatureEdit.add(study, amount, **{way: [latent]})
+    for latent, amount in (latents or {}).items():
+        if amount != 0:
+            edit += FeatureEdit.add(study, amount, latents=[latent])
+    for latent, amount in (concepts or {}).items():
+        if amount != 0:
+            edit += FeatureEdit.add(study, amount, concepts=[latent])
     return edit

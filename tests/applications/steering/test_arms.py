@@ -21,7 +21,7 @@ def test_every_arm_moves_as_far_as_it_is_told(study, vectors):
     assert len({arm.name for arm in arms}) == len(arms)
     for arm in arms:
         for strength in (0.0, 0.3):
-            change = moved(arm, *vectors, strength) - vectors[0]
+            change = moved(arm, *vectors, strength=strength) - vectors[0]
             share = change.norm(dim=1) / vectors[0].norm(dim=1)
             # Where no latent of the arm differs there is nowhere to go.
             stays = arm.direction(*(normalize(rows, dim=1) for rows in vectors)).norm(dim=1) < 1e-9
@@ -29,7 +29,7 @@ def test_every_arm_moves_as_far_as_it_is_told(study, vectors):
             assert torch.allclose(share, expected, atol=1e-5), arm.name
             assert not stays.all() or arm.kind == "class"
     with pytest.raises(UserError, match="strength must be 0 or more"):
-        moved(arms[0], *vectors, -1.0)
+        moved(arms[0], *vectors, strength=-1.0)
 
 
 def test_a_class_arm_is_the_mixer_at_a_stated_length(study, vectors):
@@ -42,7 +42,7 @@ def test_a_class_arm_is_the_mixer_at_a_stated_length(study, vectors):
         assert arms[name].n_latents == len(study.labels.latents(name))
         edit = mix(study, {name: 1.0}, image=reference).with_relative_norm(0.3)
         edited, _ = AppliedEdit(study, edit).vectors(vectors[0], "image")
-        assert torch.allclose(moved(arms[name], *vectors, 0.3), edited, atol=1e-4)
+        assert torch.allclose(moved(arms[name], *vectors, strength=0.3), edited, atol=1e-4)
 
 
 def test_random_latents_are_as_many_alive_and_drawn_anew(study):

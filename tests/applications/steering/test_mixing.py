@@ -1,5 +1,7 @@
 """Modality mixers say what they do: their formula, and what they refuse."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -39,6 +41,7 @@ def test_latents_and_concepts_are_added_after(study):
 
 def test_what_cannot_be_mixed_is_told(study):
     reference = study.store.open_image(0)
+    given: Any
     for strengths, given, message in (
         ({"Image": 1.0}, {"image": reference}, "There is no class 'Image': choose of ImgD"),
         ({"ImgD": 1.0}, {}, "Give one reference"),
