@@ -16,13 +16,25 @@ import torch
 
 from mm_sae_plugin.factorworld.generator.codec import PatchCodec
 from mm_sae_plugin.factorworld.generator.layout import LayoutNet
+from mm_sae_plugin.factorworld.generator.prior import build_prior
+from mm_sae_plugin.factorworld.generator.unet import LayoutUNet
 from mm_sae_plugin.factorworld.recipes.generator_data import GeneratorData, make_data
 from mm_sae_plugin.factorworld.recipes.generator_layout import (
     LayoutLearner,
     as_pixels,
     layout_losses,
 )
-from mm_sae_plugin.factorworld.recipes.generator_training import StageConfig, train_stage
+from mm_sae_plugin.factorworld.recipes.generator_prior import (
+    empty_caption,
+    prior_losses,
+    standardise,
+)
+from mm_sae_plugin.factorworld.recipes.generator_training import (
+    StageConfig,
+    averaged_weights,
+    train_stage,
+)
+from mm_sae_plugin.factorworld.recipes.generator_unet import cache_layouts, unet_losses
 from mm_sae_plugin.factorworld.world import FactorWorld
 
 _CODEC_PICTURES = 4_000
@@ -42,6 +54,10 @@ class TrainGeneratorConfig:
     """Seed of the training world; the models that read and judge were trained on others."""
     layout: StageConfig = StageConfig(n_samples=900_000, batch_size=64, lr=1.5e-3)
     """The training of the layout net."""
+    unet: StageConfig = StageConfig(n_samples=1_500_000, batch_size=32, lr=8e-4, ema=0.9998)
+    """The training of the UNet."""
+    prior: StageConfig = StageConfig(n_samples=1_500_000, batch_size=256, lr=1e-3, ema=0.999)
+    """The training of the prior."""
     n_threads: int = 1
     """Threads of the training process."""
 
@@ -67,7 +83,34 @@ def _train_layout(cfg: TrainGeneratorConfig, codec: PatchCodec, data: GeneratorD
     train_stage(learner, loss, len(data), cfg.layout, cfg.out / "layout.pt")
 
 
-_STAGES = {"layout": _train_layout}
+def _train_unet(cfg: TrainGeneratorConfig, codec: PatchCodec, data: GeneratorData) -> None:
+    torch.manual_seed(cfg.unet.seed)
+    unet = LayoutUNet()
+    unet.layout.load_state_dict(trained_layout(cfg.out).state_dict())
+    unet.layout.requires_grad_(False)
+    layouts = cache_layouts(unet, codec, data, cfg.out / "cache" / "layouts")
+    with torch.no_grad():
+        empty = unet.lay_out(torch.zeros(1, data.images.shape[1]))
+    loss = partial(unet_losses, codec=codec, data=data, layouts=layouts, empty=empty)
+    train_stage(unet, loss, len(data), cfg.unet, cfg.out / "unet.pt")
+
+
+def trained_layout(out: Path) -> LayoutNet:
+    """Return the layout net of a training's folder, with its averaged weights."""
+    learner = LayoutLearner(LayoutNet())
+    learner.load_state_dict(averaged_weights(out / "layout.pt"))
+    return learner.layout.eval()
+
+
+def _train_prior(cfg: TrainGeneratorConfig, codec: PatchCodec, data: GeneratorData) -> None:
+    torch.manual_seed(cfg.prior.seed)
+    prior = build_prior()
+    standardise(prior, data)
+    loss = partial(prior_losses, data=data, empty=empty_caption())
+    train_stage(prior, loss, len(data), cfg.prior, cfg.out / "prior.pt")
+
+
+_STAGES = {"layout": _train_layout, "unet": _train_unet, "prior": _train_prior}
 
 
 if __name__ == "__main__":
