@@ -82,9 +82,7 @@ class FactorClassifier(nn.Module):
         return self.heads(self.features(pixels))
 
     @torch.inference_mode()
-    def answers(
-        self, pictures: UInt8[np.ndarray, "n 64 64 3"]
-    ) -> Int[np.ndarray, "n n_factors"]:
+    def answers(self, pictures: UInt8[np.ndarray, "n 64 64 3"]) -> Int[np.ndarray, "n n_factors"]:
         """Return the number of the likeliest value of every factor, for every picture."""
         rows = [
             torch.stack([p.argmax(1) for p in self(part).split(self.sizes, dim=1)], dim=1)

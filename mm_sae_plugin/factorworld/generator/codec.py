@@ -1,5 +1,6 @@
-"""The codec between pictures and latents: principal components of small patches, nothing learned."""
+"""The codec between pictures and latents: principal components of patches, nothing learned."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -46,7 +47,7 @@ class PatchCodec(ModelMixin, ConfigMixin):
         self,
         patch_size: int = 4,
         latent_channels: int = 24,
-        block_out_channels: tuple[int, ...] = (1, 1, 1),
+        block_out_channels: Sequence[int] = (1, 1, 1),
     ):
         super().__init__()
         assert 2 ** (len(block_out_channels) - 1) == patch_size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from mm_sae_plugin.factorworld.generator.towers import (
     vision_tower,
 )
 from mm_sae_plugin.factorworld.generator.unet import LayoutUNet
+from mm_sae_plugin.files import write_json_atomically
 
 if TYPE_CHECKING:
     from diffusers import KandinskyV22CombinedPipeline
@@ -70,8 +72,13 @@ def build_pipeline(
 
 
 def save_generator(pipeline: KandinskyV22CombinedPipeline, folder: Path) -> None:
-    """Write a pipeline in half precision."""
+    """Write a pipeline in half precision; it keeps the rounded weights, in float32."""
     pipeline.to(dtype=torch.float16).save_pretrained(folder)
+    pipeline.to(dtype=torch.float32)
+    # diffusers loads its parts in float32, and transformers as their configs say.
+    for config in folder.glob("prior_*_encoder/config.json"):
+        content = json.loads(config.read_text(encoding="utf-8"))
+        write_json_atomically(config, content | {"dtype": "float32"})
 
 
 def load_generator(folder: str | Path = GENERATOR_FOLDER) -> KandinskyV22CombinedPipeline:
@@ -98,7 +105,7 @@ def load_generator(folder: str | Path = GENERATOR_FOLDER) -> KandinskyV22Combine
             f"There is no generator in {folder}: give a folder with a model_index.json."
         )
     try:
-        pipeline = DiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32)
+        pipeline = DiffusionPipeline.from_pretrained(folder, dtype=torch.float32)
     except (OSError, ValueError, AttributeError) as error:
         raise UserError(f"The generator in {folder} could not be loaded: {error}") from error
     pipeline.set_progress_bar_config(disable=True)

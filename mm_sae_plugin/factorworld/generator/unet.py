@@ -1,5 +1,6 @@
 """The denoiser: a diffusers UNet that corrects what follows from the layout and the noise alone."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -61,8 +62,8 @@ class LayoutUNet(UNet2DConditionModel):
         sample_size: int = 16,
         d_joint: int = 128,
         layout_width: int = 512,
-        layout_channels: tuple[int, int, int] = (192, 128, 96),
-        block_out_channels: tuple[int, ...] = (96, 96, 128),
+        layout_channels: Sequence[int] = (192, 128, 96),
+        block_out_channels: Sequence[int] = (96, 96, 128),
         layers_per_block: int = 1,
         num_train_timesteps: int = 1000,
     ):
@@ -85,8 +86,9 @@ class LayoutUNet(UNet2DConditionModel):
         nn.init.zeros_(self.conv_out.weight)
         nn.init.zeros_(self.conv_out.bias)
         self.tell = nn.Linear(layout_width, 4 * first)
+        quarter, half, full = layout_channels
         self.layout = LayoutNet(
-            d_joint, in_channels, layout_width, tuple(layout_channels), sample_size
+            d_joint, in_channels, layout_width, (quarter, half, full), sample_size
         )
         shape = (2, in_channels, sample_size, sample_size)
         # Without a condition, and with one.

@@ -1,4 +1,4 @@
-"""The generator's training data: pictures, subjects, labels and embeddings, made once into a folder."""
+"""The generator's training data: pictures, subjects, labels and embeddings, made once."""
 
 import os
 from collections.abc import Iterator

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from mm_sae_plugin.factorworld.classifier import as_pixels
 from mm_sae_plugin.factorworld.factors import FACTORS
 from mm_sae_plugin.factorworld.generator.codec import PatchCodec
 from mm_sae_plugin.factorworld.generator.layout import LayoutNet
@@ -33,7 +34,11 @@ class LayoutLearner(nn.Module):
 
 
 def layout_losses(
-    model: nn.Module, rows: np.ndarray, chance: torch.Generator, codec: PatchCodec, data: GeneratorData
+    model: nn.Module,
+    rows: np.ndarray,
+    chance: torch.Generator,
+    codec: PatchCodec,
+    data: GeneratorData,
 ) -> dict[str, Float[Tensor, ""]]:
     """Return the weighted squared error of the mean latent and the loss of naming the factors."""
     assert isinstance(model, LayoutLearner)
@@ -54,11 +59,6 @@ def latents_of(
     """Return the latents of some of the pictures, in float32."""
     with torch.no_grad(), torch.autocast("cpu", enabled=False):
         return codec.encode(as_pixels(data.pictures[rows])).latents
-
-
-def as_pixels(pictures: np.ndarray) -> Float[Tensor, "batch 3 height width"]:
-    """Return uint8 pictures, [batch, height, width, 3], as pixels in -1 to 1."""
-    return torch.from_numpy(np.array(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def subject_weights(data: GeneratorData, rows: np.ndarray) -> Float[Tensor, "batch rows columns"]:

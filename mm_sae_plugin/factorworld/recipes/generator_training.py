@@ -19,6 +19,7 @@ from mm_sae_plugin.files import atomic_path
 LossOf = Callable[[nn.Module, np.ndarray, torch.Generator], dict[str, Float[Tensor, ""]]]
 """Maps a model, the rows of a batch and a source of chance to named losses, which are summed."""
 
+_LOG_EVERY = 100
 _WARM_UP = 200
 _BETAS = (0.9, 0.98)
 
@@ -43,6 +44,8 @@ class StageConfig:
     """Seed of the weights, of the order of the batches and of the noise."""
     checkpoint_every: int = 1000
     """Steps between checkpoints."""
+    bfloat16: bool = True
+    """Run the model in bfloat16; off is faster on a processor that only emulates it."""
 
     @property
     def n_steps(self) -> int:
@@ -67,7 +70,7 @@ def train_stage(
         for group in optimizer.param_groups:
             group["lr"] = cfg.lr * _rate(step, cfg)
         chance = torch.Generator().manual_seed(cfg.seed * 1_000_003 + step)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, cfg.bfloat16):
             losses = loss_of(model, next(order), chance)
         torch.stack(list(losses.values())).sum().backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -76,7 +79,7 @@ def train_stage(
         step += 1
         _follow(average, model, min(cfg.ema, step / (step + 10)))
         recent.append([loss.item() for loss in losses.values()])
-        if step % 100 == 0:
+        if step % _LOG_EVERY == 0:
             told = " ".join(
                 f"{name} {value:.4f}"
                 for name, value in zip(losses, np.mean(recent, axis=0), strict=True)

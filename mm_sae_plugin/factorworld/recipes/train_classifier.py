@@ -119,9 +119,7 @@ def reading_accuracy(model: FactorClassifier, data: GeneratorData) -> dict[str, 
     return accuracy
 
 
-def _ship(
-    half: dict[str, Tensor], accuracy: dict[str, float], cfg: TrainClassifierConfig
-) -> None:
+def _ship(half: dict[str, Tensor], accuracy: dict[str, float], cfg: TrainClassifierConfig) -> None:
     from safetensors.torch import save_file
 
     path = classifier_path()

@@ -12,18 +12,16 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 
+from mm_sae_plugin.factorworld.classifier import as_pixels
 from mm_sae_plugin.factorworld.generator.codec import PatchCodec
 from mm_sae_plugin.factorworld.generator.layout import LayoutNet
 from mm_sae_plugin.factorworld.generator.prior import build_prior
 from mm_sae_plugin.factorworld.generator.unet import LayoutUNet
 from mm_sae_plugin.factorworld.recipes.generator_data import GeneratorData, make_data
-from mm_sae_plugin.factorworld.recipes.generator_layout import (
-    LayoutLearner,
-    as_pixels,
-    layout_losses,
-)
+from mm_sae_plugin.factorworld.recipes.generator_layout import LayoutLearner, layout_losses
 from mm_sae_plugin.factorworld.recipes.generator_prior import (
     empty_caption,
     prior_losses,
@@ -36,8 +34,6 @@ from mm_sae_plugin.factorworld.recipes.generator_training import (
 )
 from mm_sae_plugin.factorworld.recipes.generator_unet import cache_layouts, unet_losses
 from mm_sae_plugin.factorworld.world import FactorWorld
-
-_CODEC_PICTURES = 4_000
 
 
 @dataclass(frozen=True)
@@ -66,14 +62,16 @@ def train_generator(cfg: TrainGeneratorConfig) -> None:
     """Train the parts of the generator that ``cfg.stages`` names."""
     torch.set_num_threads(cfg.n_threads)
     data = make_data(FactorWorld(cfg.world_seed), cfg.n_pairs, cfg.out / "cache")
-    codec = fitted_codec(data)
+    codec = fitted_codec(cfg.world_seed)
     for stage in cfg.stages:
         _STAGES[stage](cfg, codec, data)
 
 
-def fitted_codec(data: GeneratorData) -> PatchCodec:
-    """Return the codec of the first pictures."""
-    return PatchCodec().fit(as_pixels(data.pictures[:_CODEC_PICTURES]))
+def fitted_codec(world_seed: int, n_pictures: int = 4_000) -> PatchCodec:
+    """Return the codec of the first pictures of a world."""
+    world = FactorWorld(world_seed)
+    pictures = np.stack([np.asarray(world.draw(index)) for index in range(n_pictures)])
+    return PatchCodec().fit(as_pixels(pictures))
 
 
 def _train_layout(cfg: TrainGeneratorConfig, codec: PatchCodec, data: GeneratorData) -> None:
