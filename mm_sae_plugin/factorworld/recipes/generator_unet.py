@@ -91,7 +91,7 @@ def unet_losses(
         torch.where(kept[:, None, None, None] > 0, means, empty.mean),
         model.spreads[kept],
     )
-    # One step from each equal part of the schedule: a batch that is even in its noise is less noisy.
+    # One step from each equal part of the schedule: even batches make steadier gradients.
     parts = torch.randperm(n, generator=chance) + torch.rand(n, generator=chance)
     n_steps = len(model.alphas_cumprod)
     steps = (parts / n * n_steps).long().clamp(max=n_steps - 1)

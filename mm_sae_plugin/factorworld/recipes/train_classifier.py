@@ -7,7 +7,7 @@ accuracy on held-out pictures go into the package.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -53,7 +53,9 @@ class TrainClassifierConfig:
     """Pictures on which the accuracy is measured."""
     held_out_seed: int = 5_000
     """Seed of their world."""
-    stage: StageConfig = StageConfig(n_samples=400_000, batch_size=64, lr=1e-3, ema=0.998)
+    stage: StageConfig = field(
+        default_factory=lambda: StageConfig(n_samples=400_000, batch_size=64, lr=1e-3, ema=0.998)
+    )
     """The training."""
     ship: bool = False
     """Write the weights and the card into the package."""

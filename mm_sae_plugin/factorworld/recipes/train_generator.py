@@ -1,4 +1,4 @@
-r"""The recipe of the embedded generator: ``python -m mm_sae_plugin.factorworld.recipes.train_generator``.
+"""The recipe of the generator: ``python -m mm_sae_plugin.factorworld.recipes.train_generator``.
 
 Three parts learn one after another, each from the cached pairs of one world: the layout net
 (``generator_layout``), which says where things stand; the UNet (``generator_unet``), which sharpens
@@ -8,7 +8,7 @@ part goes on from its checkpoint when the same command is started again.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -48,11 +48,17 @@ class TrainGeneratorConfig:
     """Pairs of the training world."""
     world_seed: int = 4_000
     """Seed of the training world; the models that read and judge were trained on others."""
-    layout: StageConfig = StageConfig(n_samples=900_000, batch_size=64, lr=1.5e-3)
+    layout: StageConfig = field(
+        default_factory=lambda: StageConfig(n_samples=450_000, batch_size=64, lr=1.5e-3)
+    )
     """The training of the layout net."""
-    unet: StageConfig = StageConfig(n_samples=1_500_000, batch_size=32, lr=8e-4, ema=0.9998)
+    unet: StageConfig = field(
+        default_factory=lambda: StageConfig(n_samples=1_500_000, batch_size=32, lr=8e-4, ema=0.9998)
+    )
     """The training of the UNet."""
-    prior: StageConfig = StageConfig(n_samples=1_500_000, batch_size=256, lr=1e-3, ema=0.999)
+    prior: StageConfig = field(
+        default_factory=lambda: StageConfig(n_samples=1_500_000, batch_size=256, lr=1e-3, ema=0.999)
+    )
     """The training of the prior."""
     n_threads: int = 1
     """Threads of the training process."""
