@@ -35,6 +35,9 @@ from mm_sae_plugin.factorworld.recipes.generator_training import (
 from mm_sae_plugin.factorworld.recipes.generator_unet import cache_layouts, unet_losses
 from mm_sae_plugin.factorworld.world import FactorWorld
 
+CODEC_PICTURES = 4_000
+"""Pictures from which the codec is made."""
+
 
 @dataclass(frozen=True)
 class TrainGeneratorConfig:
@@ -73,10 +76,12 @@ def train_generator(cfg: TrainGeneratorConfig) -> None:
         _STAGES[stage](cfg, codec, data)
 
 
-def fitted_codec(world_seed: int, n_pictures: int = 4_000) -> PatchCodec:
-    """Return the codec of the first pictures of a world."""
+def fitted_codec(world_seed: int, n_pictures: int | None = None) -> PatchCodec:
+    """Return the codec of the first pictures of a world, ``CODEC_PICTURES`` unless told."""
     world = FactorWorld(world_seed)
-    pictures = np.stack([np.asarray(world.draw(index)) for index in range(n_pictures)])
+    pictures = np.stack(
+        [np.asarray(world.draw(index)) for index in range(n_pictures or CODEC_PICTURES)]
+    )
     return PatchCodec().fit(as_pixels(pictures))
 
 
