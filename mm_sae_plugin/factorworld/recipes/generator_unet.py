@@ -35,7 +35,11 @@ class LayoutCache:
 
 @torch.no_grad()
 def cache_layouts(
-    unet: LayoutUNet, codec: PatchCodec, data: GeneratorData, folder: Path
+    unet: LayoutUNet,
+    codec: PatchCodec,
+    data: GeneratorData,
+    folder: Path,
+    bfloat16: bool = True,
 ) -> LayoutCache:
     """Run the layout net once over the data, and set the UNet's spreads from what it leaves open.
 
@@ -54,12 +58,13 @@ def cache_layouts(
         squares = torch.zeros(2, *empty.mean.shape[1:], dtype=torch.float64)
         for start in tqdm(range(0, len(data), _BATCH), "layouts"):
             rows = np.arange(start, min(start + _BATCH, len(data)))
-            layout = unet.lay_out(torch.from_numpy(data.images[rows]))
+            with torch.autocast("cpu", torch.bfloat16, bfloat16):
+                layout = unet.lay_out(torch.from_numpy(data.images[rows]))
             latents = latents_of(codec, data, rows)
             for side, mean in enumerate((empty.mean, layout.mean)):
                 squares[side] += (latents - mean).double().square().sum(0)
-            maps["vectors"][rows] = layout.vector.numpy()
-            maps["means"][rows] = layout.mean.numpy()
+            maps["vectors"][rows] = layout.vector.half().numpy()
+            maps["means"][rows] = layout.mean.half().numpy()
         for array in maps.values():
             array.flush()
         np.save(paths["spreads"], (squares / len(data)).sqrt().float().numpy())

@@ -97,7 +97,7 @@ def _train_unet(cfg: TrainGeneratorConfig, codec: PatchCodec, data: GeneratorDat
     unet = LayoutUNet()
     unet.layout.load_state_dict(trained_layout(cfg.out).state_dict())
     unet.layout.requires_grad_(False)
-    layouts = cache_layouts(unet, codec, data, cfg.out / "cache" / "layouts")
+    layouts = cache_layouts(unet, codec, data, cfg.out / "cache" / "layouts", cfg.unet.bfloat16)
     with torch.no_grad():
         empty = unet.lay_out(torch.zeros(1, data.images.shape[1]))
     loss = partial(unet_losses, codec=codec, data=data, layouts=layouts, empty=empty)
