@@ -6,19 +6,25 @@ from dataclasses import dataclass
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
-from diffusers.utils import BaseOutput
+from diffusers.utils.outputs import BaseOutput
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
 
 @dataclass
-class CodecOutput(BaseOutput):
-    """What ``PatchCodec.encode`` and ``decode`` return, named as in diffusers' ``VQModel``."""
+class EncoderOutput(BaseOutput):
+    """What ``PatchCodec.encode`` returns, named as in diffusers' ``VQModel``."""
 
-    latents: Tensor | None = None
+    latents: Tensor
     """Latents, [batch, channels, rows, columns]."""
-    sample: Tensor | None = None
+
+
+@dataclass
+class DecoderOutput(BaseOutput):
+    """What ``PatchCodec.decode`` returns, named as in diffusers' ``VQModel``."""
+
+    sample: Tensor
     """Pictures in -1 to 1, [batch, 3, height, width]."""
 
 
@@ -71,14 +77,14 @@ class PatchCodec(ModelMixin, ConfigMixin):
         self.scale.copy_(variances.flip(0)[:n].clamp(min=1e-12) ** 0.25)
         return self
 
-    def encode(self, x: Float[Tensor, "batch 3 height width"]) -> CodecOutput:
+    def encode(self, x: Float[Tensor, "batch 3 height width"]) -> EncoderOutput:
         """Return the latents of pictures in -1 to 1."""
         codes = (self._patches(x) - self.mean) @ self.components.T / self.scale
-        return CodecOutput(latents=rearrange(codes, "b h w c -> b c h w"))
+        return EncoderOutput(latents=rearrange(codes, "b h w c -> b c h w"))
 
     def decode(
         self, h: Float[Tensor, "batch channels rows columns"], force_not_quantize: bool = True
-    ) -> CodecOutput:
+    ) -> DecoderOutput:
         """Return the pictures of latents, in -1 to 1 where the latents are of pictures.
 
         ``force_not_quantize`` is accepted because pipelines pass it: there is no codebook.
@@ -87,7 +93,7 @@ class PatchCodec(ModelMixin, ConfigMixin):
         patches = codes @ self.components + self.mean
         size = self.patch_size
         sample = rearrange(patches, "b h w (c p q) -> b c (h p) (w q)", p=size, q=size, c=3)
-        return CodecOutput(sample=sample)
+        return DecoderOutput(sample=sample)
 
     def _patches(
         self, pictures: Float[Tensor, "batch 3 height width"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -22,7 +22,9 @@ from mm_sae_plugin.factorworld.generator.unet import LayoutUNet
 from mm_sae_plugin.files import write_json_atomically
 
 if TYPE_CHECKING:
-    from diffusers import KandinskyV22CombinedPipeline
+    from diffusers.pipelines.kandinsky2_2.pipeline_kandinsky2_2_combined import (
+        KandinskyV22CombinedPipeline,
+    )
 
 GENERATOR_FOLDER = WEIGHTS_FOLDER / "generator"
 """Where the shipped generator lies, as ``DiffusionPipeline.from_pretrained`` reads it."""
@@ -45,14 +47,15 @@ def build_pipeline(
     codec: PatchCodec, unet: LayoutUNet, prior: JointPrior
 ) -> KandinskyV22CombinedPipeline:
     """Put trained parts together with the towers of the embedded CLIP."""
-    from diffusers import (
-        DPMSolverMultistepScheduler,
+    from diffusers.pipelines.kandinsky2_2.pipeline_kandinsky2_2_combined import (
         KandinskyV22CombinedPipeline,
-        UnCLIPScheduler,
     )
+    from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
+    from diffusers.schedulers.scheduling_unclip import UnCLIPScheduler
 
     clip = load_embedded(CLIP_NAME)
-    return KandinskyV22CombinedPipeline(
+    # The pipeline names other classes, and asks only for what these answer.
+    parts: dict[str, Any] = dict(
         unet=unet.eval(),
         scheduler=DPMSolverMultistepScheduler(
             beta_schedule="squaredcos_cap_v2",
@@ -69,6 +72,7 @@ def build_pipeline(
         prior_scheduler=UnCLIPScheduler(prediction_type="sample", clip_sample=False),
         prior_image_processor=image_processor(),
     )
+    return KandinskyV22CombinedPipeline(**parts)
 
 
 def save_generator(pipeline: KandinskyV22CombinedPipeline, folder: Path) -> None:
@@ -98,7 +102,7 @@ def load_generator(folder: str | Path = GENERATOR_FOLDER) -> KandinskyV22Combine
     UserError
         If the folder is not there, or lacks a part.
     """
-    from diffusers import DiffusionPipeline
+    from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
     if not (Path(folder) / "model_index.json").is_file():
         raise UserError(
@@ -109,4 +113,4 @@ def load_generator(folder: str | Path = GENERATOR_FOLDER) -> KandinskyV22Combine
     except (OSError, ValueError, AttributeError) as error:
         raise UserError(f"The generator in {folder} could not be loaded: {error}") from error
     pipeline.set_progress_bar_config(disable=True)
-    return pipeline
+    return cast("KandinskyV22CombinedPipeline", pipeline)

@@ -84,6 +84,7 @@ class LayoutUNet(UNet2DConditionModel):
         # The pipeline takes in_channels for the latents'; the network also sees the mean.
         self.conv_in = nn.Conv2d(2 * in_channels, first, 3, padding=1)
         nn.init.zeros_(self.conv_out.weight)
+        assert self.conv_out.bias is not None
         nn.init.zeros_(self.conv_out.bias)
         self.tell = nn.Linear(layout_width, 4 * first)
         quarter, half, full = layout_channels

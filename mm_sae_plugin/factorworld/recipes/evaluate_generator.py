@@ -28,7 +28,9 @@ from mm_sae_plugin.factorworld.world import FactorWorld, Scene
 from mm_sae_plugin.files import write_json_atomically
 
 if TYPE_CHECKING:
-    from diffusers import KandinskyV22CombinedPipeline
+    from diffusers.pipelines.kandinsky2_2.pipeline_kandinsky2_2_combined import (
+        KandinskyV22CombinedPipeline,
+    )
 
 JUDGED: tuple[str, ...] = (*SHARED_FACTORS, "ground", "backdrop", "lighting")
 """The factors of which a picture must show what the prompt says."""
@@ -103,8 +105,9 @@ def draw(
     pictures = []
     for start in tqdm(range(0, len(prompts), batch_size), "drawing"):
         batch = list(prompts[start : start + batch_size])
-        drawn = pipeline(batch, generator=chance, **DEFAULTS | changes).images
-        pictures += [np.asarray(picture) for picture in drawn]
+        arguments: dict[str, Any] = DEFAULTS | changes
+        drawn: Any = pipeline(batch, generator=chance, **arguments)
+        pictures += [np.asarray(picture) for picture in drawn.images]
     return np.stack(pictures)
 
 

@@ -117,7 +117,7 @@ def _optimizer(model: nn.Module, cfg: StageConfig) -> torch.optim.Optimizer:
 def _follow(average: nn.Module, model: nn.Module, decay: float) -> None:
     pairs = zip(average.parameters(), model.parameters(), strict=True)
     kept, now = zip(*[(a, p) for a, p in pairs if p.requires_grad], strict=True)
-    torch._foreach_lerp_(list(kept), list(now), 1 - decay)
+    torch._foreach_lerp_(list(kept), list(now), 1 - decay)  # pyright: ignore
 
 
 def _save(

@@ -18,9 +18,8 @@ def pixels():
 def test_half_of_the_components_lose_little_of_unseen_pictures(pixels):
     codec = PatchCodec().fit(pixels[:100])
     latents = codec.encode(pixels[100:]).latents
-    assert latents is not None and latents.shape == (50, 24, 16, 16)
+    assert latents.shape == (50, 24, 16, 16)
     back = codec.decode(latents).sample
-    assert back is not None
     error = (back - pixels[100:]).square().mean()
     # 4 is the square of the range from -1 to 1.
     assert 10 * torch.log10(4 / error) > 30

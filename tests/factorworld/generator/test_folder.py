@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from diffusers import DiffusionPipeline
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
 from mm_sae_plugin import UserError
 from mm_sae_plugin.factorworld.generator import DEFAULTS, load_generator, save_generator

@@ -12,7 +12,7 @@ from tests.factorworld.generator.tiny import tiny_unet
 def _untrained(spread: float) -> LayoutUNet:
     unet = tiny_unet()
     nn.init.zeros_(unet.conv_out.weight)
-    nn.init.zeros_(unet.conv_out.bias)
+    nn.init.zeros_(unet.conv_out.bias)  # type: ignore[arg-type]
     nn.init.constant_(unet.spreads, spread)
     return unet
 
@@ -60,7 +60,7 @@ def test_it_answers_as_a_kandinsky_decoder_does():
     )
     assert both.shape == (2, 48, 16, 16)
     assert both[:, 24:].abs().max() == 0
-    assert unet.config.in_channels == 24
+    assert unet.config["in_channels"] == 24
 
 
 @torch.no_grad()

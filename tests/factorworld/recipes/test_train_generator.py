@@ -1,6 +1,7 @@
 """The generator's recipe: its data is true, it goes on where it was, and every part learns."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -55,7 +56,7 @@ def small(monkeypatch):
 
 def _config(out, stages, **changes):
     stage = StageConfig(n_samples=64, batch_size=8, checkpoint_every=4, bfloat16=False)
-    parts = dict.fromkeys(("layout", "unet", "prior"), stage)
+    parts: dict[str, Any] = dict.fromkeys(("layout", "unet", "prior"), stage)
     return TrainGeneratorConfig(out=out, stages=stages, n_pairs=_N, **(parts | changes))
 
 
@@ -68,8 +69,8 @@ def test_the_data_is_what_the_world_draws(data):
             drawn = pair.labels[f"drawn.{name}"]
             assert (FACTORS[name].values[label] if label != ABSENT else "") == drawn
         with torch.no_grad():
-            image = clip.model.encode_image(clip.preprocess(pair.image)[None])[0]
-            text = clip.model.encode_text(clip.tokenizer(pair.caption))[0]
+            image = clip.model.encode_image(clip.preprocess(pair.image)[None])[0]  # type: ignore[operator]
+            text = clip.model.encode_text(clip.tokenizer(pair.caption))[0]  # type: ignore[operator]
         for row, expected in ((data.images[index], image), (data.texts[index], text)):
             unit = torch.nn.functional.normalize(expected, dim=0).numpy()
             np.testing.assert_allclose(row, unit, atol=1e-5)
