@@ -7,7 +7,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-_WORD = re.compile(r"#?\w+|[.!?]")
+WORD = re.compile(r"#?\w+|[.!?]")
+"""What counts as a word of a caption."""
 
 
 class WordTokenizer:
@@ -39,11 +40,11 @@ class WordTokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of the words of ``text``, without start, end and padding."""
-        return [self._ids.get(word, self.unk_token_id) for word in _WORD.findall(text.lower())]
+        return [self._ids.get(word, self.unk_token_id) for word in WORD.findall(text.lower())]
 
     def unknown_words(self, text: str) -> list[str]:
         """Return the words of ``text`` that are outside the vocabulary, in order."""
-        return [word for word in _WORD.findall(text.lower()) if word not in self._ids]
+        return [word for word in WORD.findall(text.lower()) if word not in self._ids]
 
     def __call__(self, texts: str | Sequence[str]) -> Int[Tensor, "batch context"]:
         """Return int64 token rows for one caption or several."""

@@ -62,6 +62,24 @@ def render_scene(kind: str, drawn: dict[str, str], rng: np.random.Generator) -> 
     return _add_grain(card, _GRAIN[drawn["grain"]], rng)
 
 
+def subject_mask(kind: str, drawn: dict[str, str], rng: np.random.Generator) -> np.ndarray:
+    """Return where ``render_scene`` draws the subject, under the frame and the marks.
+
+    Parameters
+    ----------
+    kind, drawn, rng
+        As for ``render_scene``; an equal ``rng`` gives the mask of that picture.
+
+    Returns
+    -------
+    bool, ``[IMAGE_SIZE, IMAGE_SIZE]``.
+    """
+    card = Image.new("RGBA", (IMAGE_SIZE, IMAGE_SIZE))
+    rng.integers(backdrops.WEATHER_VARIANTS)
+    _draw_subject(card, kind, drawn, rng)
+    return np.asarray(card.getchannel("A")) > 0
+
+
 def _lay(card: Image.Image, layer: Image.Image, place: tuple[int, int] = (0, 0)) -> None:
     # On an opaque card this is alpha compositing, in one call.
     card.paste(layer, place, layer)

@@ -1,0 +1,116 @@
+"""The generator as a folder of diffusers parts: putting it together, and loading it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+
+from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.factorworld.embedded import WEIGHTS_FOLDER, load_embedded
+from mm_sae_plugin.factorworld.generator.codec import PatchCodec
+from mm_sae_plugin.factorworld.generator.prior import JointPrior
+from mm_sae_plugin.factorworld.generator.towers import (
+    fast_tokenizer,
+    image_processor,
+    text_tower,
+    vision_tower,
+)
+from mm_sae_plugin.factorworld.generator.unet import LayoutUNet
+from mm_sae_plugin.files import write_json_atomically
+
+if TYPE_CHECKING:
+    from diffusers.pipelines.kandinsky2_2.pipeline_kandinsky2_2_combined import (
+        KandinskyV22CombinedPipeline,
+    )
+
+GENERATOR_FOLDER = WEIGHTS_FOLDER / "generator"
+"""Where the shipped generator lies, as ``DiffusionPipeline.from_pretrained`` reads it."""
+
+CLIP_NAME = "factorworld"
+"""The embedded CLIP whose joint space the generator draws from."""
+
+DEFAULTS: dict[str, int | float] = {
+    "height": 64,
+    "width": 64,
+    "num_inference_steps": 12,
+    "guidance_scale": 2.0,
+    "prior_num_inference_steps": 12,
+    "prior_guidance_scale": 2.0,
+}
+"""Arguments of a call that the generator is made for; the pipeline's own are for larger models."""
+
+
+def build_pipeline(
+    codec: PatchCodec, unet: LayoutUNet, prior: JointPrior
+) -> KandinskyV22CombinedPipeline:
+    """Put trained parts together with the towers of the embedded CLIP."""
+    from diffusers.pipelines.kandinsky2_2.pipeline_kandinsky2_2_combined import (
+        KandinskyV22CombinedPipeline,
+    )
+    from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
+    from diffusers.schedulers.scheduling_unclip import UnCLIPScheduler
+
+    clip = load_embedded(CLIP_NAME)
+    # The pipeline names other classes, and asks only for what these answer.
+    parts: dict[str, Any] = dict(
+        unet=unet.eval(),
+        scheduler=DPMSolverMultistepScheduler(
+            beta_schedule="squaredcos_cap_v2",
+            prediction_type="sample",
+            # A solver that starts below the last step would start from too little noise.
+            timestep_spacing="trailing",
+        ),
+        movq=codec.eval(),
+        prior_prior=prior.eval(),
+        prior_image_encoder=vision_tower(clip),
+        prior_text_encoder=text_tower(clip),
+        prior_tokenizer=fast_tokenizer(clip.tokenizer),
+        # Standardised embeddings leave the range of -1 to 1, to which this scheduler clips.
+        prior_scheduler=UnCLIPScheduler(prediction_type="sample", clip_sample=False),
+        prior_image_processor=image_processor(),
+    )
+    return KandinskyV22CombinedPipeline(**parts)
+
+
+def save_generator(pipeline: KandinskyV22CombinedPipeline, folder: Path) -> None:
+    """Write a pipeline in half precision; it keeps the rounded weights, in float32."""
+    pipeline.to(dtype=torch.float16).save_pretrained(folder)
+    pipeline.to(dtype=torch.float32)
+    # diffusers loads its parts in float32, and transformers as their configs say.
+    for config in folder.glob("prior_*_encoder/config.json"):
+        content = json.loads(config.read_text(encoding="utf-8"))
+        write_json_atomically(config, content | {"dtype": "float32"})
+
+
+def load_generator(folder: str | Path = GENERATOR_FOLDER) -> KandinskyV22CombinedPipeline:
+    """Load the generator of the package, or one that was trained in the same way.
+
+    Parameters
+    ----------
+    folder
+        A folder that ``save_generator`` wrote.
+
+    Returns
+    -------
+    A pipeline in float32 on the CPU, without a progress bar. Call it with ``**DEFAULTS``.
+
+    Raises
+    ------
+    UserError
+        If the folder is not there, or lacks a part.
+    """
+    from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+
+    if not (Path(folder) / "model_index.json").is_file():
+        raise UserError(
+            f"There is no generator in {folder}: give a folder with a model_index.json."
+        )
+    try:
+        pipeline = DiffusionPipeline.from_pretrained(folder, dtype=torch.float32)
+    except (OSError, ValueError, AttributeError) as error:
+        raise UserError(f"The generator in {folder} could not be loaded: {error}") from error
+    pipeline.set_progress_bar_config(disable=True)
+    return cast("KandinskyV22CombinedPipeline", pipeline)
