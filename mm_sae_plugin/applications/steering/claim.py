@@ -1,0 +1,110 @@
+"""What the readings say of the paper's claim on steering.
+
+Yan et al. 2025 say that in text-to-image generation text-dominant features carry high-level
+semantics, and that image-dominant ones preserve the visual detail of the reference. Put so that it
+can fail: as vectors move further, `TextD` gains more control than `ImgD`, and `ImgD` gains more of
+the reference's detail than `TextD`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+from scipy.stats import t
+
+from mm_sae_plugin.applications.steering.evaluation import UNMOVED, Reading
+from mm_sae_plugin.errors import UserError
+
+Verdict = Literal["supported", "not supported", "undecided"]
+Measure = Literal["control", "kept"]
+
+
+@dataclass(frozen=True)
+class Slope:
+    """How much a share rises for each unit of |Δe| / |e|."""
+
+    value: float
+    low: float
+    """Lower end of the 95% interval over cases."""
+    high: float
+    """Upper end."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The verdict, and what it rests on."""
+
+    verdict: Verdict
+    reason: str
+    """One sentence with the figures."""
+    control: Slope
+    """Slope of the control of `TextD` less that of `ImgD`."""
+    kept: Slope
+    """Slope of what `ImgD` keeps of the reference less that of `TextD`."""
+
+
+def slopes(
+    readings: Sequence[Reading], name: str, measure: Measure
+) -> Float[np.ndarray, "n_cases"]:
+    """Return each case's least-squares slope of a measure over strengths, the unmoved at 0.
+
+    Raises
+    ------
+    UserError
+        If no arm has that name.
+    """
+    chosen = [reading for reading in readings if reading.name in (UNMOVED, name)]
+    if {reading.name for reading in chosen} != {UNMOVED, name}:
+        known = ", ".join(dict.fromkeys(reading.name for reading in readings))
+        raise UserError(f"There is no arm {name!r}: choose of {known}.")
+    strengths = np.array([reading.strength for reading in chosen])
+    values = np.stack([getattr(reading, measure) for reading in chosen])
+    centred = strengths - strengths.mean()
+    return centred @ values / (centred**2).sum()
+
+
+def slope(per_case: Float[np.ndarray, "n_cases"]) -> Slope:
+    """Return the mean slope with its interval over cases (Student's t)."""
+    mean, n = float(per_case.mean()), len(per_case)
+    reach = float(t.ppf(0.975, n - 1) * per_case.std(ddof=1) / n**0.5) if n > 1 else np.inf
+    return Slope(mean, mean - reach, mean + reach)
+
+
+def claim_c6(readings: Sequence[Reading], labels: str = "") -> Claim:
+    """Judge the claim, for the classes of the labels' own score or of the paper's.
+
+    Parameters
+    ----------
+    readings : sequence of Reading
+    labels : str
+        `" (paper)"` for the paper's labels.
+
+    Returns
+    -------
+    Claim
+        *Supported* where both differences of slopes lie above 0 with their whole intervals, *not
+        supported* where one of them lies below 0, else *undecided*.
+    """
+
+    def difference(measure: Measure, more: str, less: str) -> Slope:
+        first, second = (slopes(readings, f"{name}{labels}", measure) for name in (more, less))
+        return slope(first - second)
+
+    control = difference("control", "TextD", "ImgD")
+    kept = difference("kept", "ImgD", "TextD")
+    verdict: Verdict = "undecided"
+    if min(control.low, kept.low) > 0:
+        verdict = "supported"
+    elif min(control.high, kept.high) < 0:
+        verdict = "not supported"
+    reason = (
+        f"For each unit of |Δe| / |e| the control of TextD rises by {_told(control)} more than "
+        f"that of ImgD, and what ImgD keeps of the reference by {_told(kept)} more than TextD."
+    )
+    return Claim(verdict, reason, control, kept)
+
+
+def _told(found: Slope) -> str:
+    return f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
