@@ -328,17 +328,23 @@ def test_a_refusal_leaves_the_fields_to_be_mended(visit, address_of):
 
 
 def test_a_card_is_compared_and_the_manifest_kept(visit, address_of, screenshots):
+    from playwright.sync_api import expect
+
+    expect.set_options(timeout=20_000)
     opened = visit(address_of("explorer"), 420)
     opened.page.get_by_role("tab", name="Try it").click()
     opened.page.get_by_role("button", name="Draw a FactorWorld card").click()
+    expect(opened.page.get_by_label("Caption", exact=True)).not_to_have_value("")
     opened.page.get_by_role("button", name="Compare").click()
     opened.page.get_by_text("Similarity of the picture with each caption").wait_for()
+    # All that follows a comparison is over.
+    expect(opened.page.get_by_role("button", name="Download the manifest")).to_be_enabled()
     # Sliders answer to the keyboard.
     opened.page.get_by_role("slider").first.focus()
-    unmoved = opened.page.get_by_role("table").last.inner_text()
+    similarities_told = opened.page.get_by_role("table").last
+    unmoved = similarities_told.inner_text()
     opened.page.keyboard.press("Home")
-    expect = opened.page.get_by_role("table").last
-    expect.filter(has_not_text=unmoved).wait_for()
+    expect(similarities_told).not_to_have_text(unmoved, use_inner_text=True)
     opened.page.screenshot(path=screenshots / "try-420.png", full_page=True)
     with opened.page.expect_download() as downloaded:
         opened.page.get_by_role("button", name="Download the manifest").click()
