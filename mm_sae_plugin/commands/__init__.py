@@ -13,6 +13,7 @@ from mm_sae_plugin.commands.hooks import HooksCommand
 from mm_sae_plugin.commands.mds import MdsCommand
 from mm_sae_plugin.commands.quickstart import QuickstartCommand
 from mm_sae_plugin.commands.report import ReportCommand
+from mm_sae_plugin.commands.steering_eval import SteeringEvalCommand
 from mm_sae_plugin.commands.train import TrainCommand
 from mm_sae_plugin.commands.truth import TruthCommand
 from mm_sae_plugin.commands.world import WorldCommand
@@ -37,6 +38,7 @@ VERBS: dict[str, type[Verb]] = {
     "report": ReportCommand,
     "explain": ExplainCommand,
     "truth": TruthCommand,
+    "steering-eval": SteeringEvalCommand,
     "demo": DemoCommand,
 }
 """Name on the command line to the verb, in the order of ``--help``."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from jaxtyping import UInt8
+from torch import Tensor
 
 from mm_sae_plugin.applications.steering.arms import Vectors
 
@@ -45,12 +46,11 @@ class KandinskyDrawing:
     @torch.no_grad()
     def embeddings(self, prompts: Sequence[str], seeds: Sequence[int]) -> Vectors:
         """Return the prior's image vector of each prompt."""
-        parts = [
-            self._prior(
-                list(prompts[part]), generator=_chances(seeds[part]), **self._of_prior
-            ).image_embeds
-            for part in _parts(len(prompts))
-        ]
+        parts: list[Tensor] = []
+        for part in _parts(len(prompts)):
+            chances = _chances(seeds[part])
+            found: Any = self._prior(list(prompts[part]), generator=chances, **self._of_prior)
+            parts.append(found.image_embeds)
         return torch.cat(parts).float()
 
     @torch.no_grad()

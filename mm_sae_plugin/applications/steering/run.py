@@ -1,0 +1,107 @@
+"""`run_evaluation`: the whole measurement with the embedded generator, into `steering.json`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mm_sae_plugin.applications.steering.arms import baseline_arms, latent_arms
+from mm_sae_plugin.applications.steering.claim import claim_c6
+from mm_sae_plugin.applications.steering.config import SteeringConfig
+from mm_sae_plugin.applications.steering.evaluation import Reading, cases, evaluate
+from mm_sae_plugin.applications.steering.kandinsky import KandinskyDrawing
+from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.files import write_json_atomically
+from mm_sae_plugin.study import Study
+
+RESULT = "steering.json"
+
+
+@dataclass(frozen=True)
+class SteeringResult:
+    """What was found."""
+
+    readings: list[Reading]
+    """Every arm at every strength."""
+    record: dict[str, Any]
+    """What `steering.json` holds."""
+
+
+def run_evaluation(
+    study: Study, cfg: SteeringConfig, generator: Path | None = None, progress: bool = True
+) -> SteeringResult:
+    """Measure what each way of moving a prompt does, and judge the paper's claim.
+
+    Parameters
+    ----------
+    study : Study
+        Labelled; of the generator's encoder, at the joint space.
+    cfg : SteeringConfig
+    generator : Path, optional
+        Folder of a generator; by default the package's.
+    progress : bool
+        Show progress bars.
+
+    Raises
+    ------
+    UserError
+        If the SAE is of another encoder than the generator, or one of its parts is missing.
+    """
+    from mm_sae_plugin.factorworld.classifier import load_classifier
+    from mm_sae_plugin.factorworld.generator import DEFAULTS, GENERATOR_FOLDER, load_generator
+    from mm_sae_plugin.factorworld.recipes.evaluate_generator import (
+        draw,
+        faithfulness,
+        held_out_scenes,
+    )
+
+    check_encoder_of_generator(study)
+    pipeline = load_generator(generator or GENERATOR_FOLDER)
+    classifier = load_classifier()
+    chosen = cases(cfg.n_cases)
+    arms = [*latent_arms(study, cfg.seed), *baseline_arms(study)]
+    from PIL import Image
+
+    with torch.no_grad():
+        pictures = [Image.fromarray(case.picture) for case in chosen]
+        references = study.model(images=pictures)[0].float()
+    drawing = KandinskyDrawing(pipeline, DEFAULTS)
+    readings = evaluate(
+        drawing, classifier, references, chosen, arms, cfg.strengths, cfg.n_seeds, progress
+    )
+    scenes = held_out_scenes(cfg.n_faithful)
+    asked = draw(pipeline, [scene.caption for scene in scenes], seed=0)
+    record = {
+        "faithful": faithfulness(classifier.answers(asked), scenes),
+        "arms": [reading.means() for reading in readings],
+        "claim_c6": _claim(readings, ""),
+        "claim_c6_paper_labels": _claim(readings, " (paper)"),
+        "settings": {**asdict(cfg), "out": cfg.out.name},
+        "sae_id": study.sae_id,
+        "weights_id": study.weights_id,
+    }
+    write_json_atomically(cfg.out / RESULT, record)
+    return SteeringResult(readings, record)
+
+
+def _claim(readings: list[Reading], labels: str) -> dict[str, Any]:
+    try:
+        return asdict(claim_c6(readings, labels))
+    except UserError as error:
+        # A class without latents has no arm.
+        return {"verdict": "undecided", "reason": str(error)}
+
+
+def check_encoder_of_generator(study: Study) -> None:
+    """Refuse an SAE whose joint space the embedded generator does not draw from."""
+    from mm_sae_plugin.factorworld.generator.folder import CLIP_NAME
+
+    name = study.sae.cfg.metadata.model_name
+    if name != CLIP_NAME:
+        raise UserError(
+            f"The embedded generator draws from the joint space of {CLIP_NAME!r}, and this SAE is "
+            f"of {name!r}: give an SAE of {CLIP_NAME!r}."
+        )
