@@ -1,0 +1,41 @@
+"""IP-Adapters: whether the one that is loaded reads the joint space."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_READS = {
+    "IPAdapterPlusImageProjection": "patch tokens of the encoder's last layer but one",
+    "IPAdapterFullImageProjection": "patch tokens of the encoder's last layer but one",
+    "IPAdapterFaceIDImageProjection": "the embedding of a face recogniser",
+    "IPAdapterFaceIDPlusImageProjection": "the embedding of a face recogniser",
+}
+
+
+def why_no_adapter(unet: Any) -> str | None:
+    """Say why no base IP-Adapter can be edited in a UNet; None where one can.
+
+    Base adapters project the encoder's joint embedding (diffusers' ``ImageProjection``). Those with
+    another projection are given something else in the same place.
+    """
+    projection = getattr(unet, "encoder_hid_proj", None)
+    layers = getattr(projection, "image_projection_layers", None)
+    if layers is None:
+        return (
+            "its prompt arrives as token states, which are not the joint space: load a base "
+            "IP-Adapter, load_ip_adapter(…), whose image embedding is"
+        )
+    for layer in layers:
+        kind = type(layer).__name__
+        if kind != "ImageProjection":
+            reads = _READS.get(kind, "something else than the encoder's joint embedding")
+            return (
+                f"its IP-Adapter ({kind}) reads {reads}, which is not the joint space: load a base "
+                "IP-Adapter"
+            )
+    if len(layers) > 1:
+        return (
+            f"it has {len(layers)} IP-Adapters, and an edit of one would be mixed with the others: "
+            "load one"
+        )
+    return None
