@@ -26,17 +26,19 @@ def refuse_caches(denoiser: nn.Module) -> None:
     They are known by the hooks that diffusers keeps in ``_diffusers_hook`` of each module; what
     other libraries do to a denoiser is not seen.
     """
-    n_parts: Counter[str] = Counter()
-    for module in denoiser.modules():
+    n_hooked: Counter[str] = Counter()
+    modules = list(denoiser.modules())
+    for module in modules:
         registry = getattr(module, "_diffusers_hook", None)
         names = getattr(registry, "hooks", ())
-        n_parts.update(
+        n_hooked.update(
             {cache for start, cache in _CACHES.items() for name in names if name.startswith(start)}
         )
-    if not n_parts:
+    if not n_hooked:
         return
-    cache, n = n_parts.most_common(1)[0]
+    cache, n = n_hooked.most_common(1)[0]
     raise UserError(
-        f"{cache} is on {n} parts of {type(denoiser).__name__} and hands on what they returned at "
-        "an earlier step, so an edit would be missed there: take it off first, disable_cache()."
+        f"{cache} hangs on {n} of the {len(modules)} modules of {type(denoiser).__name__} and hands "
+        "on what they returned at an earlier step, so an edit would be missed there: take it off "
+        "first, disable_cache()."
     )

@@ -5,8 +5,9 @@ from typing import Any
 
 import torch
 
-CTX, WIDTH, SIZE = 16, 32, 32
-WORDS = ("a", "red", "blue", "green", "car", "dog", "house", "on", "the", "left", "right", "two")
+from mm_sae_plugin.factorworld.embedded import load_embedded
+
+CTX, WIDTH, SIZE = 32, 32, 32
 
 
 def save_clip(folder: Path, seed: int = 0, projection_dim: int = WIDTH) -> Path:
@@ -14,7 +15,8 @@ def save_clip(folder: Path, seed: int = 0, projection_dim: int = WIDTH) -> Path:
     import transformers
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-    ids = {"<pad>": 0, "<start>": 1, "<unk>": 2, **{w: i for i, w in enumerate(WORDS, start=3)}}
+    words = load_embedded("factorworld").tokenizer.words
+    ids = {"<pad>": 0, "<start>": 1, "<unk>": 2, **{w: i for i, w in enumerate(words, start=3)}}
     ids["<end>"] = len(ids)
     tokenizer = Tokenizer(models.WordLevel(ids, unk_token="<unk>"))
     tokenizer.normalizer = normalizers.Lowercase()  # pyright: ignore[reportAttributeAccessIssue]
@@ -124,11 +126,12 @@ def movq() -> Any:
 
     torch.manual_seed(1)
     return VQModel(
-        block_out_channels=(8, 16),
+        block_out_channels=(32, 64),
+        # Its normalisation has 32 groups, whatever is asked for.
         down_block_types=("DownEncoderBlock2D", "AttnDownEncoderBlock2D"),
         up_block_types=("AttnUpDecoderBlock2D", "UpDecoderBlock2D"),
         latent_channels=4,
-        norm_num_groups=4,
+        norm_num_groups=8,
         norm_type="spatial",
         num_vq_embeddings=12,
         vq_embed_dim=4,
@@ -204,7 +207,7 @@ def ip_adapter(unet: Any) -> dict[str, Any]:
     width = unet.config.cross_attention_dim
     attention: dict[str, Any] = {}
     number = 1
-    for name, processor in unet.attn_processors.items():
+    for name in unet.attn_processors:
         if name.endswith("attn1.processor"):
             continue
         owner = unet.get_submodule(name.removesuffix(".processor"))

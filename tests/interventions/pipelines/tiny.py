@@ -28,8 +28,6 @@ class Case:
     build: Callable[[Path], Any]
     call: dict[str, Any]
     read: Callable[[dict[str, Any]], Tensor]
-    denoised: int = STEPS
-    """Steps that are run."""
     more: dict[str, Any] = field(default_factory=dict)
     """Arguments of ``steer_pipeline``."""
 
@@ -209,10 +207,15 @@ CASES: dict[str, Case] = {
         _kandinsky("KandinskyV22Img2ImgPipeline"), _READY | _FROM, _added("image_embeds")
     ),
     "KandinskyV22InpaintPipeline": Case(
-        _kandinsky("KandinskyV22InpaintPipeline", 9), _READY | _CROP, _added("image_embeds")
+        _kandinsky("KandinskyV22InpaintPipeline", 9),
+        # It takes one picture alone.
+        {name: v[:1] if isinstance(v, Tensor) else v for name, v in (_READY | _CROP).items()},
+        _added("image_embeds"),
     ),
     "KandinskyV22CombinedPipeline": Case(
-        _combined("KandinskyV22CombinedPipeline"), _sized(**PROMPT, **_PRIOR), _added("image_embeds")
+        _combined("KandinskyV22CombinedPipeline"),
+        _sized(**PROMPT, **_PRIOR),
+        _added("image_embeds"),
     ),
     "KandinskyV22Img2ImgCombinedPipeline": Case(
         _combined("KandinskyV22Img2ImgCombinedPipeline"),
