@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from mm_sae_plugin.errors import UserError
+
 _READS = {
     "IPAdapterPlusImageProjection": "patch tokens of the encoder's last layer but one",
     "IPAdapterFullImageProjection": "patch tokens of the encoder's last layer but one",
@@ -39,3 +41,15 @@ def why_no_adapter(unet: Any) -> str | None:
             "load one"
         )
     return None
+
+
+def refuse_no_picture(unet: Any, args: tuple, kwargs: dict[str, Any]) -> None:
+    """Raise ``UserError`` where a pipeline with an adapter is called without a picture for it.
+
+    A hook, to be set before the edit's own.
+    """
+    if "image_embeds" not in (kwargs.get("added_cond_kwargs") or ()):
+        raise UserError(
+            "The pipeline was called without a picture for its IP-Adapter, so there is no image "
+            "embedding to edit: give ip_adapter_image=…."
+        )

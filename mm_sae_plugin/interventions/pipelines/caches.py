@@ -38,7 +38,7 @@ def refuse_caches(denoiser: nn.Module) -> None:
         return
     cache, n = n_hooked.most_common(1)[0]
     raise UserError(
-        f"{cache} hangs on {n} of the {len(modules)} modules of {type(denoiser).__name__} and hands "
-        "on what they returned at an earlier step, so an edit would be missed there: take it off "
-        "first, disable_cache()."
+        f"{cache} hangs on {n} of the {len(modules)} modules of {type(denoiser).__name__} and "
+        "hands on what they returned at an earlier step, so an edit would be missed there: take it "
+        "off first, disable_cache()."
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any, cast
+from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
 
 import torch
@@ -124,16 +124,13 @@ def _pixels(model: HookedCLIP, encoder: nn.Module) -> Float[Tensor, "probe 3 hei
 
 
 def _tokens(model: HookedCLIP, encoder: nn.Module) -> Int[Tensor, "probe ctx"] | None:
-    config = getattr(encoder, "config", None)
-    length = getattr(config, "max_position_embeddings", None)
-    n_words = getattr(config, "vocab_size", None)
-    text = [part for part in model.clip.modules() if isinstance(part, nn.Embedding)]
-    if length != model.cfg.context_length or n_words not in {e.num_embeddings for e in text}:
+    config: Any = getattr(encoder, "config", None)
+    tables = [part for part in model.clip.modules() if isinstance(part, nn.Embedding)]
+    length, n_words = (getattr(config, n, 0) for n in ("max_position_embeddings", "vocab_size"))
+    if length != model.cfg.context_length or n_words not in {t.num_embeddings for t in tables}:
         return None
-    n_words = cast(int, n_words)
     # A config that says 2 is an old one and means the last word.
-    end = cast(Any, config).eos_token_id
-    end = n_words - 1 if end == 2 else end
+    end = n_words - 1 if config.eos_token_id == 2 else config.eos_token_id
     generator = torch.Generator().manual_seed(0)
     tokens = torch.randint(1, end, (_N_PROBES, length), generator=generator)
     for row in range(_N_PROBES):

@@ -87,5 +87,6 @@ def interruptible(pipeline: Any) -> Iterator[Interruption]:
 def _free(pipeline: Any) -> None:
     """Do what a pipeline does at its end: send what is offloaded back."""
     for part in (pipeline, *(getattr(pipeline, n, None) for n in ("prior_pipe", "decoder_pipe"))):
-        if hasattr(part, "maybe_free_model_hooks"):
-            part.maybe_free_model_hooks()
+        free = getattr(part, "maybe_free_model_hooks", None)
+        if free is not None:
+            free()

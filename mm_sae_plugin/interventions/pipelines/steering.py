@@ -14,6 +14,7 @@ from mm_sae_plugin.hooks.routes import InputRoute
 from mm_sae_plugin.interventions.applied import AppliedEdit, check_parts
 from mm_sae_plugin.interventions.edit import FeatureEdit
 from mm_sae_plugin.interventions.passing import Half, Passing, check_half
+from mm_sae_plugin.interventions.pipelines.adapters import refuse_no_picture
 from mm_sae_plugin.interventions.pipelines.caches import refuse_caches
 from mm_sae_plugin.interventions.pipelines.encoder import check_pipeline_encoder
 from mm_sae_plugin.interventions.pipelines.guidance import Guidance
@@ -112,6 +113,9 @@ def steer_pipeline(
         hooks.callback(guidance.attach())
         # Each call of a pipeline sets its timesteps once.
         hooks.callback(watch(decoder.scheduler, "set_timesteps", begin))
+        if found.name == "ip_adapter":
+            check = denoiser.register_forward_pre_hook(refuse_no_picture, with_kwargs=True)
+            hooks.callback(check.remove)
         if found.name == "unclip":
             hooks.callback(CleanEmbedding(decoder, guidance).attach(through))
         else:

@@ -110,14 +110,15 @@ def vae() -> Any:
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
     torch.manual_seed(1)
-    return AutoencoderKL(
+    settings: dict[str, Any] = dict(
         block_out_channels=(8, 16),
         down_block_types=("DownEncoderBlock2D",) * 2,
         up_block_types=("UpDecoderBlock2D",) * 2,
         latent_channels=4,
         norm_num_groups=4,
         sample_size=SIZE,
-    ).eval()
+    )
+    return AutoencoderKL(**settings).eval()
 
 
 def movq() -> Any:

@@ -36,6 +36,18 @@ def test_token_states_are_not_the_joint_space(clip_folder, study, edit):
     _refused(told, pipeline, study, edit)
 
 
+def test_an_adapter_without_a_picture_is_told(clip_folder, study, edit):
+    for name in ("StableDiffusionPipeline", "StableDiffusionXLPipeline with an adapter"):
+        case = CASES[name]
+        pipeline = case.build(clip_folder)
+        with (
+            pytest.raises(UserError, match="without a picture for its IP-Adapter"),
+            steer_pipeline(pipeline, study, edit),
+        ):
+            draw(pipeline, case, ip_adapter_image=None)
+        assert is_untouched(pipeline)
+
+
 def test_other_adapters_are_named_with_what_they_read(clip_folder, study, edit):
     from diffusers.models.embeddings import (
         IPAdapterFaceIDImageProjection,
@@ -68,7 +80,9 @@ def test_other_adapters_are_named_with_what_they_read(clip_folder, study, edit):
 
 
 def test_unknown_classes_hear_which_are_known_nearest_first(clip_folder, study, edit):
-    from diffusers import KandinskyV22ControlnetPipeline
+    from diffusers.pipelines.kandinsky2_2.pipeline_kandinsky2_2_controlnet import (
+        KandinskyV22ControlnetPipeline,
+    )
 
     pipeline = KandinskyV22ControlnetPipeline(
         parts.kandinsky_unet(), parts.scheduler(), parts.movq()
@@ -87,8 +101,11 @@ def test_unknown_classes_hear_which_are_known_nearest_first(clip_folder, study, 
 
 
 def test_pipelines_that_nearly_fit_hear_why_they_do_not(clip_folder, study, edit):
-    from diffusers import FluxPriorReduxPipeline, KandinskyV22PriorPipeline
     from diffusers.pipelines.flux.modeling_flux import ReduxImageEncoder
+    from diffusers.pipelines.flux.pipeline_flux_prior_redux import FluxPriorReduxPipeline
+    from diffusers.pipelines.kandinsky2_2.pipeline_kandinsky2_2_prior import (
+        KandinskyV22PriorPipeline,
+    )
     from transformers import SiglipImageProcessor, SiglipVisionConfig, SiglipVisionModel
 
     encoder = SiglipVisionModel(
@@ -225,12 +242,8 @@ def test_a_noise_level_that_erases_the_edit_is_refused(clip_folder, study, edit)
 
 
 def test_block_caches_are_counted_and_refused(clip_folder, study, edit):
-    from diffusers.hooks import (
-        FasterCacheConfig,
-        FirstBlockCacheConfig,
-        apply_faster_cache,
-        apply_first_block_cache,
-    )
+    from diffusers.hooks.faster_cache import FasterCacheConfig, apply_faster_cache
+    from diffusers.hooks.first_block_cache import FirstBlockCacheConfig, apply_first_block_cache
 
     pipeline = _built("StableDiffusionImageVariationPipeline", clip_folder)
     # diffusers looks for blocks at the root of what it is given.
@@ -249,7 +262,7 @@ def test_block_caches_are_counted_and_refused(clip_folder, study, edit):
 
 
 def test_a_cache_that_comes_later_is_noticed_at_the_next_picture(clip_folder, study, edit):
-    from diffusers.hooks import FasterCacheConfig, apply_faster_cache
+    from diffusers.hooks.faster_cache import FasterCacheConfig, apply_faster_cache
 
     case = CASES["StableDiffusionImageVariationPipeline"]
     pipeline = case.build(clip_folder)

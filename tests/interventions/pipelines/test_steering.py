@@ -85,6 +85,7 @@ def test_halves_of_guidance(pipeline, case, study, edit):
     with given_to(pipeline, case) as plain:
         draw(pipeline, case)
     uncond = plain[0].chunk(2)[0]
+    assert not (find_site(pipeline).zero_unconditional and uncond.any())
     for half in ("both", "uncond"):
         if half == "uncond" and find_site(pipeline).zero_unconditional:
             with (
@@ -181,6 +182,24 @@ def test_blocks_nest_and_close_in_any_order(case, clip_folder, study, edit):
         assert np.array_equal(draw(pipeline, case), once)
     assert not np.array_equal(twice, plain) and not np.array_equal(once, plain)
     assert is_untouched(pipeline) and np.array_equal(draw(pipeline, case), plain)
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_compiled_denoisers(in_place, clip_folder, study, edit):
+    case = CASES["StableDiffusionImageVariationPipeline"]
+    pipeline = case.build(clip_folder)
+    plain = draw(pipeline, case)
+    with steer_pipeline(pipeline, study, edit, steps=(1, 2)):
+        steered = draw(pipeline, case)
+    if in_place:
+        pipeline.unet.compile(backend="eager")
+    else:
+        pipeline.unet = torch.compile(pipeline.unet, backend="eager")
+    assert np.allclose(draw(pipeline, case), plain, atol=1e-4)
+    with steer_pipeline(pipeline, study, edit, steps=(1, 2)) as record:
+        assert np.allclose(draw(pipeline, case), steered, atol=1e-4)
+    assert (record.n_calls, record.steps) == (STEPS, [1])
+    assert np.allclose(draw(pipeline, case), plain, atol=1e-4)
 
 
 def test_the_host_never_waits_in_a_step(pipeline, case, study, edit):

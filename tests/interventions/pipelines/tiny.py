@@ -135,12 +135,15 @@ def _sdxl(name: str, with_adapter: bool = False) -> Callable[[Path], Any]:
 
 
 def _unclip(folder: Path) -> Any:
-    from diffusers import StableUnCLIPImg2ImgPipeline
+    from diffusers.pipelines.stable_diffusion.pipeline_stable_unclip_img2img import (
+        StableUnCLIPImg2ImgPipeline,
+    )
     from diffusers.pipelines.stable_diffusion.stable_unclip_image_normalizer import (
         StableUnCLIPImageNormalizer,
     )
     from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
+    noising: Any = DDPMScheduler(beta_schedule="squaredcos_cap_v2")
     torch.manual_seed(6)
     normalizer = StableUnCLIPImageNormalizer(parts.WIDTH)
     normalizer.mean.data.normal_()
@@ -150,7 +153,7 @@ def _unclip(folder: Path) -> Any:
             feature_extractor=parts.image_processor(folder),
             image_encoder=parts.vision_tower(folder),
             image_normalizer=normalizer,
-            image_noising_scheduler=DDPMScheduler(beta_schedule="squaredcos_cap_v2"),
+            image_noising_scheduler=noising,
             tokenizer=parts.tokenizer(folder),
             text_encoder=parts.plain_text_tower(folder),
             unet=parts.unet(
@@ -164,7 +167,9 @@ def _unclip(folder: Path) -> Any:
 
 
 def _variation(folder: Path) -> Any:
-    from diffusers import StableDiffusionImageVariationPipeline
+    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion_image_variation import (
+        StableDiffusionImageVariationPipeline,
+    )
 
     return _quiet(
         StableDiffusionImageVariationPipeline(
