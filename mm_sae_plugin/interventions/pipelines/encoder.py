@@ -100,11 +100,10 @@ def _agreement(
     probe = _pixels(model, encoder) if modality == "image" else _tokens(model, encoder)
     if probe is None:
         return None
+    # By the family, past what hooks anybody has set.
+    encode = model.family.encode_image if modality == "image" else model.family.encode_text
     with study.lock:
-        own_place = probe.to(model.device)
-        ours = (
-            model.encode_image(own_place) if modality == "image" else model.encode_text(own_place)
-        )
+        ours = encode(model.clip, probe.to(model.device))
     if modality == "image":
         probe = probe.to(next(encoder.parameters()).dtype)
     output = encoder(probe.to(device))

@@ -179,6 +179,18 @@ def test_half_precision_and_equal_weights_are_the_same_encoder(clip_folder, stud
             context.__exit__(None, None, None)
 
 
+def test_hooks_on_the_studys_encoder_do_not_disturb_the_comparison(clip_folder, study, edit):
+    case = CASES["StableDiffusionImageVariationPipeline"]
+    pipeline = case.build(clip_folder)
+    with (
+        study.model.hooks([("vision.hook_pooled", lambda acts, hook: acts * 0 + 1)]),
+        steer_pipeline(pipeline, study, edit) as record,
+    ):
+        draw(pipeline, case)
+    assert record.n_edited
+
+
+@pytest.mark.usefixtures("any_types")
 def test_a_decoder_without_an_encoder_says_that_nobody_checked(clip_folder, study, edit, tmp_path):
     case = CASES["KandinskyV22Pipeline"]
     pipeline = case.build(clip_folder)
@@ -190,6 +202,13 @@ def test_a_decoder_without_an_encoder_says_that_nobody_checked(clip_folder, stud
     own = parts.vision_tower(clip_folder)
     with steer_pipeline(pipeline, study, edit, encoder=own):
         assert np.array_equal(draw(pipeline, case), steered)
+    # Nor can vectors of another width be edited.
+    narrow = dict(image_embeds=torch.ones(2, 24), negative_image_embeds=torch.ones(2, 24))
+    with (
+        pytest.raises(UserError, match="width"),
+        steer_pipeline(pipeline, study, edit, encoder=own),
+    ):
+        draw(pipeline, case, **narrow)
     other = parts.vision_tower(parts.save_clip(tmp_path / "other", seed=1))
     _refused("use an SAE of that encoder", pipeline, study, edit, encoder=other)
 
