@@ -14,15 +14,19 @@ _READS = {
 }
 
 
+def has_adapter(unet: Any) -> bool:
+    """Whether any IP-Adapter is loaded into a UNet."""
+    return bool(_projections(unet))
+
+
 def why_no_adapter(unet: Any) -> str | None:
     """Say why no base IP-Adapter can be edited in a UNet; None where one can.
 
     Base adapters project the encoder's joint embedding (diffusers' ``ImageProjection``). Those with
     another projection are given something else in the same place.
     """
-    projection = getattr(unet, "encoder_hid_proj", None)
-    layers = getattr(projection, "image_projection_layers", None)
-    if layers is None:
+    layers = _projections(unet)
+    if not layers:
         return (
             "its prompt arrives as token states, which are not the joint space: load a base "
             "IP-Adapter, load_ip_adapter(…), whose image embedding is"
@@ -53,3 +57,8 @@ def refuse_no_picture(unet: Any, args: tuple, kwargs: dict[str, Any]) -> None:
             "The pipeline was called without a picture for its IP-Adapter, so there is no image "
             "embedding to edit: give ip_adapter_image=…."
         )
+
+
+def _projections(unet: Any) -> list[Any]:
+    projection = getattr(unet, "encoder_hid_proj", None)
+    return list(getattr(projection, "image_projection_layers", ()))

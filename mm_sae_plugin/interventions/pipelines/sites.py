@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from mm_sae_plugin.errors import UserError, kind_of
-from mm_sae_plugin.interventions.pipelines.adapters import why_no_adapter
+from mm_sae_plugin.interventions.pipelines.adapters import has_adapter, why_no_adapter
 from mm_sae_plugin.modality import Modality
 
 
@@ -150,13 +150,15 @@ def find_site(pipeline: Any, name: str | None = None) -> EditSite:
     sites = [site for site in EDIT_SITES if set(site.pipelines) & set(classes)]
     if not sites:
         raise UserError(_unknown(pipeline, classes))
-    denoiser_of(pipeline)
-    if name is not None:
-        sites = [site for site in sites if site.name == name] or _refuse_name(sites, name, classes)
-    else:
-        sites = [site for site in sites if not _is_missing(site, pipeline)] or sites
-    site = sites[0]
-    reason = why_no_adapter(denoiser_of(pipeline)) if site.name == "ip_adapter" else None
+    unet = denoiser_of(pipeline)
+    asked = [site for site in sites if site.name == name]
+    if name is not None and not asked:
+        names = " or ".join(repr(site.name) for site in sites)
+        raise UserError(f"{classes[0]} has no edit site {name!r:.40}: choose {names}.")
+    ready = [site for site in sites if site.name != "ip_adapter" or has_adapter(unet)]
+    # A site that lacks its adapter is still the one to give the reason.
+    site = (asked or ready or sites)[0]
+    reason = why_no_adapter(unet) if site.name == "ip_adapter" else None
     if reason:
         raise UserError(f"{classes[0]} cannot be steered: {reason}.")
     return site
@@ -176,18 +178,6 @@ def denoiser_of(pipeline: Any) -> nn.Module:
             "parts."
         )
     return unet
-
-
-def _is_missing(site: EditSite, pipeline: Any) -> bool:
-    """Whether a site needs an IP-Adapter and none is loaded."""
-    return site.name == "ip_adapter" and not hasattr(
-        getattr(denoiser_of(pipeline), "encoder_hid_proj", None), "image_projection_layers"
-    )
-
-
-def _refuse_name(sites: list[EditSite], name: str, classes: list[str]) -> list[EditSite]:
-    names = " or ".join(repr(site.name) for site in sites)
-    raise UserError(f"{classes[0]} has no edit site {name!r:.40}: choose {names}.")
 
 
 def _unknown(pipeline: Any, classes: list[str]) -> str:
