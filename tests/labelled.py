@@ -12,6 +12,7 @@ def labelled_sae(
     n_pairs: int,
     cfg: ModalityConfig | None = None,
     sites: ExtractConfig | None = None,
+    model_name: str = "factorworld",
     **training: Any,
 ) -> Path:
     """Extract, train and label in a folder; returns the SAE's, beside the store `acts`."""
@@ -21,7 +22,7 @@ def labelled_sae(
     from mm_sae_plugin.study import Study
     from mm_sae_plugin.training import MultimodalSAERunnerConfig, MultimodalSAETrainingRunner
 
-    model = load_model("factorworld")
+    model = load_model(model_name)
     pairs = load_pairs(f"factorworld:{n_pairs}")
     store = extract(model, pairs, folder / "acts", sites, progress=False)
     sae_dir = folder / "sae"

@@ -72,7 +72,8 @@ class InputRoute:
     batch_first: bool = True
     """Whether tokens run as [batch, token, d] there, rather than [token, batch, d]."""
     item: int | str = 0
-    """Which argument: in the order of the call, or by its name."""
+    """Which argument: in the order of the call, or by its name; dots reach into it, as in
+    ``"added_cond_kwargs.image_embeds.0"``."""
 
     def install(self, root: nn.Module, through: Pass, tokens: Tensor | None = None) -> Undo:
         """Attach to a part of ``root`` until the returned function is called."""
@@ -80,12 +81,15 @@ class InputRoute:
 
         def hook(module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
             if isinstance(self.item, str):
-                if self.item in kwargs:
+                name, further = _first(self.item, kwargs)
+                if name in kwargs:
                     return args, _with_field(kwargs, self.item, through, self.path)
-                item = _position(module, self.item)
+                position = _position(module, name)
                 # This call leaves it out, so nothing passes.
-                if item >= len(args):
+                if position >= len(args):
                     return args, kwargs
+                item = f"{position}.{further}" if further else position
+                return _with_item(args, item, through, self.path), kwargs
             else:
                 item = self.item + (len(args) + len(kwargs) if self.item < 0 else 0)
             if item < len(args):
@@ -199,9 +203,13 @@ def _with_item(output: Any, item: int | str, through: Pass, path: str) -> Any:
     if isinstance(item, int) and isinstance(output, Mapping) and is_dataclass(output):
         # What transformers return is a dict whose fields have an order, too.
         item = list(output)[item] if -len(output) <= item < len(output) else item
-    if isinstance(item, str):
-        return _with_field(output, item, through, path)
     is_row = isinstance(output, tuple | list)
+    further = ""
+    if isinstance(item, str):
+        name, further = _first(item, ())
+        if not is_row or not name.lstrip("-").isdigit():
+            return _with_field(output, item, through, path)
+        item = int(name)
     if not is_row or not -len(output) <= item < len(output):
         n_items = f"{len(output)} items" if is_row else "no tuple"
         raise UserError(
@@ -209,7 +217,7 @@ def _with_item(output: Any, item: int | str, through: Pass, path: str) -> Any:
             "flows: hook another part, or another item of this one."
         )
     items = list(output)
-    items[item] = _passed(output[item], item, through, path)
+    items[item] = _passed(output[item], item, further, through, path)
     # A named tuple stays one.
     return type(output)(*items) if hasattr(output, "_fields") else type(output)(items)
 
@@ -218,13 +226,14 @@ def _with_field(output: Any, name: str, through: Pass, path: str) -> Any:
     """The same for a field of a dict, a dataclass or a named tuple; a copy is changed."""
     is_mapping = isinstance(output, Mapping)
     fields = output if is_mapping else _field_names(output)
+    name, further = _first(name, fields)
     if name not in fields:
         raise UserError(
             f"There is no item {name!r} at {path!r}, where a {type(output).__name__} flows: it has "
             f"{', '.join(map(str, fields)) or 'none by name'}."
         )
     value = output[name] if is_mapping else getattr(output, name)
-    passed = _passed(value, name, through, path)
+    passed = _passed(value, name, further, through, path)
     if hasattr(output, "_fields"):
         return output._replace(**{name: passed})
     changed: Any = copy.copy(output)
@@ -243,7 +252,17 @@ def _field_names(output: Any) -> Collection[str]:
     return getattr(output, "_fields", getattr(output, "__dict__", ()))
 
 
-def _passed(value: Any, item: int | str, through: Pass, path: str) -> Tensor:
+def _first(item: str, fields: Collection[str]) -> tuple[str, str]:
+    """Split ``"a.b.c"`` into ``"a"`` and ``"b.c"``, unless a field is really called so."""
+    if item in fields:
+        return item, ""
+    name, _, further = item.partition(".")
+    return name, further
+
+
+def _passed(value: Any, item: int | str, further: str, through: Pass, path: str) -> Any:
+    if further:
+        return _with_item(value, further, through, path)
     if not isinstance(value, Tensor):
         raise UserError(
             f"Item {item} at {path!r} is a {type(value).__name__}, not a tensor: hook another item."

@@ -180,10 +180,12 @@ class AppliedEdit:
         if self.is_empty:
             return acts, None
         given = acts.to(self.steps[0].amount.dtype)
-        length = given.norm(dim=-1, keepdim=True).clamp_min(_TINY)
+        length = given.norm(dim=-1, keepdim=True)
         scale = length if self._of_unit_length[modality] else torch.ones_like(length)
-        codes = self.feature_map.encode(given / scale, modality)
-        edited = self.codes(codes, strength, length / scale, modality)
+        divisor = scale.clamp_min(_TINY)
+        codes = self.feature_map.encode(given / divisor, modality)
+        edited = self.codes(codes, strength, length.clamp_min(_TINY) / divisor, modality)
+        # A zero vector, "no condition", stays zero.
         delta = self._decoded(codes, edited, modality) * scale
         # A vector that nothing moved stays as it was to the bit, rounding included.
         return acts + delta.to(acts.dtype), edited - codes

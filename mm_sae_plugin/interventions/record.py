@@ -58,7 +58,8 @@ class EditRecord:
     ) -> None:
         """Count one edit; nothing is read from the device."""
         self.n_edited += 1
-        if not self.steps or self.steps[-1] != step:
+        # A further picture goes through the same steps from the start.
+        if not self.steps or step > self.steps[-1]:
             self.steps.append(step)
         self.halves[half] += 1
         self._n_rows += before.numel() // before.shape[-1]

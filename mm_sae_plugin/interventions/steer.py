@@ -4,24 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal, get_args
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
 from mm_sae_plugin.errors import UserError, kind_of
 from mm_sae_plugin.hooks.inspection import compiled_owner
 from mm_sae_plugin.hooks.routes import InputRoute, MethodRoute, OutputRoute, Route
 from mm_sae_plugin.interventions.applied import AppliedEdit, check_parts
 from mm_sae_plugin.interventions.edit import FeatureEdit
+from mm_sae_plugin.interventions.passing import Half, Passing, check_half
 from mm_sae_plugin.interventions.record import EditRecord
 from mm_sae_plugin.interventions.schedule import Schedule, Strength
 from mm_sae_plugin.modality import MODALITIES, Modality
 from mm_sae_plugin.models.hook_names import nearest_names
 from mm_sae_plugin.study import Study
-
-Half = Literal["both", "cond", "uncond"]
 
 
 @contextmanager
@@ -62,7 +59,7 @@ def steer(
     item : int or str
         Where that is a tuple, a list, a dataclass or a dict, which item or field; for an input
         which argument, by position or by name. A call that leaves the named argument out is not
-        edited.
+        edited. Dots reach further in, ``"added_cond_kwargs.image_embeds.0"``.
     modality : Modality
         What the vectors embed, `image` or `text`.
     half : Half
@@ -92,40 +89,19 @@ def steer(
     check_parts(study, edit)
     route = _route(module, path, at, item)
     schedule = Schedule.of(steps, calls_per_step, strength)
-    if half not in get_args(Half):
-        raise UserError(f"half must be both, cond or uncond, not {half!r:.40}.")
+    check_half(half)
     if modality not in MODALITIES:
         raise UserError(f"modality must be image or text, not {modality!r:.40}.")
     if rows is not None and not isinstance(rows, slice):
         raise UserError(f"rows must be a slice, such as slice(0, 4), not {kind_of(rows)}.")
-    record = EditRecord()
     applied = AppliedEdit(study, edit, _device_of(module))
-
-    is_open = True
-
-    def through(acts: Tensor) -> Tensor:
-        # A copy of the module that was made inside the block keeps its hooks.
-        if not is_open:
-            return acts
-        step = schedule.step(record.n_calls)
-        record.n_calls += 1
-        if applied.is_empty or step is None:
-            return acts
-        part = _part(acts, half, rows)
-        edited, moved = applied.vectors(part, modality, schedule.strength(step))
-        assert moved is not None
-        record.add(part, edited, moved, step, half)
-        if part is acts:
-            return edited
-        whole = acts.clone()
-        _part(whole, half, rows).copy_(edited)
-        return whole
-
-    undo = route.install(module, through)
+    passing = Passing(applied, modality, half, rows, schedule)
+    record = passing.record
+    undo = route.install(module, passing)
     try:
         yield record
     finally:
-        is_open = False
+        passing.close()
         undo()
     if not record.n_calls:
         where = f"{at} of {path or type(module).__name__!r}"
@@ -133,20 +109,6 @@ def steer(
             f"Nothing passed the {where} in this block, so nothing was edited: run the module "
             "inside the block, and name the place that it really passes (path=…, at=…)."
         )
-
-
-def _part(acts: Float[Tensor, "batch *more"], half: Half, rows: slice | None) -> Tensor:
-    """A view of what is to be edited; the tensor itself where that is all of it."""
-    part = acts
-    if half != "both":
-        if acts.dim() < 2 or len(acts) % 2:
-            raise UserError(
-                f"A batch of shape {tuple(acts.shape)} has no two halves of guidance: give "
-                "half='both'."
-            )
-        middle = len(acts) // 2
-        part = acts[middle:] if half == "cond" else acts[:middle]
-    return part if rows is None else part[rows]
 
 
 def _route(module: nn.Module, path: str, at: str, item: int | str) -> Route:

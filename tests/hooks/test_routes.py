@@ -224,3 +224,60 @@ def test_compiled_parts_are_found() -> None:
     assert compiled_owner(root, "1") == "1" and compiled_owner(root, "2") == "2"
     assert uncompiled(root[1]) is inner and uncompiled(inner) is inner
     assert not is_compiled(inner) and not is_compiled(root)
+
+
+class Nested(nn.Module):
+    """Takes what diffusers' UNets take, and shows what reached it."""
+
+    def forward(self, sample: Tensor, added: dict[str, Any] | None = None) -> Any:
+        return sample, added
+
+
+def _nested() -> dict[str, Any]:
+    return {"embeds": [ONES, TWOS], "time.ids": ONES, "pair": Pair(ONES, TWOS)}
+
+
+@pytest.mark.parametrize("by_keyword", [False, True])
+@pytest.mark.parametrize(
+    ("item", "read"),
+    [
+        ("added.embeds.0", lambda added: added["embeds"][0]),
+        ("added.embeds.-1", lambda added: added["embeds"][1]),
+        ("added.pair.second", lambda added: added["pair"].second),
+        ("added.time.ids", lambda added: added["time.ids"]),
+    ],
+)
+def test_dots_reach_into_an_argument(by_keyword: bool, item: str, read: Any) -> None:
+    module, given = Nested(), _nested()
+    undo = InputRoute("", item=item).install(module, times_ten)
+    _, added = module(ONES, added=given) if by_keyword else module(ONES, given)
+    assert torch.equal(read(added), read(_nested()) * 10)
+    # What was given is shared with later calls, so a copy is changed.
+    assert torch.equal(read(given), read(_nested()))
+    assert type(added["pair"]) is Pair and len(added["embeds"]) == 2
+    undo()
+    assert module(ONES, given)[1] is given
+
+
+def test_dots_reach_into_an_output() -> None:
+    module = Nested()
+    undo = OutputRoute("", item="1.embeds.1").install(module, times_ten)
+    assert float(module(ONES, _nested())[1]["embeds"][1][0, 0]) == 20
+    undo()
+
+
+@pytest.mark.parametrize(
+    ("item", "given", "told"),
+    [
+        ("added.image", _nested(), "no item 'image' at '', where a dict flows: it has embeds"),
+        ("added.embeds.2", _nested(), r"no item 2 at '', where a list \(2 items\) flows"),
+        ("added.embeds", _nested(), "Item embeds at '' is a list, not a tensor"),
+        ("added.embeds", None, "no item 'embeds' at '', where a NoneType flows"),
+    ],
+)
+def test_wrong_ways_into_an_argument_are_told(item: str, given: Any, told: str) -> None:
+    module = Nested()
+    undo = InputRoute("", item=item).install(module, times_ten)
+    with pytest.raises(UserError, match=told):
+        module(ONES, added=given)
+    undo()

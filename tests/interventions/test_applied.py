@@ -87,6 +87,15 @@ def test_where_nothing_changes_no_bit_does(study, latents, vectors):
     assert not torch.equal(ablated[~silent], vectors[~silent])
 
 
+@pytest.mark.parametrize("fraction", [None, 0.5])
+def test_zero_has_no_direction_to_be_turned(study, latents, vectors, fraction):
+    """Guidance says "no condition" by it, and some denoisers tell it from all other vectors."""
+    edit = FeatureEdit.set(study, 2.0, latents=latents).with_relative_norm(fraction)
+    given = torch.cat([torch.zeros_like(vectors[:1]), vectors[:1]])
+    edited, _ = AppliedEdit(study, edit).vectors(given, "image")
+    assert torch.equal(edited[0], given[0]) and not torch.allclose(edited[1], given[1])
+
+
 @pytest.mark.parametrize("fraction", [0.05, 0.4])
 def test_a_relative_norm_is_how_far_vectors_move(study, latents, vectors, fraction):
     edit = FeatureEdit.set(study, 2.0, latents=latents).with_relative_norm(fraction)

@@ -14,7 +14,7 @@ from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.hooks.inspection import has_hooks
 from mm_sae_plugin.interventions import FeatureEdit, edited, steer
 from mm_sae_plugin.interventions.applied import AppliedEdit
-from mm_sae_plugin.interventions.steer import Half
+from mm_sae_plugin.interventions.passing import Half
 from tests.synchronisation import NoSynchronisation
 
 
