@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from mm_sae_plugin.factorworld.classifier import (
@@ -37,6 +37,8 @@ CHECKPOINT = "classifier.pt"
 
 _LARGEST_NOISE = 0.1
 _BLURRED = 0.3
+_UNTOUCHED = 0.4
+_GRAIN = list(FACTORS).index("grain")
 
 
 @dataclass(frozen=True)
@@ -86,8 +88,10 @@ def reading_losses(
 ) -> dict[str, Float[Tensor, ""]]:
     """Return the cross-entropy of all drawn factors, averaged over factors."""
     assert isinstance(model, FactorClassifier)
-    pixels = _disturb(as_pixels(data.pictures[rows]), chance)
+    pixels, is_disturbed = _disturb(as_pixels(data.pictures[rows]), chance)
     labels = torch.from_numpy(data.labels[rows]).long()
+    # Noise and blur change what grain there is.
+    labels[is_disturbed, _GRAIN] = ABSENT
     parts = model(pixels).float().split(model.sizes, dim=1)
     losses = [
         F.cross_entropy(part, labels[:, column], ignore_index=ABSENT)
@@ -99,14 +103,17 @@ def reading_losses(
 
 def _disturb(
     pixels: Float[Tensor, "batch 3 height width"], chance: torch.Generator
-) -> Float[Tensor, "batch 3 height width"]:
+) -> tuple[Float[Tensor, "batch 3 height width"], Bool[Tensor, "batch"]]:
+    """Lay noise and blur over most pictures; say which."""
     n = len(pixels)
+    is_disturbed = torch.rand(n, generator=chance) >= _UNTOUCHED
     blurred = torch.rand(n, 1, 1, 1, generator=chance) < _BLURRED
     # A third of the neighbours' mean: no outline is lost.
     soft = pixels * 2 / 3 + F.avg_pool2d(pixels, 3, 1, 1, count_include_pad=False) / 3
     noise = torch.randn(pixels.shape, generator=chance)
     amount = _LARGEST_NOISE * torch.rand(n, 1, 1, 1, generator=chance) ** 2
-    return torch.where(blurred, soft, pixels) + amount * noise
+    disturbed = torch.where(blurred, soft, pixels) + amount * noise
+    return torch.where(is_disturbed[:, None, None, None], disturbed, pixels), is_disturbed
 
 
 def reading_accuracy(model: FactorClassifier, data: GeneratorData) -> dict[str, float]:
