@@ -106,7 +106,8 @@ def load_generator(folder: str | Path = GENERATOR_FOLDER) -> KandinskyV22Combine
 
     if not (Path(folder) / "model_index.json").is_file():
         raise UserError(
-            f"There is no generator in {folder}: give a folder with a model_index.json."
+            f"There is no generator in {folder}: give a folder with a model_index.json, as "
+            "`python -m mm_sae_plugin.factorworld.recipes.ship_generator` writes it of a training."
         )
     try:
         pipeline = DiffusionPipeline.from_pretrained(folder, dtype=torch.float32)
