@@ -1,0 +1,129 @@
+"""The edit: towards a reference by modality, single latents, a preset, and how far it may go."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any
+
+from mm_sae_plugin.applications.explorer import Explorer
+from mm_sae_plugin.applications.steering import mix
+from mm_sae_plugin.demos.common.manifest import picture_hash
+from mm_sae_plugin.demos.common.presets import uploaded_preset
+from mm_sae_plugin.demos.common.uploads import uploaded_picture
+from mm_sae_plugin.demos.steering.reference import reference_input
+from mm_sae_plugin.demos.steering.stacking import stacking
+from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.interventions import FeatureEdit
+from mm_sae_plugin.study import Study
+
+CLASSES = {
+    "ImgD": "Image-dominant (ImgD)",
+    "TextD": "Text-dominant (TextD)",
+    "CrossD": "Cross-modal (CrossD)",
+}
+"""Class to what its slider is called."""
+_FIRST = ("CrossD", "TextD", "ImgD")
+_REACH = 2.0
+
+
+@dataclass(frozen=True)
+class Asked:
+    """An edit, and what it was made of."""
+
+    edit: FeatureEdit
+    told: dict[str, Any]
+    """For the manifest: plain values, hashes instead of pictures."""
+
+
+@dataclass(frozen=True)
+class Editing:
+    """The controls of the edit."""
+
+    study: Study
+    alphas: list[Any]
+    """The three sliders of classes."""
+    sliders: list[Any]
+    """Every slider, which may move while pictures follow."""
+    inputs: list[Any]
+    """What :meth:`read` takes, in its order."""
+
+    def read(self, values: Sequence[Any]) -> Asked:
+        """Make the edit that the controls ask for.
+
+        Raises
+        ------
+        UserError
+            If a strength is not finite, a class has no latents, there is no reference where one is
+            needed, it is no picture, or the preset is none or of another SAE.
+        """
+        path, *alphas, relative, preset, latents = values[:7]
+        study = self.study
+        strengths = {name: _finite(name, a) for name, a in zip(CLASSES, alphas, strict=True)}
+        stacked = {
+            latent: _finite(f"latent {latent}", amount)
+            for latent, amount in zip(latents, values[7:], strict=False)
+        }
+        reference = None
+        if any(strengths.values()):
+            if path is None:
+                raise UserError(
+                    "The strengths pull towards a reference, and there is none: choose, upload or "
+                    "draw one, or set them to 0."
+                )
+            reference = uploaded_picture(path)
+        given = uploaded_preset(preset, study) or FeatureEdit.none(study)
+        # What is laid on top has no norm of its own: the sum gets it.
+        edit = given.with_relative_norm(None) + mix(study, strengths, reference, latents=stacked)
+        far = given.relative_norm if relative is None else _finite("|Δe| / |e|", relative)
+        told = {
+            "strengths": strengths,
+            "latents": {str(latent): amount for latent, amount in stacked.items()},
+            "relative_norm": far,
+            "reference_sha256": None if reference is None else picture_hash(reference),
+        }
+        return Asked(edit.with_relative_norm(far), told)
+
+
+def editing(explorer: Explorer) -> Editing:
+    """Lay the controls out."""
+    import gradio as gr
+
+    study = explorer.study
+    counts = {name: len(study.labels.latents(name)) for name in CLASSES}
+    first = next((name for name in _FIRST if counts[name]), None)
+    reference = reference_input()
+    gr.Markdown(
+        "**Pull towards the reference** by the latents of each modality: 0 is off, 1 takes "
+        "all of the reference's, below 0 leads away."
+    )
+    alphas = [
+        gr.Slider(
+            -_REACH,
+            _REACH,
+            value=1.0 if name == first else 0.0,
+            step=0.05,
+            label=f"{label}, {counts[name]} latents",
+            elem_classes=f"class-{name}",
+        )
+        for name, label in CLASSES.items()
+    ]
+    with gr.Accordion("Stack single latents", open=False):
+        stacked = stacking(explorer)
+    with gr.Accordion("How far, and presets", open=False):
+        relative = gr.Number(
+            None,
+            label="|Δe| / |e|: move this share of the vector's length; empty lets strengths say",
+            minimum=0,
+            step=0.05,
+        )
+        preset = gr.File(label="Preset of an edit, done first (JSON)", height=140)
+    inputs = [reference, *alphas, relative, preset, stacked.latents, *stacked.sliders]
+    return Editing(study, alphas, [*alphas, *stacked.sliders], inputs)
+
+
+def _finite(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+        raise UserError(f"The strength of {name} must be a finite number, not {value!r:.40}.")
+    return float(value)
