@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from mm_sae_plugin.applications.explorer import Explorer
 from mm_sae_plugin.applications.steering import Painter
 from mm_sae_plugin.demos import DEMOS, DemoOptions
+from mm_sae_plugin.demos.common.naming import NAME_PICTURES
 from mm_sae_plugin.demos.steering.address import arrival
 from mm_sae_plugin.demos.steering.drawing import STACK, STYLE
 from mm_sae_plugin.demos.steering.editing import editing
@@ -49,19 +50,21 @@ def build(options: DemoOptions) -> gr.Blocks:
         gr.HTML(f"<style>{STYLE}</style>", padding=False)
         gr.Markdown(f"# {title}\n{_ABOUT}")
         with gr.Row(elem_classes=STACK):
-            with gr.Column(scale=5):
-                gr.Markdown("## The edit")
-                edit = editing(explorer)
-            with gr.Column(scale=6), gr.Tabs():
-                with gr.Tab("Draw a prompt", id="draw"):
-                    if isinstance(painter, Painter):
-                        tab = generating_tab(explorer, painter, edit)
-                        fields: list[Any] = [tab.prompt, tab.seed, *edit.alphas, tab.status]
-                        app.load(arrival(), None, fields, api_visibility="private")
-                    else:
-                        gr.Markdown(f"Nothing can be drawn here. {painter}")
-                with gr.Tab("Search a gallery", id="search"):
-                    retrieving_tab(explorer, edit)
+            use, controls = gr.Column(scale=6), gr.Column(scale=5)
+        with controls:
+            gr.Markdown("## The edit")
+            edit = editing(explorer)
+        with use, gr.Tabs():
+            with gr.Tab("Draw a prompt", id="draw"):
+                if isinstance(painter, Painter):
+                    tab = generating_tab(explorer, painter, edit)
+                    fields: list[Any] = [tab.prompt, tab.seed, *edit.alphas, tab.status]
+                    app.load(arrival(), None, fields, api_visibility="private")
+                else:
+                    gr.Markdown(f"Nothing can be drawn here. {painter}")
+            with gr.Tab("Search a gallery", id="search"):
+                retrieving_tab(explorer, edit)
+        app.load(None, js=NAME_PICTURES, api_visibility="private")
     return app
 
 

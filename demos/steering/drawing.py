@@ -35,6 +35,13 @@ STYLE = """
 font-weight:400!important;vertical-align:top}
 .st-table [scope=col]{color:var(--soft)}
 .st-moved{font-weight:650}
+.st-cards{height:auto!important}
+.st-cards :is(.gallery-container,.grid-wrap){height:auto!important;min-height:0!important;
+overflow:visible!important}
+.st-cards .grid-container{grid-template-columns:repeat(6,1fr)!important;gap:8px!important;
+padding:36px 8px 8px!important}
+.st-cards .thumbnail-item{width:100%!important;height:auto!important;aspect-ratio:1}
+.st-cards .caption-label{display:none}
 .st-progress{display:flex;gap:12px;align-items:center;min-height:28px}
 .st-progress progress{accent-color:var(--accent);width:180px;height:10px;flex:none}
 @media (max-width:700px){.st-stack{flex-direction:column!important;align-items:stretch!important}
@@ -80,7 +87,7 @@ def movement(study: Study, table: pd.DataFrame, moved: float, latents: Sequence)
         f"<td>{escape(str(table['name'].iloc[latent]))}</td><td>{change:.2f}</td></tr>"
         for latent, change in latents
     ]
-    told = f"<p>|Δe| / |e| = <b>{moved:.2f}</b>: how far its vector moved, as a share of its length."
+    told = f"<p>|Δe| / |e| = <b>{moved:.2f}</b>: the share of its length that the vector moved.</p>"
     if not rows:
         return f'<div class="st-part"><h3>What the edit moved</h3>{told}</div>'
     head = "".join(f"<th scope='col'>{name}</th>" for name in ("latent", "name", "moved by"))

@@ -60,7 +60,9 @@ class Editing:
         """
         path, *alphas, relative, preset, latents = values[:7]
         study = self.study
-        strengths = {name: _finite(name, a) for name, a in zip(CLASSES, alphas, strict=True)}
+        strengths = {
+            name: _finite(name, alpha) for name, alpha in zip(CLASSES, alphas, strict=True)
+        }
         stacked = {
             latent: _finite(f"latent {latent}", amount)
             for latent, amount in zip(latents, values[7:], strict=False)
@@ -76,7 +78,7 @@ class Editing:
         given = uploaded_preset(preset, study) or FeatureEdit.none(study)
         # What is laid on top has no norm of its own: the sum gets it.
         edit = given.with_relative_norm(None) + mix(study, strengths, reference, latents=stacked)
-        far = given.relative_norm if relative is None else _finite("|Δe| / |e|", relative)
+        far = _share(relative) if (relative or "").strip() else given.relative_norm
         told = {
             "strengths": strengths,
             "latents": {str(latent): amount for latent, amount in stacked.items()},
@@ -112,11 +114,11 @@ def editing(explorer: Explorer) -> Editing:
     with gr.Accordion("Stack single latents", open=False):
         stacked = stacking(explorer)
     with gr.Accordion("How far, and presets", open=False):
-        relative = gr.Number(
-            None,
-            label="|Δe| / |e|: move this share of the vector's length; empty lets strengths say",
-            minimum=0,
-            step=0.05,
+        # A field for numbers would make 0 of an empty one.
+        relative = gr.Textbox(
+            label="|Δe| / |e|: the share of its length that a vector moves",
+            placeholder="empty: as far as the strengths say",
+            max_length=20,
         )
         preset = gr.File(label="Preset of an edit, done first (JSON)", height=140)
     inputs = [reference, *alphas, relative, preset, stacked.latents, *stacked.sliders]
@@ -127,3 +129,10 @@ def _finite(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
         raise UserError(f"The strength of {name} must be a finite number, not {value!r:.40}.")
     return float(value)
+
+
+def _share(typed: str) -> float:
+    try:
+        return _finite("|Δe| / |e|", float(typed))
+    except ValueError as error:
+        raise UserError(f"{typed[:40]!r} is no |Δe| / |e|: give a number such as 0.3.") from error

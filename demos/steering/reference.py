@@ -32,10 +32,9 @@ def reference_input() -> gr.Image:
     picture = picture_input(label="Reference", height=190, value=cards[0].path)
     gallery = gr.Gallery(
         [(card.path, card.caption) for card in cards],
-        label="Cards of FactorWorld to choose as the reference",
+        label="Or one of these cards",
         columns=6,
         rows=1,
-        height=110,
         allow_preview=False,
         object_fit="cover",
         interactive=False,

@@ -41,7 +41,7 @@ def retrieving_tab(explorer: Explorer, edit: Editing) -> None:
     )
     with gr.Row():
         query = gr.Textbox(_QUERY, label="Search for", max_length=1000, scale=3)
-        go = gr.Button("Search before and after", variant="primary", scale=2)
+        go = gr.Button("Search", variant="primary", scale=1)
     found = gr.HTML(padding=False)
     manifest = gr.DownloadButton("Download the search's manifest", interactive=False)
     gr.on(

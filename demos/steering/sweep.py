@@ -74,7 +74,7 @@ def sweep_part(
         )
         with gr.Row():
             go = gr.Button("Draw the sweep", scale=3)
-            halt = gr.Button("Stop the sweep", scale=1, min_width=80)
+            halt = gr.Button("Stop the sweep", scale=1, min_width=150)
         status = gr.HTML(padding=False)
         grid = gr.HTML(padding=False)
     go.click(sweep, [*fields, *edit.inputs], [grid, status], api_name="sweep", **shown)
