@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from queue import SimpleQueue
-from typing import Any, Protocol
+from typing import Any
 
 from torch import nn
 
@@ -17,14 +17,8 @@ from mm_sae_plugin.interventions.pipelines import Interruption, interruptible
 
 Tell = Callable[[Any], None]
 """Hands something to whoever watches the work."""
-
-
-class Work(Protocol):
-    """What is to be done."""
-
-    def __call__(self, tell: Tell) -> None:
-        """Do it, and tell of it on the way."""
-        ...
+Work = Callable[[Tell], None]
+"""What is to be done; it tells of itself on the way."""
 
 
 class Jobs:

@@ -27,6 +27,7 @@ STYLE = """
 :is(.st-pair,.st-grid) figure{margin:0}
 :is(.st-pair,.st-grid) img{width:100%;border-radius:8px;display:block;background:var(--band)}
 :is(.st-pair,.st-grid) figcaption,.st-soft{color:var(--soft);font-size:13px;overflow-wrap:anywhere}
+:is(.st-pair,.st-grid) figcaption{margin-top:4px}
 .st-empty{aspect-ratio:1;border-radius:8px;background:var(--band)}
 .st-part h3{margin:18px 0 8px!important}
 .st-table{border-collapse:collapse!important;border:0!important;width:100%;max-width:560px}
@@ -39,7 +40,8 @@ font-weight:400!important;vertical-align:top}
 .st-cards :is(.gallery-container,.grid-wrap){height:auto!important;min-height:0!important;
 overflow:visible!important}
 .st-cards .grid-container{grid-template-columns:repeat(6,1fr)!important;gap:8px!important;
-padding:36px 8px 8px!important}
+padding:36px 8px 8px!important;height:auto!important;
+grid-template-rows:auto!important;grid-auto-rows:auto!important}
 .st-cards .thumbnail-item{width:100%!important;height:auto!important;aspect-ratio:1}
 .st-cards .caption-label{display:none}
 .st-progress{display:flex;gap:12px;align-items:center;min-height:28px}

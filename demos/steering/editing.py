@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite
 from typing import Any
 
 from mm_sae_plugin.applications.explorer import Explorer
 from mm_sae_plugin.applications.steering import mix
 from mm_sae_plugin.demos.common.manifest import picture_hash
 from mm_sae_plugin.demos.common.presets import uploaded_preset
+from mm_sae_plugin.demos.common.typed import finite_number, slider_input
 from mm_sae_plugin.demos.common.uploads import uploaded_picture
 from mm_sae_plugin.demos.steering.reference import reference_input
 from mm_sae_plugin.demos.steering.stacking import stacking
@@ -61,10 +61,11 @@ class Editing:
         path, *alphas, relative, preset, latents = values[:7]
         study = self.study
         strengths = {
-            name: _finite(name, alpha) for name, alpha in zip(CLASSES, alphas, strict=True)
+            name: finite_number(f"The strength of {name}", alpha)
+            for name, alpha in zip(CLASSES, alphas, strict=True)
         }
         stacked = {
-            latent: _finite(f"latent {latent}", amount)
+            latent: finite_number(f"The strength of latent {latent}", amount)
             for latent, amount in zip(latents, values[7:], strict=False)
         }
         reference = None
@@ -101,10 +102,10 @@ def editing(explorer: Explorer) -> Editing:
         "all of the reference's, below 0 leads away."
     )
     alphas = [
-        gr.Slider(
+        slider_input(
             -_REACH,
             _REACH,
-            value=1.0 if name == first else 0.0,
+            1.0 if name == first else 0.0,
             step=0.05,
             label=f"{label}, {counts[name]} latents",
             elem_classes=f"class-{name}",
@@ -125,14 +126,8 @@ def editing(explorer: Explorer) -> Editing:
     return Editing(study, alphas, [*alphas, *stacked.sliders], inputs)
 
 
-def _finite(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
-        raise UserError(f"The strength of {name} must be a finite number, not {value!r:.40}.")
-    return float(value)
-
-
 def _share(typed: str) -> float:
     try:
-        return _finite("|Δe| / |e|", float(typed))
+        return finite_number("|Δe| / |e|", float(typed))
     except ValueError as error:
         raise UserError(f"{typed[:40]!r} is no |Δe| / |e|: give a number such as 0.3.") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from mm_sae_plugin.demos.common.errors import told
 from mm_sae_plugin.demos.common.jobs import Jobs, Tell
 from mm_sae_plugin.demos.common.manifest import manifest_file, manifest_of
 from mm_sae_plugin.demos.common.presets import preset_file
+from mm_sae_plugin.demos.common.typed import slider_input
 from mm_sae_plugin.demos.steering import drawing
 from mm_sae_plugin.demos.steering.address import NOTE
 from mm_sae_plugin.demos.steering.editing import Asked, Editing
@@ -34,6 +36,11 @@ class Step:
     """What is drawn."""
     n_begun: int
     n_steps: int
+
+    @property
+    def where(self) -> str:
+        """How far it is, in words."""
+        return f"at step {self.n_begun} of {self.n_steps}"
 
 
 @dataclass(frozen=True)
@@ -84,7 +91,8 @@ def generating_tab(explorer: Explorer, painter: Painter, edit: Editing) -> Gener
         seed = checked_seed(seed) if keep else secrets.randbelow(_SEEDS)
         same = known is not None and (known.prompt, known.seed) == (prompt, seed)
         known = known if same else None
-        skip, step = gr.skip(), None
+        skip, step, started = gr.skip(), None, time.monotonic()
+        is_done = False
         before = None if known is None else known.painted.picture
         for what in drawn_now(request.session_hash, known, prompt, seed, window, asked):
             if isinstance(what, Step):
@@ -97,6 +105,7 @@ def generating_tab(explorer: Explorer, painter: Painter, edit: Editing) -> Gener
                 yield pair, skip, skip, seed, skip, skip, known
             else:
                 assert known is not None
+                is_done, took = True, time.monotonic() - started
                 panel = drawing.movement(study, table, what.moved, what.latents)
                 panel += reading.panel(prompt, known.painted, what)
                 manifest = manifest_of(
@@ -104,18 +113,16 @@ def generating_tab(explorer: Explorer, painter: Painter, edit: Editing) -> Gener
                 )
                 yield (
                     drawing.side_by_side(before, what.picture, prompt),
-                    drawing.sentence(f"Drawn with seed {seed}."),
+                    drawing.sentence(f"Drawn with seed {seed} in {took:.1f} s."),
                     panel,
                     seed,
                     gr.DownloadButton(value=manifest_file(manifest), interactive=True),
                     gr.DownloadButton(value=preset_file(asked.edit), interactive=True),
                     known,
                 )
-                return
-        where = (
-            "before its first step" if step is None else f"at step {step.n_begun} of {step.n_steps}"
-        )
-        yield skip, drawing.sentence(f"Stopped {where}."), *[skip] * 5
+        if not is_done:
+            where = "before its first step" if step is None else step.where
+            yield skip, drawing.sentence(f"Stopped {where}."), *[skip] * 5
 
     @told
     def follow(request, live: bool, known: Drawn | None, *rest: Any):
@@ -128,7 +135,10 @@ def generating_tab(explorer: Explorer, painter: Painter, edit: Editing) -> Gener
 
     def stop(request):
         found = jobs.stop(request.session_hash)
-        return gr.skip() if found else drawing.sentence("Nothing is being drawn.")
+        return drawing.sentence("Stopping …" if found else "Nothing is being drawn.")
+
+    def not_drawn():
+        return drawing.sentence("Nothing was drawn.")
 
     # Gradio hands the request in where an annotation asks for it, and must not be imported above.
     for handler in (draw, follow, stop):
@@ -147,20 +157,20 @@ def generating_tab(explorer: Explorer, painter: Painter, edit: Editing) -> Gener
             seed = gr.Number(0, label="Seed of the noise", precision=0, minimum=0)
             keep = gr.Checkbox(True, label="Keep the seed; else each drawing has another")
         with gr.Row():
-            first = gr.Slider(0, last_step - 1, 0, step=1, label="Edit from step")
-            last = gr.Slider(1, last_step, last_step, step=1, label="… up to step (not included)")
+            first = slider_input(0, last_step - 1, 0, step=1, label="Edit from step")
+            last = slider_input(
+                1, last_step, last_step, step=1, label="… up to step (not included)"
+            )
     with gr.Row():
         manifest = gr.DownloadButton("Download the manifest", interactive=False)
-        preset = gr.DownloadButton("Download the edit as a preset", interactive=False)
+        preset = gr.DownloadButton("Download the preset", interactive=False)
     known = gr.State(None)
     outputs = [pair, status, panel, seed, manifest, preset, known]
     inputs = [known, prompt, seed, keep, first, last, *edit.inputs]
     shown: dict[str, Any] = {"show_progress": "hidden", "concurrency_id": QUEUE}
     noted = [prompt, seed, *edit.alphas]
-    gr.on([go.click, prompt.submit], draw, inputs, outputs, api_name="draw", **shown).success(
-        None, noted, None, js=NOTE, api_visibility="private"
-    )
-    gr.on(
+    asking = gr.on([go.click, prompt.submit], draw, inputs, outputs, api_name="draw", **shown)
+    following = gr.on(
         [slider.input for slider in edit.sliders],
         follow,
         [live, *inputs],
@@ -168,7 +178,11 @@ def generating_tab(explorer: Explorer, painter: Painter, edit: Editing) -> Gener
         api_visibility="private",
         trigger_mode="always_last",
         **shown,
-    ).success(None, noted, None, js=NOTE, api_visibility="private")
+    )
+    for event in (asking, following):
+        event.success(None, noted, None, js=NOTE, api_visibility="private")
+        # What is wrong is told in a corner of the page; here a step would be told for ever.
+        event.failure(not_drawn, None, status, api_visibility="private", show_progress="hidden")
     halt.click(stop, None, status, api_name="stop", queue=False, show_progress="hidden")
     sweep_part(painter, edit, jobs, reading, [prompt, seed, first, last], shown)
     return Generating(prompt, seed, status)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mm_sae_plugin.applications.explorer import Explorer
 from mm_sae_plugin.demos.common.errors import told
-from mm_sae_plugin.demos.common.typed import whole_number
+from mm_sae_plugin.demos.common.typed import slider_input, whole_number
 from mm_sae_plugin.demos.steering.drawing import called
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.study.given import refuse_no_latent
@@ -80,7 +80,7 @@ def stacking(explorer: Explorer) -> Stacking:
     chosen = gr.CheckboxGroup([], label="Found: check what to stack", type="value", visible=False)
     latents = gr.State([])
     sliders = [
-        gr.Slider(-_REACH, _REACH, _START, step=0.1, label=f"Latent {n + 1}", visible=False)
+        slider_input(-_REACH, _REACH, _START, step=0.1, label=f"Latent {n + 1}", visible=False)
         for n in range(MOST)
     ]
     gr.on([go.click, asked.submit], find, [asked, latents], chosen, api_name="find_latents")

@@ -61,7 +61,8 @@ def sweep_part(
         yield gr.skip(), drawing.sentence(done)
 
     def stop(request):
-        jobs.stop(request.session_hash)
+        found = jobs.stop(request.session_hash)
+        return drawing.sentence("Stopping …" if found else "Nothing is being drawn.")
 
     # Gradio hands the request in where an annotation asks for it, and must not be imported above.
     for handler in (sweep, stop):
@@ -77,5 +78,13 @@ def sweep_part(
             halt = gr.Button("Stop the sweep", scale=1, min_width=150)
         status = gr.HTML(padding=False)
         grid = gr.HTML(padding=False)
-    go.click(sweep, [*fields, *edit.inputs], [grid, status], api_name="sweep", **shown)
-    halt.click(stop, None, None, api_visibility="private", queue=False)
+    asking = go.click(sweep, [*fields, *edit.inputs], [grid, status], api_name="sweep", **shown)
+    # What is wrong is told in a corner of the page; here a step would be told for ever.
+    asking.failure(
+        lambda: drawing.sentence("The sweep was not drawn."),
+        None,
+        status,
+        api_visibility="private",
+        show_progress="hidden",
+    )
+    halt.click(stop, None, status, api_visibility="private", queue=False, show_progress="hidden")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from mm_sae_plugin.demos.common.typed import finite_number
 from mm_sae_plugin.errors import UserError
 
 
@@ -13,9 +14,10 @@ def checked_window(first: Any, last: Any, n_steps: int) -> tuple[int, int | None
     Raises
     ------
     UserError
-        If it holds no step.
+        If an end is missing, or it holds no step.
     """
-    start, stop = int(first or 0), int(last or 0)
+    start = int(finite_number("The first step", first))
+    stop = int(finite_number("The last step", last))
     if start >= stop:
         raise UserError(f"The window from step {start} to step {stop} is empty: end it later.")
     return start, None if stop >= n_steps else stop
