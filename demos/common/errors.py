@@ -25,9 +25,8 @@ def told(handler: Callable[..., Any]) -> Callable[..., Any]:
     # Gradio asks what kind of function it gets. Type checkers that wrap functions where they are
     # imported would hide it, and leave a lambda alone.
     if inspect.isgeneratorfunction(inspect.unwrap(handler)):
-        return functools.wraps(handler)(
-            lambda *args, **kwargs: (yield from _stepwise(handler(*args, **kwargs)))
-        )
+        named: Any = functools.wraps(handler)
+        return named(lambda *args, **kwargs: (yield from _stepwise(handler(*args, **kwargs))))
 
     @functools.wraps(handler)
     def at_once(*args: Any, **kwargs: Any) -> Any:

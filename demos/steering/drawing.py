@@ -35,7 +35,7 @@ STYLE = """
 .st-table :is(td,th){padding:4px 10px 4px 0!important;text-align:left!important;
 font-weight:400!important;vertical-align:top}
 .st-table [scope=col]{color:var(--soft)}
-.st-moved{font-weight:650}
+.st-table .st-moved{font-weight:650!important}
 .st-cards{height:auto!important}
 .st-cards :is(.gallery-container,.grid-wrap){height:auto!important;min-height:0!important;
 overflow:visible!important}
@@ -45,7 +45,11 @@ grid-template-rows:auto!important;grid-auto-rows:auto!important}
 .st-cards .thumbnail-item{width:100%!important;height:auto!important;aspect-ratio:1}
 .st-cards .caption-label{display:none}
 .st-progress{display:flex;gap:12px;align-items:center;min-height:28px}
-.st-progress progress{accent-color:var(--accent);width:180px;height:10px;flex:none}
+.st-progress progress{appearance:none;width:180px;height:10px;flex:none;border:0;
+border-radius:5px;overflow:hidden;background:var(--line)}
+.st-progress ::-webkit-progress-bar{background:var(--line)}
+.st-progress ::-webkit-progress-value{background:var(--accent)}
+.st-progress ::-moz-progress-bar{background:var(--accent)}
 @media (max-width:700px){.st-stack{flex-direction:column!important;align-items:stretch!important}
 .st-stack>*{width:100%!important}.st-progress progress{width:110px}}
 """

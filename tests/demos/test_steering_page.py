@@ -51,7 +51,7 @@ def edit_fields(reference, alphas=(0.0, 0.0, 1.0), norm="", preset=None):
     return (files[0], *alphas, norm, files[1], *NO_SLIDERS)
 
 
-def draw(client, *fields, prompt=PROMPT, seed=0, window=(0, 12)):
+def draw(client, *fields, prompt=PROMPT, seed: int | None = 0, window=(0, 12)):
     """Draw with the seed kept; returns what the page shows in the end."""
     job = client.submit(prompt, seed, True, *window, *fields, api_name="/draw")
     job.result()

@@ -73,7 +73,15 @@ def test_bad_searches_are_sentences(gallery, study):
 
 def test_an_sae_inside_a_tower_has_no_search(tmp_path):
     sites = ExtractConfig("vision.hook_pooled", "text.hook_pooled")
-    training = dict(d_sae=32, k=4, training_steps=20, train_batch_size_samples=64)
-    inside = Study.open(labelled_sae(tmp_path, 150, sites=sites, **training))
+    sae = labelled_sae(
+        tmp_path,
+        150,
+        sites=sites,
+        d_sae=32,
+        k=4,
+        training_steps=20,
+        train_batch_size_samples=64,
+    )
+    inside = Study.open(sae)
     with pytest.raises(UserError, match="does not sit in the space that pictures and captions"):
         Gallery(inside)
