@@ -23,6 +23,8 @@ class DemoOptions:
     """Folder of a labelled SAE."""
     acts: Path | None = None
     """Its activation store; by default the one that it was trained on."""
+    pipeline: str | None = None
+    """A pipeline of diffusers, by its name or folder; by default the embedded generator."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class Demo:
     """What it is called on its page."""
     description: str
     """What it is good for, in one line."""
+    takes_pipeline: bool = False
+    """Whether it draws with a pipeline, which may be another one."""
 
     def build(self, options: DemoOptions) -> gr.Blocks:
         """Import the demo and make its page; importing Gradio takes seconds.
@@ -57,6 +61,13 @@ DEMOS: dict[str, Demo] = {
             "mm_sae_plugin.demos.explorer",
             "Explorer of latents",
             "Browse an SAE's latents, see what each fires on, edit them, and rate them blind.",
+        ),
+        Demo(
+            "steering",
+            "mm_sae_plugin.demos.steering",
+            "Text-to-image steering",
+            "Pull a prompt, or a search, towards a reference by the latents of one modality.",
+            takes_pipeline=True,
         ),
     )
 }

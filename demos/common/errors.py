@@ -22,14 +22,11 @@ def told(handler: Callable[..., Any]) -> Callable[..., Any]:
     Anything else that it raises is logged with its traceback, and the page says so: what an
     exception of another library tells may hold paths, or nothing that helps.
     """
-    if inspect.isgeneratorfunction(handler):
-
-        @functools.wraps(handler)
-        def stepwise(*args: Any, **kwargs: Any) -> Iterator[Any]:
-            with _in_a_sentence():
-                yield from handler(*args, **kwargs)
-
-        return stepwise
+    # Gradio asks what kind of function it gets. Type checkers that wrap functions where they are
+    # imported would hide it, and leave a lambda alone.
+    if inspect.isgeneratorfunction(inspect.unwrap(handler)):
+        named: Any = functools.wraps(handler)
+        return named(lambda *args, **kwargs: (yield from _stepwise(handler(*args, **kwargs))))
 
     @functools.wraps(handler)
     def at_once(*args: Any, **kwargs: Any) -> Any:
@@ -37,6 +34,11 @@ def told(handler: Callable[..., Any]) -> Callable[..., Any]:
             return handler(*args, **kwargs)
 
     return at_once
+
+
+def _stepwise(steps: Iterator[Any]) -> Iterator[Any]:
+    with _in_a_sentence():
+        yield from steps
 
 
 def in_page(sentence: str) -> Exception:

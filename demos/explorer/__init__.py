@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mm_sae_plugin.applications.explorer import Explorer
 from mm_sae_plugin.demos import DEMOS, DemoOptions
+from mm_sae_plugin.demos.common.naming import NAME_PICTURES
 from mm_sae_plugin.demos.explorer.browse import browse_tab
 from mm_sae_plugin.demos.explorer.drawing import STYLE
 from mm_sae_plugin.demos.explorer.latent import FOLLOW_ADDRESS, latent_tab
@@ -49,6 +50,7 @@ def build(options: DemoOptions) -> gr.Blocks:
         ).success(None, [page.shown, page.heat], None, js=page.note_in_address, **private)
         app.load(page.arrive, None, [tabs, page.heat, *page.outputs], **private)
         app.load(None, js=FOLLOW_ADDRESS, **private)
+        app.load(None, js=NAME_PICTURES, **private)
     return app
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import math
 import re
 from collections.abc import Iterable, Sequence
@@ -12,11 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mm_sae_plugin.demos.common.pieces import dot as dot, picture as picture
+
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-_WIDTH = 160
-"""Pixels of a picture's longer side on the page."""
 
 STACK = "lt-stack"
 """Class of a row whose parts stand below each other on a narrow screen."""
@@ -64,11 +61,6 @@ def whole_page(title: str, body: str, css: str) -> str:
         f'<meta name="viewport" content="width=device-width"><style>{css}{STYLE}{frame}</style>'
         f"</head><body>{body}</body></html>"
     )
-
-
-def dot(name: str) -> str:
-    """A class with its colour."""
-    return f'<span class="class-dot class-{escape(name)}"></span> {escape(name)}'
 
 
 def number(value: float | None, digits: int = 2) -> str:
@@ -150,22 +142,6 @@ def _bar(share: float) -> str:
         '<line x1="92" x2="92" y1="0" y2="14" stroke="var(--line)"/>'
         f'<rect x="{x:.1f}" y="2" width="{width:.1f}" height="10" '
         f'fill="{colour}"/></svg>'
-    )
-
-
-def picture(image: Image | None, alt: str, told: str) -> str:
-    """A picture with a line below it, inside the page itself."""
-    if image is None:
-        gone = "<div class='lt-soft'>gone</div>"
-        return f"<figure>{gone}<figcaption>{escape(told)}</figcaption></figure>"
-    shown = image.convert("RGB")
-    shown.thumbnail((_WIDTH, _WIDTH))
-    held = io.BytesIO()
-    shown.save(held, "PNG")
-    data = base64.b64encode(held.getvalue()).decode()
-    return (
-        f'<figure><img src="data:image/png;base64,{data}" alt="{escape(alt)}">'
-        f"<figcaption>{escape(told)}</figcaption></figure>"
     )
 
 

@@ -1,6 +1,6 @@
 """``mm-sae demo``: list the demos, or start one."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -25,6 +25,9 @@ class DemoCommand:
     """Folder of a labelled SAE; by default the quickstart's, made first if there is none."""
     acts: Path | None = None
     """The activation store; by default the one that the SAE was trained on."""
+    pipeline: str | None = None
+    """For steering: a diffusers pipeline, by its folder or its name at Hugging Face; by default the
+    embedded generator."""
     port: int | None = None
     """Port on this machine, 0 for any; by default the first free one from 7860 on."""
     browser: bool = True
@@ -41,6 +44,9 @@ class DemoCommand:
         if demo is None:
             raise UserError(f"There is no demo {self.name!r:.60}: choose {_names(DEMOS)}.")
         # What would fail is told before anything takes long.
+        if self.pipeline is not None and not demo.takes_pipeline:
+            takers = _names([name for name, one in DEMOS.items() if one.takes_pipeline])
+            raise UserError(f"The {demo.name} demo draws no pictures: --pipeline is for {takers}.")
         if self.acts is not None and self.sae is None:
             raise UserError("A store belongs to an SAE: give --sae with --acts.")
         if find_spec("gradio") is None:
@@ -60,7 +66,7 @@ class DemoCommand:
         prepare_gradio()
         _import_slow_ones()
         with private_uploads():
-            launch(demo.build(DemoOptions(sae, self.acts)), port, self.browser)
+            launch(demo.build(DemoOptions(sae, self.acts, self.pipeline)), port, self.browser)
 
 
 def _import_slow_ones() -> None:
@@ -79,8 +85,8 @@ def _print_list(demos: Mapping[str, "Demo"]) -> None:
     print(f"Start one with: mm-sae demo {next(iter(demos))}")
 
 
-def _names(demos: Mapping[str, "Demo"]) -> str:
-    *others, last = demos
+def _names(names: Iterable[str]) -> str:
+    *others, last = names
     return f"{', '.join(others)} or {last}" if others else last
 
 

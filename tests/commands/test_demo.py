@@ -40,7 +40,9 @@ def test_listing_imports_nothing_heavy():
 
 def test_what_cannot_be_is_a_sentence(capsys, monkeypatch, tmp_path):
     sae = ["--sae", str(tmp_path)]
-    assert "no demo 'nothing': choose explorer." in told_by(capsys, "nothing")
+    assert "no demo 'nothing': choose explorer or steering." in told_by(capsys, "nothing")
+    told = told_by(capsys, "explorer", *sae, "--pipeline", "folder")
+    assert "draws no pictures: --pipeline is for steering." in told
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = str(server.getsockname()[1])
         assert f"Port {port} is taken" in told_by(capsys, "explorer", *sae, "--port", port)

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,42 @@ def address_of(serve, small_sae) -> Callable[[str], str]:
         return started[name]
 
     return address
+
+
+@dataclass(frozen=True)
+class Steering:
+    """The steering demo on an untrained generator."""
+
+    address: str
+    painter: Any
+
+
+@pytest.fixture(scope="session")
+def steering(serve, small_sae, tmp_path_factory) -> Steering:
+    """Start the steering demo; where no classifier is shipped, with an untrained one."""
+    pytest.importorskip("diffusers")
+    from mm_sae_plugin.applications.steering import Painter
+    from mm_sae_plugin.demos.steering import reading
+    from mm_sae_plugin.factorworld import classifier
+    from mm_sae_plugin.factorworld.generator import save_generator
+    from tests.factorworld.generator.tiny import tiny_pipeline
+
+    folder = tmp_path_factory.mktemp("steering") / "generator"
+    save_generator(tiny_pipeline(), folder)
+    opened: list[Any] = []
+    real = Painter.open
+
+    def open_and_keep(*given: Any) -> Any:
+        opened.append(real(*given))
+        return opened[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Painter, "open", open_and_keep)
+        if not classifier.classifier_path().is_file():
+            untrained = classifier.FactorClassifier().eval()
+            patch.setattr(reading, "load_classifier", lambda: untrained)
+        app = DEMOS["steering"].build(DemoOptions(small_sae, pipeline=str(folder)))
+    return Steering(serve(app), opened[0])
 
 
 @pytest.fixture(scope="session")

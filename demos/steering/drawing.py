@@ -1,0 +1,178 @@
+"""Pieces of HTML: pictures side by side, progress, and what moved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import TYPE_CHECKING
+
+from mm_sae_plugin.applications.steering.painting import Painted
+from mm_sae_plugin.applications.steering.reading import Answer
+from mm_sae_plugin.applications.steering.retrieval import Found, Rerank
+from mm_sae_plugin.demos.common.pieces import dot, picture
+from mm_sae_plugin.study import Study
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from PIL.Image import Image
+
+_LARGE = 512
+"""Pixels of a drawn picture's longer side at most."""
+STACK = "st-stack"
+"""Class of a row whose parts stand below each other on a narrow screen."""
+STYLE = """
+.st-pair{display:grid;grid-template-columns:1fr 1fr;gap:16px;max-width:560px}
+.st-grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(128px,1fr));gap:12px}
+.st-small{grid-template-columns:repeat(auto-fill,minmax(92px,1fr))}
+:is(.st-pair,.st-grid) figure{margin:0}
+:is(.st-pair,.st-grid) img{width:100%;border-radius:8px;display:block;background:var(--band)}
+:is(.st-pair,.st-grid) figcaption,.st-soft{color:var(--soft);font-size:13px;overflow-wrap:anywhere}
+:is(.st-pair,.st-grid) figcaption{margin-top:4px}
+.st-empty{aspect-ratio:1;border-radius:8px;background:var(--band)}
+.st-part h3{margin:18px 0 8px!important}
+.st-table{border-collapse:collapse!important;border:0!important;width:100%;max-width:560px}
+.st-table :is(td,th,tr){border:0!important;background:none!important}
+.st-table :is(td,th){padding:4px 10px 4px 0!important;text-align:left!important;
+font-weight:400!important;vertical-align:top}
+.st-table [scope=col]{color:var(--soft)}
+.st-table .st-moved{font-weight:650!important}
+.st-cards{height:auto!important}
+.st-cards :is(.gallery-container,.grid-wrap){height:auto!important;min-height:0!important;
+overflow:visible!important}
+.st-cards .grid-container{grid-template-columns:repeat(6,1fr)!important;gap:8px!important;
+padding:36px 8px 8px!important;height:auto!important;
+grid-template-rows:auto!important;grid-auto-rows:auto!important}
+.st-cards .thumbnail-item{width:100%!important;height:auto!important;aspect-ratio:1}
+.st-cards .caption-label{display:none}
+.st-progress{display:flex;gap:12px;align-items:center;min-height:28px}
+.st-progress progress{appearance:none;width:180px;height:10px;flex:none;border:0;
+border-radius:5px;overflow:hidden;background:var(--line)}
+.st-progress ::-webkit-progress-bar{background:var(--line)}
+.st-progress ::-webkit-progress-value{background:var(--accent)}
+.st-progress ::-moz-progress-bar{background:var(--accent)}
+@media (max-width:700px){.st-stack{flex-direction:column!important;align-items:stretch!important}
+.st-stack>*{width:100%!important}.st-progress progress{width:110px}}
+"""
+
+
+def called(study: Study, table: pd.DataFrame, latent: int) -> str:
+    """A latent's number, name and class, as plain text."""
+    name = table["name"].iloc[latent]
+    return " ".join(
+        part for part in (f"#{latent}", name, f"({study.labels.classes[latent]})") if part
+    )
+
+
+def side_by_side(before: Image | None, after: Image | None, prompt: str) -> str:
+    """The prompt as it is, and edited; an empty field where there is no picture yet."""
+    shown = [
+        _drawn(before, f"Drawn of “{prompt}” as it is", "as it is"),
+        _drawn(after, f"Drawn of “{prompt}” with the edit", "edited, from the same noise"),
+    ]
+    return f'<div class="st-pair">{"".join(shown)}</div>'
+
+
+def progress(told: str, n_begun: int, n_steps: int) -> str:
+    """How far a drawing is."""
+    share = f"step {n_begun} of {n_steps}"
+    return (
+        f'<div class="st-progress"><progress max="{n_steps}" value="{n_begun}" '
+        f'aria-label="{escape(told)}"></progress><span>{escape(told)}: {share}</span></div>'
+    )
+
+
+def sentence(told: str) -> str:
+    """A line in place of the progress."""
+    return f'<div class="st-progress" role="status">{escape(told)}</div>'
+
+
+def movement(study: Study, table: pd.DataFrame, moved: float, latents: Sequence) -> str:
+    """How far a vector moved, and which latents moved most."""
+    rows = [
+        f"<tr><th scope='row'>#{latent} {dot(study.labels.classes[latent])}</th>"
+        f"<td>{escape(str(table['name'].iloc[latent]))}</td><td>{change:.2f}</td></tr>"
+        for latent, change in latents
+    ]
+    told = f"<p>|Δe| / |e| = <b>{moved:.2f}</b>: the share of its length that the vector moved.</p>"
+    if not rows:
+        return f'<div class="st-part"><h3>What the edit moved</h3>{told}</div>'
+    head = "".join(f"<th scope='col'>{name}</th>" for name in ("latent", "name", "moved by"))
+    return (
+        f'<div class="st-part"><h3>What the edit moved</h3>{told}<table class="st-table">'
+        f"<tr>{head}</tr>{''.join(rows)}</table></div>"
+    )
+
+
+def answers(found: Iterable[Answer]) -> str:
+    """What a classifier reads off both pictures, against what was asked."""
+    found = list(found)
+    head = "".join(f"<th scope='col'>{h}</th>" for h in ("factor", "asked", "as it is", "edited"))
+    lines = [
+        f"<tr><th scope='row'>{answer.factor}</th><td>{answer.asked or '–'}</td>"
+        f"<td>{answer.before}</td><td{' class=st-moved' if answer.is_changed else ''}>"
+        f"{answer.after}</td></tr>"
+        for answer in found
+    ]
+    return (
+        f'<div class="st-part"><h3>What the pictures show</h3><p>{_shown(found)}</p>'
+        f'<table class="st-table"><tr>{head}</tr>{"".join(lines)}</table>'
+        '<p class="st-soft">Read by a classifier that shares nothing with the generator; bold '
+        "where the edit changed it.</p></div>"
+    )
+
+
+def swept(drawn: Iterable[tuple[float, Painted, str]], prompt: str) -> str:
+    """Pictures of a sweep with what each strength came to."""
+    shown = [
+        picture(
+            painted.picture,
+            f"Drawn of “{prompt}” with {strength:g} times the edit",
+            f"× {strength:g}, |Δe| / |e| {painted.moved:.2f}{told}",
+            _LARGE,
+        )
+        for strength, painted, told in drawn
+    ]
+    return f'<div class="st-grid">{"".join(shown)}</div>'
+
+
+def reranked(study: Study, found: Rerank) -> str:
+    """A search as it is and edited, best first."""
+    return (
+        f'<div class="st-part"><h3>As it is</h3>{_ranking(study, found.before, False)}'
+        f"<h3>Edited</h3>{_ranking(study, found.after, True)}</div>"
+    )
+
+
+def _ranking(study: Study, ranking: Sequence[Found], with_before: bool) -> str:
+    store = study.store
+    captions = {int(row): said for row, said in zip(store.image_index, store.captions, strict=True)}
+    shown = []
+    for found in ranking:
+        told = f"{found.rank}: {found.similarity:.3f}"
+        if with_before:
+            told += (
+                " (stays)" if found.rank == found.rank_before else f" (was {found.rank_before:,})"
+            )
+        alt = captions.get(found.image, f"image {found.image}")
+        shown.append(picture(store.open_image(found.image), alt, told))
+    return f'<div class="st-grid st-small">{"".join(shown)}</div>'
+
+
+def _shown(found: Sequence[Answer]) -> str:
+    asked = [answer for answer in found if answer.asked]
+    if not asked:
+        return "The prompt names nothing that the classifier reads."
+    before, after = (
+        sum(shown == answer.asked for answer, shown in zip(asked, column, strict=True))
+        for column in ([a.before for a in asked], [a.after for a in asked])
+    )
+    return (
+        f"Of {len(asked)} things that the prompt asks for, the picture shows {before} as it is "
+        f"and {after} edited."
+    )
+
+
+def _drawn(image: Image | None, alt: str, told: str) -> str:
+    if image is None:
+        return f'<figure><div class="st-empty"></div><figcaption>{told}</figcaption></figure>'
+    return picture(image, alt, told, _LARGE)

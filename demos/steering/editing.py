@@ -1,0 +1,133 @@
+"""The edit: towards a reference by modality, single latents, a preset, and how far it may go."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mm_sae_plugin.applications.explorer import Explorer
+from mm_sae_plugin.applications.steering import mix
+from mm_sae_plugin.demos.common.manifest import picture_hash
+from mm_sae_plugin.demos.common.presets import uploaded_preset
+from mm_sae_plugin.demos.common.typed import finite_number, slider_input
+from mm_sae_plugin.demos.common.uploads import uploaded_picture
+from mm_sae_plugin.demos.steering.reference import reference_input
+from mm_sae_plugin.demos.steering.stacking import stacking
+from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.interventions import FeatureEdit
+from mm_sae_plugin.study import Study
+
+CLASSES = {
+    "ImgD": "Image-dominant (ImgD)",
+    "TextD": "Text-dominant (TextD)",
+    "CrossD": "Cross-modal (CrossD)",
+}
+"""Class to what its slider is called."""
+_FIRST = ("CrossD", "TextD", "ImgD")
+_REACH = 2.0
+
+
+@dataclass(frozen=True)
+class Asked:
+    """An edit, and what it was made of."""
+
+    edit: FeatureEdit
+    told: dict[str, Any]
+    """For the manifest: plain values, hashes instead of pictures."""
+
+
+@dataclass(frozen=True)
+class Editing:
+    """The controls of the edit."""
+
+    study: Study
+    alphas: list[Any]
+    """The three sliders of classes."""
+    sliders: list[Any]
+    """Every slider, which may move while pictures follow."""
+    inputs: list[Any]
+    """What :meth:`read` takes, in its order."""
+
+    def read(self, values: Sequence[Any]) -> Asked:
+        """Make the edit that the controls ask for.
+
+        Raises
+        ------
+        UserError
+            If a strength is not finite, a class has no latents, there is no reference where one is
+            needed, it is no picture, or the preset is none or of another SAE.
+        """
+        path, *alphas, relative, preset, latents = values[:7]
+        study = self.study
+        strengths = {
+            name: finite_number(f"The strength of {name}", alpha)
+            for name, alpha in zip(CLASSES, alphas, strict=True)
+        }
+        stacked = {
+            latent: finite_number(f"The strength of latent {latent}", amount)
+            for latent, amount in zip(latents, values[7:], strict=False)
+        }
+        reference = None
+        if any(strengths.values()):
+            if path is None:
+                raise UserError(
+                    "The strengths pull towards a reference, and there is none: choose, upload or "
+                    "draw one, or set them to 0."
+                )
+            reference = uploaded_picture(path)
+        given = uploaded_preset(preset, study) or FeatureEdit.none(study)
+        # What is laid on top has no norm of its own: the sum gets it.
+        edit = given.with_relative_norm(None) + mix(study, strengths, reference, latents=stacked)
+        far = _share(relative) if (relative or "").strip() else given.relative_norm
+        told = {
+            "strengths": strengths,
+            "latents": {str(latent): amount for latent, amount in stacked.items()},
+            "relative_norm": far,
+            "reference_sha256": None if reference is None else picture_hash(reference),
+        }
+        return Asked(edit.with_relative_norm(far), told)
+
+
+def editing(explorer: Explorer) -> Editing:
+    """Lay the controls out."""
+    import gradio as gr
+
+    study = explorer.study
+    counts = {name: len(study.labels.latents(name)) for name in CLASSES}
+    first = next((name for name in _FIRST if counts[name]), None)
+    reference = reference_input()
+    gr.Markdown(
+        "**Pull towards the reference** by the latents of each modality: 0 is off, 1 takes "
+        "all of the reference's, below 0 leads away."
+    )
+    alphas = [
+        slider_input(
+            -_REACH,
+            _REACH,
+            1.0 if name == first else 0.0,
+            step=0.05,
+            label=f"{label}, {counts[name]} latents",
+            elem_classes=f"class-{name}",
+        )
+        for name, label in CLASSES.items()
+    ]
+    with gr.Accordion("Stack single latents", open=False):
+        stacked = stacking(explorer)
+    with gr.Accordion("How far, and presets", open=False):
+        # A field for numbers would make 0 of an empty one.
+        relative = gr.Textbox(
+            label="|Δe| / |e|: the share of its length that a vector moves",
+            placeholder="empty: as far as the strengths say",
+            max_length=20,
+        )
+        preset = gr.File(label="Preset of an edit, done first (JSON)", height=140)
+    inputs = [reference, *alphas, relative, preset, stacked.latents, *stacked.sliders]
+    return Editing(study, alphas, [*alphas, *stacked.sliders], inputs)
+
+
+def _share(typed: str) -> float:
+    try:
+        return finite_number("|Δe| / |e|", float(typed))
+    except ValueError as error:
+        raise UserError(f"{typed[:40]!r} is no |Δe| / |e|: give a number such as 0.3.") from error

@@ -1,0 +1,90 @@
+"""One prompt at several strengths of the edit, as a grid that fills while it is drawn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mm_sae_plugin.applications.steering.painting import STRENGTHS, Painter
+from mm_sae_plugin.demos.common.errors import told
+from mm_sae_plugin.demos.common.jobs import Jobs, Tell
+from mm_sae_plugin.demos.steering import drawing
+from mm_sae_plugin.demos.steering.editing import Editing
+from mm_sae_plugin.demos.steering.reading import PictureReading
+from mm_sae_plugin.demos.steering.window import checked_seed, checked_window
+
+
+def sweep_part(
+    painter: Painter,
+    edit: Editing,
+    jobs: Jobs,
+    reading: PictureReading,
+    fields: list[Any],
+    shown: dict[str, Any],
+) -> None:
+    """Lay the sweep out.
+
+    Parameters
+    ----------
+    painter, edit, jobs, reading
+        Of the tab.
+    fields : list
+        Components of prompt, seed, and the first and last step.
+    shown : dict
+        How events that draw behave.
+    """
+    import gradio as gr
+
+    n_all = len(STRENGTHS)
+
+    @told
+    def sweep(request, prompt: str, seed: Any, first: Any, last: Any, *values: Any):
+        window = checked_window(first, last, painter.n_decoder_steps)
+        asked, number = edit.read(values), checked_seed(seed)
+        drawn: list[Any] = []
+
+        def work(tell: Tell) -> None:
+            def begun(n_begun: int, n_steps: int) -> None:
+                tell((n_begun, n_steps))
+
+            swept = painter.sweep(prompt, number, asked.edit, steps=window, on_step=begun)
+            for strength, painted in swept:
+                tell((strength, painted, reading.count(prompt, painted)))
+
+        for what in jobs.run(request.session_hash, work):
+            if len(what) == 2:
+                bar = f"Picture {len(drawn) + 1} of {n_all}"
+                yield gr.skip(), drawing.progress(bar, *what)
+            else:
+                drawn.append(what)
+                yield drawing.swept(drawn, prompt), gr.skip()
+        done = "All strengths are drawn." if len(drawn) == n_all else f"Stopped after {len(drawn)}."
+        yield gr.skip(), drawing.sentence(done)
+
+    def stop(request):
+        found = jobs.stop(request.session_hash)
+        return drawing.sentence("Stopping …" if found else "Nothing is being drawn.")
+
+    # Gradio hands the request in where an annotation asks for it, and must not be imported above.
+    for handler in (sweep, stop):
+        handler.__annotations__["request"] = gr.Request
+
+    with gr.Accordion("Sweep of strengths", open=False):
+        gr.Markdown(
+            "The whole edit, from none of it to more than all, from the same noise: "
+            f"{', '.join(f'× {strength:g}' for strength in STRENGTHS)}."
+        )
+        with gr.Row():
+            go = gr.Button("Draw the sweep", scale=3)
+            halt = gr.Button("Stop the sweep", scale=1, min_width=150)
+        status = gr.HTML(padding=False)
+        grid = gr.HTML(padding=False)
+    asking = go.click(sweep, [*fields, *edit.inputs], [grid, status], api_name="sweep", **shown)
+    # What is wrong is told in a corner of the page; here a step would be told for ever.
+    asking.failure(
+        lambda: drawing.sentence("The sweep was not drawn."),
+        None,
+        status,
+        api_visibility="private",
+        show_progress="hidden",
+    )
+    halt.click(stop, None, status, api_visibility="private", queue=False, show_progress="hidden")
