@@ -56,7 +56,7 @@ class TrainGeneratorConfig:
     )
     """The training of the layout net."""
     unet: StageConfig = field(
-        default_factory=lambda: StageConfig(n_samples=1_500_000, batch_size=32, lr=8e-4, ema=0.9998)
+        default_factory=lambda: StageConfig(n_samples=1_000_000, batch_size=32, lr=8e-4, ema=0.9998)
     )
     """The training of the UNet."""
     prior: StageConfig = field(
