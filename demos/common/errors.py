@@ -26,7 +26,9 @@ def told(handler: Callable[..., Any]) -> Callable[..., Any]:
     # imported would hide it, and leave a lambda alone.
     if inspect.isgeneratorfunction(inspect.unwrap(handler)):
         named: Any = functools.wraps(handler)
-        return named(lambda *args, **kwargs: (yield from _stepwise(handler(*args, **kwargs))))
+        return named(
+            lambda *args, **kwargs: (yield from _stepwise(handler(*args, **kwargs)))  # pyright: ignore[reportReturnType]
+        )
 
     @functools.wraps(handler)
     def at_once(*args: Any, **kwargs: Any) -> Any:

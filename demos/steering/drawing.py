@@ -23,7 +23,7 @@ STACK = "st-stack"
 STYLE = """
 .st-pair{display:grid;grid-template-columns:1fr 1fr;gap:16px;max-width:560px}
 .st-grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(128px,1fr));gap:12px}
-.st-small{grid-template-columns:repeat(auto-fill,minmax(92px,1fr))}
+.st-small{grid-template-columns:repeat(auto-fill,minmax(76px,1fr))}
 :is(.st-pair,.st-grid) figure{margin:0}
 :is(.st-pair,.st-grid) img{width:100%;border-radius:8px;display:block;background:var(--band)}
 :is(.st-pair,.st-grid) figcaption,.st-soft{color:var(--soft);font-size:13px;overflow-wrap:anywhere}
@@ -104,15 +104,18 @@ def movement(study: Study, table: pd.DataFrame, moved: float, latents: Sequence)
 
 
 def answers(found: Iterable[Answer]) -> str:
-    """What a classifier reads off both pictures, against what was asked."""
+    """What a classifier reads off both pictures, against what was asked and the reference."""
     found = list(found)
-    head = "".join(f"<th scope='col'>{h}</th>" for h in ("factor", "asked", "as it is", "edited"))
-    lines = [
-        f"<tr><th scope='row'>{answer.factor}</th><td>{answer.asked or '–'}</td>"
-        f"<td>{answer.before}</td><td{' class=st-moved' if answer.is_changed else ''}>"
-        f"{answer.after}</td></tr>"
-        for answer in found
-    ]
+    with_reference = any(answer.reference for answer in found)
+    heads = ["factor", "asked", "as it is", "edited", *["reference"] * with_reference]
+    head = "".join(f"<th scope='col'>{name}</th>" for name in heads)
+    lines = []
+    for answer in found:
+        cells = f"<td>{answer.asked or '–'}</td><td>{answer.before}</td>"
+        cells += f"<td{' class=st-moved' if answer.is_changed else ''}>{answer.after}</td>"
+        if with_reference:
+            cells += f"<td>{answer.reference}</td>"
+        lines.append(f"<tr><th scope='row'>{answer.factor}</th>{cells}</tr>")
     return (
         f'<div class="st-part"><h3>What the pictures show</h3><p>{_shown(found)}</p>'
         f'<table class="st-table"><tr>{head}</tr>{"".join(lines)}</table>'

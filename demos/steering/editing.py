@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mm_sae_plugin.applications.explorer import Explorer
 from mm_sae_plugin.applications.steering import mix
@@ -17,6 +17,9 @@ from mm_sae_plugin.demos.steering.stacking import stacking
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.interventions import FeatureEdit
 from mm_sae_plugin.study import Study
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 CLASSES = {
     "ImgD": "Image-dominant (ImgD)",
@@ -35,6 +38,8 @@ class Asked:
     edit: FeatureEdit
     told: dict[str, Any]
     """For the manifest: plain values, hashes instead of pictures."""
+    reference: Image | None
+    """The picture that it pulls towards."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +91,7 @@ class Editing:
             "relative_norm": far,
             "reference_sha256": None if reference is None else picture_hash(reference),
         }
-        return Asked(edit.with_relative_norm(far), told)
+        return Asked(edit.with_relative_norm(far), told, reference)
 
 
 def editing(explorer: Explorer) -> Editing:

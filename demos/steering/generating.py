@@ -107,7 +107,7 @@ def generating_tab(explorer: Explorer, painter: Painter, edit: Editing) -> Gener
                 assert known is not None
                 is_done, took = True, time.monotonic() - started
                 panel = drawing.movement(study, table, what.moved, what.latents)
-                panel += reading.panel(prompt, known.painted, what)
+                panel += reading.panel(prompt, known.painted, what, asked.reference)
                 manifest = manifest_of(
                     study, "steering", _manifest(painter, prompt, window, asked), seed, asked.edit
                 )

@@ -29,13 +29,16 @@ class PictureReading:
         except UserError as error:
             self._missing = f"Nothing reads the pictures: {error}"
 
-    def panel(self, prompt: str, before: Painted, after: Painted) -> str:
-        """Both pictures, against what was asked."""
+    def panel(
+        self, prompt: str, before: Painted, after: Painted, reference: Image | None = None
+    ) -> str:
+        """Both pictures, against what was asked and what the reference shows."""
         if not _is_card(after.picture):
             return _soft("The classifier reads pictures of FactorWorld, and this is none.")
         if self._classifier is None:
             return _soft(self._missing)
-        found = read_against(self._classifier, prompt, before.picture, after.picture)
+        card = reference if reference is not None and _is_card(reference) else None
+        found = read_against(self._classifier, prompt, before.picture, after.picture, card)
         return drawing.answers(found)
 
     def count(self, prompt: str, painted: Painted) -> str:

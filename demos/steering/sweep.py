@@ -74,7 +74,7 @@ def sweep_part(
             f"{', '.join(f'× {strength:g}' for strength in STRENGTHS)}."
         )
         with gr.Row():
-            go = gr.Button("Draw the sweep", scale=3)
+            go = gr.Button("Draw the sweep", scale=2)
             halt = gr.Button("Stop the sweep", scale=1, min_width=150)
         status = gr.HTML(padding=False)
         grid = gr.HTML(padding=False)

@@ -84,6 +84,7 @@ def test_the_page_draws_what_a_script_draws(client, steering, study, reference):
     assert all(f"#{latent} " in panel for latent, _ in expected.latents)
     asked = len(PROMPT.split())
     assert f"Of {asked} things that the prompt asks for" in panel and "<td>red</td>" in panel
+    assert "<th scope='col'>reference</th>" in panel
     told = json.loads(Path(manifest).read_text())
     assert (told["seed"], told["asked"]["prompt"]) == (5, PROMPT)
     assert told["asked"]["reference_sha256"] == picture_hash(Image.open(reference).convert("RGB"))

@@ -30,6 +30,8 @@ class Answer:
     """What the picture without the edit shows."""
     after: str
     """What the edited picture shows."""
+    reference: str | None = None
+    """What the reference shows; None where there is none, or it is no card."""
 
     @property
     def is_changed(self) -> bool:
@@ -51,7 +53,9 @@ def asked_by(prompt: str) -> dict[str, str]:
     return asked
 
 
-def read_against(classifier: Reader, prompt: str, before: Image, after: Image) -> list[Answer]:
+def read_against(
+    classifier: Reader, prompt: str, before: Image, after: Image, reference: Image | None = None
+) -> list[Answer]:
     """Read a picture and its edited twin, factor by factor.
 
     Parameters
@@ -62,6 +66,8 @@ def read_against(classifier: Reader, prompt: str, before: Image, after: Image) -
         What both were drawn of.
     before, after : PIL image
         Of 64 × 64 pixels.
+    reference : PIL image, optional
+        What the edit leads to, of as many pixels.
 
     Returns
     -------
@@ -70,13 +76,15 @@ def read_against(classifier: Reader, prompt: str, before: Image, after: Image) -
     """
     asked = asked_by(prompt)
     names = list(FACTORS)
-    pictures = np.stack([np.asarray(picture.convert("RGB")) for picture in (before, after)])
+    shown = [before, after] + ([] if reference is None else [reference])
+    pictures = np.stack([np.asarray(picture.convert("RGB")) for picture in shown])
     read = classifier.answers(pictures)
     answers = []
     for name in dict.fromkeys([*asked, *_ALWAYS]):
         values = FACTORS[name].values
-        first, second = (values[number] for number in read[:, names.index(name)])
-        answers.append(Answer(name, asked.get(name), first, second))
+        answers.append(
+            Answer(name, asked.get(name), *(values[n] for n in read[:, names.index(name)]))
+        )
     return answers
 
 

@@ -11,6 +11,7 @@ import torch
 from mm_sae_plugin.applications.steering.arms import baseline_arms, latent_arms
 from mm_sae_plugin.applications.steering.claim import claim_c6
 from mm_sae_plugin.applications.steering.config import SteeringConfig
+from mm_sae_plugin.applications.steering.differences import difference_arms
 from mm_sae_plugin.applications.steering.evaluation import Reading, cases, evaluate
 from mm_sae_plugin.applications.steering.kandinsky import KandinskyDrawing
 from mm_sae_plugin.errors import UserError
@@ -62,7 +63,11 @@ def run_evaluation(
     pipeline = load_generator(generator or GENERATOR_FOLDER)
     classifier = load_classifier()
     chosen = cases(cfg.n_cases)
-    arms = [*latent_arms(study, cfg.seed), *baseline_arms(study)]
+    arms = [
+        *latent_arms(study, cfg.seed),
+        *baseline_arms(study),
+        *difference_arms(study, chosen),
+    ]
     from PIL import Image
 
     with torch.no_grad():

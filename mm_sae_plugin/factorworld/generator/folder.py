@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -110,8 +112,30 @@ def load_generator(folder: str | Path = GENERATOR_FOLDER) -> KandinskyV22Combine
             "`python -m mm_sae_plugin.factorworld.recipes.ship_generator` writes it of a training."
         )
     try:
-        pipeline = DiffusionPipeline.from_pretrained(folder, dtype=torch.float32)
+        with _quietly():
+            pipeline = DiffusionPipeline.from_pretrained(folder, dtype=torch.float32)
     except (OSError, ValueError, AttributeError) as error:
         raise UserError(f"The generator in {folder} could not be loaded: {error}") from error
     pipeline.set_progress_bar_config(disable=True)
     return cast("KandinskyV22CombinedPipeline", pipeline)
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep bars and warnings back: it loads in a second, and its own classes are meant."""
+    from diffusers.utils import logging as of_diffusers
+    from transformers.utils import logging as of_transformers
+
+    libraries = (of_diffusers, of_transformers)
+    verbosities = [library.get_verbosity() for library in libraries]
+    with_bars = [library.is_progress_bar_enabled() for library in libraries]
+    try:
+        for library in libraries:
+            library.set_verbosity_error()
+            library.disable_progress_bar()
+        yield
+    finally:
+        for library, verbosity, with_bar in zip(libraries, verbosities, with_bars, strict=True):
+            library.set_verbosity(verbosity)
+            if with_bar:
+                library.enable_progress_bar()

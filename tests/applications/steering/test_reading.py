@@ -55,4 +55,7 @@ def test_both_pictures_are_read_against_the_prompt():
     assert all(answer.is_changed for answer in answers)
     open_ones = [answer for answer in answers if answer.asked is None]
     assert {answer.factor for answer in open_ones} >= {"place", "ground", "lighting", "frame"}
-    assert not any(answer.is_changed for answer in read_against(_ByBrightness(), "", dark, dark))
+    assert all(answer.reference is None for answer in answers)
+    beside = read_against(_ByBrightness(), "one blue ball", dark, dark, bright)
+    assert not any(answer.is_changed for answer in beside)
+    assert (beside[0].after, beside[0].reference) == ("one", "two")
