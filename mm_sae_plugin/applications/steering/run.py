@@ -9,10 +9,16 @@ from typing import Any
 import torch
 
 from mm_sae_plugin.applications.steering.arms import baseline_arms, latent_arms
-from mm_sae_plugin.applications.steering.claim import claim_c6
+from mm_sae_plugin.applications.steering.claim import claim_c6, slope, slopes
 from mm_sae_plugin.applications.steering.config import SteeringConfig
 from mm_sae_plugin.applications.steering.differences import difference_arms
-from mm_sae_plugin.applications.steering.evaluation import Reading, cases, evaluate
+from mm_sae_plugin.applications.steering.evaluation import (
+    PROMPT_EDIT,
+    UNMOVED,
+    Reading,
+    cases,
+    evaluate,
+)
 from mm_sae_plugin.applications.steering.kandinsky import KandinskyDrawing
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.files import write_json_atomically
@@ -82,6 +88,7 @@ def run_evaluation(
     record = {
         "faithful": faithfulness(classifier.answers(asked), scenes),
         "arms": [reading.means() for reading in readings],
+        "slopes": _slopes(readings),
         "claim_c6": _claim(readings, ""),
         "claim_c6_paper_labels": _claim(readings, " (paper)"),
         "settings": {**asdict(cfg), "out": cfg.out.name},
@@ -90,6 +97,20 @@ def run_evaluation(
     }
     write_json_atomically(cfg.out / RESULT, record)
     return SteeringResult(readings, record)
+
+
+def _slopes(readings: list[Reading]) -> list[dict[str, Any]]:
+    """How much each arm gains of control and of detail for each unit of |Δe| / |e|."""
+    names = dict.fromkeys(reading.name for reading in readings)
+    return [
+        {
+            "name": name,
+            "control": asdict(slope(slopes(readings, name, "control"))),
+            "kept": asdict(slope(slopes(readings, name, "kept"))),
+        }
+        for name in names
+        if name not in (UNMOVED, PROMPT_EDIT)
+    ]
 
 
 def _claim(readings: list[Reading], labels: str) -> dict[str, Any]:

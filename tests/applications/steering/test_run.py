@@ -52,6 +52,10 @@ def test_the_command_writes_figures_and_a_drawing(study, generator, untrained, t
         assert name in told and name in names
     for row in record["arms"]:
         assert {"name", "strength", "control", "kept", "ssim", "n"} <= set(row) and row["n"] == 2
+    assert [row["name"] for row in record["slopes"]] == names[2:]
+    for row in record["slopes"]:
+        for share in (row["control"], row["kept"]):
+            assert share["low"] <= share["value"] <= share["high"]
     drawing = ElementTree.parse(tmp_path / "o/steering.svg").getroot()
     words = [element.text for element in drawing.iter() if element.tag.endswith("text")]
     assert set(names) - {"none"} <= set(words)
