@@ -21,7 +21,7 @@ from mm_sae_plugin.factorworld.generator.towers import (
     vision_tower,
 )
 from mm_sae_plugin.factorworld.generator.unet import LayoutUNet
-from mm_sae_plugin.files import write_json_atomically
+from mm_sae_plugin.files import sha256_of_file, write_json_atomically
 
 if TYPE_CHECKING:
     from diffusers.pipelines.kandinsky2_2.pipeline_kandinsky2_2_combined import (
@@ -102,7 +102,8 @@ def load_generator(folder: str | Path = GENERATOR_FOLDER) -> KandinskyV22Combine
     Raises
     ------
     UserError
-        If the folder is not there, or lacks a part.
+        If the folder is not there, lacks a part, or has a card beside it and other weights than the
+        card says.
     """
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
@@ -111,6 +112,7 @@ def load_generator(folder: str | Path = GENERATOR_FOLDER) -> KandinskyV22Combine
             f"There is no generator in {folder}: give a folder with a model_index.json, as "
             "`python -m mm_sae_plugin.factorworld.recipes.ship_generator` writes it of a training."
         )
+    _check_weights(Path(folder))
     try:
         with _quietly():
             pipeline = DiffusionPipeline.from_pretrained(folder, dtype=torch.float32)
@@ -118,6 +120,25 @@ def load_generator(folder: str | Path = GENERATOR_FOLDER) -> KandinskyV22Combine
         raise UserError(f"The generator in {folder} could not be loaded: {error}") from error
     pipeline.set_progress_bar_config(disable=True)
     return cast("KandinskyV22CombinedPipeline", pipeline)
+
+
+def card_of(folder: Path) -> Path:
+    """Return where the card of a generator lies: checksums and training."""
+    return folder.with_name(f"{folder.name}.json")
+
+
+def _check_weights(folder: Path) -> None:
+    if not card_of(folder).is_file():
+        return
+    card = json.loads(card_of(folder).read_text(encoding="utf-8"))
+    for name, expected in card["sha256"].items():
+        path = folder / name
+        if not path.is_file() or sha256_of_file(path) != expected:
+            raise UserError(
+                f"The weights file {path} is missing or damaged: its checksum is not the one in "
+                f"{card_of(folder).name} beside the folder; reinstall mm_sae_plugin, or ship the "
+                "generator again."
+            )
 
 
 @contextmanager

@@ -94,6 +94,12 @@ def train_stage(
     return average
 
 
+def progress(checkpoint: Path) -> dict[str, int | float]:
+    """Return how far a checkpoint's training came: steps and core-seconds."""
+    state = torch.load(checkpoint, weights_only=True, mmap=True)
+    return {"steps": state["step"], "seconds": round(state["seconds"])}
+
+
 def averaged_weights(checkpoint: Path) -> dict[str, Tensor]:
     """Return the averaged weights of a checkpoint, finished or not."""
     return torch.load(checkpoint, weights_only=True, mmap=True)["average"]

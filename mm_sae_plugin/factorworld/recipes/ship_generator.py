@@ -1,4 +1,4 @@
-"""From training checkpoints, finished or not, to a generator's folder.
+"""From training checkpoints, finished or not, to a generator's folder and a card beside it.
 
 ``python -m mm_sae_plugin.factorworld.recipes.ship_generator --run RUN`` writes it into the package,
 and with ``--out`` anywhere else.
@@ -11,13 +11,16 @@ from pathlib import Path
 from mm_sae_plugin.factorworld.generator.folder import (
     GENERATOR_FOLDER,
     build_pipeline,
+    card_of,
     save_generator,
 )
 from mm_sae_plugin.factorworld.generator.prior import build_prior
 from mm_sae_plugin.factorworld.generator.unet import LayoutUNet
-from mm_sae_plugin.factorworld.recipes.generator_training import averaged_weights
+from mm_sae_plugin.factorworld.recipes.generator_training import averaged_weights, progress
 from mm_sae_plugin.factorworld.recipes.train_generator import fitted_codec
-from mm_sae_plugin.files import atomic_path
+from mm_sae_plugin.files import atomic_path, sha256_of_file, write_json_atomically
+
+_PARTS = ("layout", "unet", "prior")
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class ShipGeneratorConfig:
     run: Path
     """The folder in which ``train_generator`` wrote its checkpoints."""
     out: Path = GENERATOR_FOLDER
-    """The folder to write, which is replaced."""
+    """The folder to write, which is replaced; the card gets its name and `.json`."""
     world_seed: int = 4_000
     """Seed of the training world, from which the codec is made."""
 
@@ -42,6 +45,13 @@ def ship_generator(cfg: ShipGeneratorConfig) -> Path:
         save_generator(pipeline, temporary)
         # A folder does not take the place of one that is not empty.
         shutil.rmtree(cfg.out, ignore_errors=True)
+    weights = sorted(cfg.out.rglob("*.safetensors"))
+    card = {
+        "sha256": {str(path.relative_to(cfg.out)): sha256_of_file(path) for path in weights},
+        "world_seed": cfg.world_seed,
+        "trained": {part: progress(cfg.run / f"{part}.pt") for part in _PARTS},
+    }
+    write_json_atomically(card_of(cfg.out), card)
     return cfg.out
 
 

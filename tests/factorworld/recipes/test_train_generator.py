@@ -1,6 +1,7 @@
 """The generator's recipe: its data is true, it goes on where it was, and every part learns."""
 
 import dataclasses
+import json
 from typing import Any
 
 import numpy as np
@@ -152,6 +153,9 @@ def test_every_part_learns_and_the_folder_draws(folder, data, small, capsys, tmp
         )
     out = ship_generator(ShipGeneratorConfig(run=folder, out=tmp_path / "generator"))
     assert sum(path.stat().st_size for path in out.rglob("*")) < 30_000_000
+    card = json.loads((tmp_path / "generator.json").read_text())
+    assert card["trained"]["unet"]["steps"] == 40
+    assert set(card["sha256"]) == {str(p.relative_to(out)) for p in out.rglob("*.safetensors")}
     pipeline = load_generator(out)
     few = {"num_inference_steps": 2, "prior_num_inference_steps": 2}
     pictures = draw(pipeline, ["one red ball", "two cars", "a star"], seed=0, batch_size=2, **few)
