@@ -14,6 +14,7 @@ from mm_sae_plugin.commands.mds import MdsCommand
 from mm_sae_plugin.commands.quickstart import QuickstartCommand
 from mm_sae_plugin.commands.report import ReportCommand
 from mm_sae_plugin.commands.steering_eval import SteeringEvalCommand
+from mm_sae_plugin.commands.steering_sweep import SteeringSweepCommand
 from mm_sae_plugin.commands.train import TrainCommand
 from mm_sae_plugin.commands.truth import TruthCommand
 from mm_sae_plugin.commands.world import WorldCommand
@@ -38,6 +39,7 @@ VERBS: dict[str, type[Verb]] = {
     "report": ReportCommand,
     "explain": ExplainCommand,
     "truth": TruthCommand,
+    "steering-sweep": SteeringSweepCommand,
     "steering-eval": SteeringEvalCommand,
     "demo": DemoCommand,
 }

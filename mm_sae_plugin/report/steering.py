@@ -17,9 +17,19 @@ _STYLE = """
 text{font:13px system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif;
 fill:#5c6775}
 .strong{fill:#1d2530}.name{font-weight:600}.title{font-size:17px}
-.rule{stroke:#e4e8ed}.line{fill:none;stroke-width:2}.thin{stroke-dasharray:5 4}
+.rule{stroke:#e4e8ed}.line{fill:none;stroke-width:2.5}.paper{fill:none;stroke-width:1.5;
+stroke-dasharray:7 4}.random{fill:none;stroke-width:1.5;stroke-dasharray:1.5 4}
+.best{stroke:#1d2530;stroke-width:1.5}
 """
 _OTHER = "#6b7684"
+_BASELINES = {
+    PROMPT_EDIT: "#1d2530",
+    "gap": "#98a1ad",
+    "reconstruction": "#6b7684",
+    "blend": "#2a8c6e",
+    "mean difference of captions": "#b8860b",
+    "mean difference of pictures": "#c2569b",
+}
 _LEFT, _TOP, _WIDTH, _HEIGHT, _LEGEND = 64, 64, 440, 380, 230
 
 
@@ -38,15 +48,17 @@ def steering_figure(record: Mapping[str, Any]) -> str:
     x = scale(0, top, _LEFT, _LEFT + _WIDTH)
     y = scale(0, top, _TOP + _HEIGHT, _TOP)
     parts = [text("Where each way of moving leads", _LEFT, 28, class_="strong name title")]
-    parts += [text("a dot a strength; larger dots are further", _LEFT, 48)]
+    told = "a dot a strength, larger ones further; ringed where no other dot is better in both"
+    parts += [text(told, _LEFT, 48)]
     for tick in (i * 0.2 for i in range(6)):
         if tick <= top + 1e-9:
             ends = {"x1": _LEFT, "x2": _LEFT + _WIDTH, "y1": y(tick), "y2": y(tick)}
             parts.append(element("line", **ends, class_="rule"))
             parts.append(text(f"{tick:.0%}", _LEFT - 8, y(tick) + 4, text_anchor="end"))
             parts.append(text(f"{tick:.0%}", x(tick), _TOP + _HEIGHT + 18, text_anchor="middle"))
+    best = undominated([start, *(row for rows in arms.values() for row in rows)])
     for line, (name, rows) in enumerate(arms.items()):
-        parts.append(_arm(name, [start, *rows], x, y))
+        parts.append(_arm(name, [start, *rows], x, y, best))
         parts.append(_key(name, _TOP + 14 + 22 * line))
     parts.append(
         element("circle", cx=x(start["control"]), cy=y(start["kept"]), r=5, fill="#1d2530")
@@ -100,6 +112,16 @@ def steering_table(record: Mapping[str, Any]) -> "Table":
     return table
 
 
+def undominated(rows: list[Row]) -> list[Row]:
+    """Return those to which no other is better in control or detail and as good in the other."""
+
+    def beats(other: Row, row: Row) -> bool:
+        ends = [(other[measure], row[measure]) for measure in ("control", "kept")]
+        return all(a >= b for a, b in ends) and any(a > b for a, b in ends)
+
+    return [row for row in rows if not any(beats(other, row) for other in rows)]
+
+
 def _by_name(rows: Iterable[Row]) -> dict[str, list[Row]]:
     arms: dict[str, list[Row]] = {}
     for row in rows:
@@ -108,18 +130,25 @@ def _by_name(rows: Iterable[Row]) -> dict[str, list[Row]]:
 
 
 def _look(name: str) -> dict[str, str]:
-    colour = next((COLOURS[part] for part in COLOURS if part in name), _OTHER)
+    of_class = next((COLOURS[part] for part in COLOURS if part in name), _OTHER)
     # Labels of the paper's and random latents in the colour of their class, broken.
-    is_plain = name in COLOURS or name == PROMPT_EDIT
-    return {"stroke": colour, "class_": "line" if is_plain else "line thin"}
+    kind = "paper" if "(paper)" in name else "random" if name.startswith("random") else "line"
+    return {"stroke": _BASELINES.get(name, of_class), "class_": kind}
 
 
-def _arm(name: str, rows: list[Row], x: Any, y: Any) -> str:
+def _arm(name: str, rows: list[Row], x: Any, y: Any, best: list[Row]) -> str:
     points = [(x(row["control"]), y(row["kept"])) for row in rows]
     path = "M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in points)
     look = _look(name)
     dots = [
-        element("circle", cx=a, cy=b, r=2.5 + 1.2 * step, fill=look["stroke"])
+        element(
+            "circle",
+            cx=a,
+            cy=b,
+            r=2.5 + 1.2 * step,
+            fill=look["stroke"],
+            class_="best" if rows[step + 1] in best else None,
+        )
         for step, (a, b) in enumerate(points[1:])
     ]
     title = element("title", name)

@@ -19,6 +19,8 @@ from mm_sae_plugin.errors import UserError
 
 Verdict = Literal["supported", "not supported", "undecided"]
 Measure = Literal["control", "kept"]
+LEAST_DIFFERENCE = 0.05
+"""Difference of slopes below which one class has no advantage: five points over a whole |e|."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,8 @@ def claim_c6(readings: Sequence[Reading], labels: str = "") -> Claim:
     -------
     Claim
         *Supported* where both differences of slopes lie above 0 with their whole intervals, *not
-        supported* where one of them lies below 0, else *undecided*.
+        supported* where one of them lies below ``LEAST_DIFFERENCE`` with its whole interval, else
+        *undecided*.
     """
 
     def difference(measure: Measure, more: str, less: str) -> Slope:
@@ -97,12 +100,15 @@ def claim_c6(readings: Sequence[Reading], labels: str = "") -> Claim:
     verdict: Verdict = "undecided"
     if min(control.low, kept.low) > 0:
         verdict = "supported"
-    elif min(control.high, kept.high) < 0:
+    elif min(control.high, kept.high) < LEAST_DIFFERENCE:
         verdict = "not supported"
     reason = (
         f"For each unit of |Δe| / |e| the control of TextD rises by {_told(control)} more than "
         f"that of ImgD, and what ImgD keeps of the reference by {_told(kept)} more than TextD."
     )
+    if any(reading.name == f"CrossD{labels}" for reading in readings):
+        shared = (slope(slopes(readings, f"CrossD{labels}", m)) for m in ("control", "kept"))
+        reason += " CrossD gains {} of control and {} of what is kept.".format(*map(_told, shared))
     return Claim(verdict, reason, control, kept)
 
 

@@ -111,6 +111,8 @@ def _made(name, strength, control, kept):
     [
         (([0.8, 0.9, 0.7], [0.1, 0.0, 0.1]), ([0.2, 0.3, 0.1], [0.8, 0.7, 0.9]), "supported"),
         (([0.2, 0.3, 0.1], [0.8, 0.7, 0.9]), ([0.8, 0.9, 0.7], [0.1, 0.0, 0.1]), "not supported"),
+        # Neither controls anything: no advantage, however certain the other half is.
+        (([0.0, 0.0, 0.0], [0.1, 0.2, 0.1]), ([0.0, 0.0, 0.0], [0.9, 1.0, 0.9]), "not supported"),
         (([0.2, 0.9, 0.1], [0.1, 0.7, 0.2]), ([0.8, 0.2, 0.3], [0.2, 0.1, 0.7]), "undecided"),
     ],
 )
@@ -122,6 +124,10 @@ def test_the_verdict_follows_the_slopes(text, image, verdict):
     ]
     found = claim_c6(made)
     assert found.verdict == verdict and f"{found.control.value:+.3f}" in found.reason
+    assert "CrossD" not in found.reason
+    shared = [*made, _made("CrossD", 0.5, [0.4] * 3, [0.1] * 3)]
+    assert claim_c6(shared).reason.startswith(found.reason)
+    assert "CrossD gains +0.800 [" in claim_c6(shared).reason
     assert slopes(made, "TextD", "control") == pytest.approx(text[0])
     with pytest.raises(UserError, match="There is no arm 'CrossD': choose of none, TextD, ImgD"):
         slopes(made, "CrossD", "kept")
