@@ -39,7 +39,7 @@ def test_pictures_keep_their_place_and_proportions():
     sheet = np.asarray(strengths_sheet("a cup", 3, red, [("ImgD", "2", [(0.0, red), (1.0, blue)])]))
     is_red, is_blue = ((sheet == colour).all(2) for colour in ((255, 0, 0), (0, 0, 255)))
     # The reference and the first column; the second is twice as wide as high.
-    assert is_red.sum() == 2 * 144 * 144 and is_blue.sum() == 144 * 72
+    assert is_red.sum() == 2 * 128 * 128 and is_blue.sum() == 128 * 64
     assert np.nonzero(is_red)[1].max() < np.nonzero(is_blue)[1].min()
 
 

@@ -88,3 +88,14 @@ def test_the_package_does_not_import_diffusers():
     code = "import sys, mm_sae_plugin, mm_sae_plugin.factorworld; print('diffusers' in sys.modules)"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert answer.stdout.strip() == "False", answer.stderr
+
+
+def test_without_diffusers_one_sentence_says_what_to_install():
+    code = (
+        "import sys; sys.modules['diffusers'] = None\n"
+        "from mm_sae_plugin.errors import UserError\n"
+        "try:\n    import mm_sae_plugin.factorworld.generator\n"
+        "except UserError as error:\n    print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "Drawing pictures needs diffusers" in done.stdout, done.stderr
