@@ -94,19 +94,21 @@ def steering_table(record: Mapping[str, Any]) -> "Table":
     table = Table(
         title="What moving a prompt towards a reference does",
         title_justify="left",
-        caption="control: shared factors of the reference that the picture shows, of those in "
-        "which\nthe prompt differs; own: the prompt’s; kept: image-dominant factors of the "
-        "reference.",
+        caption="control: shared factors of the reference that the picture shows, of those in\n"
+        "which the prompt differs; own: the prompt’s; kept: image-dominant factors of the\n"
+        "reference; marks: its text-dominant ones, where it has any; dist.: from the\n"
+        "reference, by the classifier’s features; n: pictures.",
         caption_justify="left",
         box=SIMPLE_HEAD,
         show_edge=False,
         pad_edge=False,
     )
     table.add_column("arm")
-    for head in ("|Δe|/|e|", "control", "own", "kept", "SSIM", "distance", "pictures"):
+    for head in ("|Δe|/|e|", "control", "own", "kept", "marks", "SSIM", "dist.", "n"):
         table.add_column(head, justify="right", no_wrap=True)
     for row in record["arms"]:
-        shares = (f"{row[name]:.0%}" for name in ("control", "own", "kept"))
+        found = (row[name] for name in ("control", "own", "kept", "marks"))
+        shares = ("–" if share is None else f"{share:.0%}" for share in found)
         figures = (f"{row[name]:.2f}" for name in ("ssim", "distance"))
         table.add_row(row["name"], f"{row['strength']:.2f}", *shares, *figures, f"{row['n']:,}")
     return table

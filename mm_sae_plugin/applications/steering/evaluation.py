@@ -2,7 +2,8 @@
 
 A prompt says the shared factors of one scene; the reference is the picture of another. *Control* is
 the share of the reference's shared factors, of those in which the two scenes differ, that the drawn
-picture shows; *kept* is the share of the reference's image-dominant factors that it shows.
+picture shows; *kept* is the share of the reference's image-dominant factors that it shows, and
+*marks* that of the text-dominant factors of which the reference has a mark.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from mm_sae_plugin.factorworld.world import Scene
 
 DETAILS = tuple(f.name for f in FACTORS.values() if f.modality == "ImgD" and f.said)
 """Image-dominant factors: ground, backdrop, lighting, weather, frame, pattern."""
+MARKS = tuple(f.name for f in FACTORS.values() if f.modality == "TextD" and f.drawn)
+"""Text-dominant factors that are drawn as a mark now and then: weekday, tag, opening and more."""
 EVALUATION_SEED = 9_000
 """Seed of the world of prompts and references, from which no model has seen a pair."""
 UNMOVED = "none"
@@ -82,6 +85,9 @@ class Reading:
     strength: float
     control: Float[np.ndarray, "n_cases"]
     kept: Float[np.ndarray, "n_cases"]
+    marks: Float[np.ndarray, "n_cases"]
+    """NaN where the reference has none. The reader names a value even where there is no mark, so
+    that pictures of the prompt as it is show what chance gives."""
     own: Float[np.ndarray, "n_cases"]
     """Share of the prompt's shared factors that are still shown, of those that differ."""
     ssim: Float[np.ndarray, "n_cases"]
@@ -91,12 +97,16 @@ class Reading:
     """Pictures."""
 
     def means(self) -> dict[str, Any]:
-        """Means over cases, as plain numbers."""
-        told = {
-            name: round(float(np.mean(values)), 4) if isinstance(values, np.ndarray) else values
+        """Means over the cases that have the thing, as plain numbers; None where none has."""
+        return {
+            name: _mean(values) if isinstance(values, np.ndarray) else values
             for name, values in asdict(self).items()
         }
-        return told
+
+
+def _mean(values: Float[np.ndarray, "n_cases"]) -> float | None:
+    known = values[~np.isnan(values)]
+    return round(float(known.mean()), 4) if len(known) else None
 
 
 def cases(n: int, seed: int = EVALUATION_SEED) -> list[Case]:
@@ -193,12 +203,13 @@ class _Judge:
         distance = 1 - torch.nn.functional.cosine_similarity(drawn, wanted)
         alike = ssim((pixels + 1) / 2, (self._references + 1) / 2)
         shares = [self._shares(case, row) for case, row in self._by_case(answers)]
-        control, own, kept = np.array(shares).T
+        control, own, kept, marks = np.array(shares).T
         return Reading(
             name=name,
             strength=strength,
             control=control,
             kept=kept,
+            marks=marks,
             own=own,
             ssim=self._means(alike),
             distance=self._means(distance),
@@ -211,12 +222,15 @@ class _Judge:
 
     def _shares(
         self, case: Case, answers: Int[np.ndarray, "n_seeds n_factors"]
-    ) -> tuple[float, float, float]:
+    ) -> tuple[float, float, float, float]:
         asked = case.reference.values
         differ = [name for name, value in case.said.items() if asked.get(name) != value]
         control = _shown(answers, {name: asked[name] for name in differ})
         own = _shown(answers, {name: case.said[name] for name in differ})
-        return control, own, _shown(answers, {name: asked[name] for name in DETAILS})
+        kept = _shown(answers, {name: asked[name] for name in DETAILS})
+        drawn = case.reference.drawn
+        marks = {name: drawn[name] for name in MARKS if name in drawn}
+        return control, own, kept, _shown(answers, marks) if marks else np.nan
 
     def _means(self, values: Float[Tensor, "n"]) -> Float[np.ndarray, "n_cases"]:
         return values.reshape(len(self._cases), self._n_seeds).mean(1).numpy()

@@ -8,6 +8,7 @@ from mm_sae_plugin.applications.steering.arms import baseline_arms, latent_arms
 from mm_sae_plugin.applications.steering.claim import claim_c6, slope, slopes
 from mm_sae_plugin.applications.steering.evaluation import (
     DETAILS,
+    MARKS,
     PROMPT_EDIT,
     UNMOVED,
     Reading,
@@ -93,6 +94,9 @@ def test_what_leads_to_the_reference_shows_it(readings, chosen):
     # Far along the blend the nearest picture is the reference itself.
     assert far.control.tolist() == far.kept.tolist() == [1.0] * N_CASES
     assert far.own.tolist() == [0.0] * N_CASES
+    marked = [any(name in case.reference.drawn for name in MARKS) for case in chosen]
+    assert (~np.isnan(far.marks)).tolist() == marked
+    assert far.means()["marks"] == (1.0 if any(marked) else None)
     assert far.ssim == pytest.approx(1.0, abs=1e-5) and far.distance == pytest.approx(0, abs=1e-5)
     still = found[UNMOVED, 0.0]
     assert still.control.mean() < far.control.mean() and still.kept.mean() < far.kept.mean()
@@ -103,7 +107,7 @@ def test_what_leads_to_the_reference_shows_it(readings, chosen):
 
 def _made(name, strength, control, kept):
     zero = np.zeros(len(control))
-    return Reading(name, strength, np.array(control), np.array(kept), zero, zero, zero, 10)
+    return Reading(name, strength, np.array(control), np.array(kept), *[zero] * 4, 10)
 
 
 @pytest.mark.parametrize(
