@@ -51,11 +51,9 @@ class Steering:
 
 @pytest.fixture(scope="session")
 def steering(serve, small_sae, tmp_path_factory) -> Steering:
-    """Start the steering demo; where no classifier is shipped, with an untrained one."""
+    """Start the steering demo."""
     pytest.importorskip("diffusers")
     from mm_sae_plugin.applications.steering import Painter
-    from mm_sae_plugin.demos.steering import reading
-    from mm_sae_plugin.factorworld import classifier
     from mm_sae_plugin.factorworld.generator import save_generator
     from tests.factorworld.generator.tiny import tiny_pipeline
 
@@ -70,9 +68,6 @@ def steering(serve, small_sae, tmp_path_factory) -> Steering:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Painter, "open", open_and_keep)
-        if not classifier.classifier_path().is_file():
-            untrained = classifier.FactorClassifier().eval()
-            patch.setattr(reading, "load_classifier", lambda: untrained)
         app = DEMOS["steering"].build(DemoOptions(small_sae, pipeline=str(folder)))
     return Steering(serve(app), opened[0])
 

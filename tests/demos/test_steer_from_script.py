@@ -5,12 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 from PIL import Image
 
 pytest.importorskip("diffusers")
 
-from mm_sae_plugin.factorworld import classifier
 from mm_sae_plugin.factorworld.generator import save_generator
 from tests.factorworld.generator.tiny import tiny_pipeline
 
@@ -22,10 +20,6 @@ def test_what_is_read_is_told_for_every_class(small_sae, tmp_path, monkeypatch, 
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs/quickstart").symlink_to(small_sae.parent)
     save_generator(tiny_pipeline(), tmp_path / "generator")
-    if not classifier.classifier_path().is_file():
-        torch.manual_seed(0)
-        untrained = classifier.FactorClassifier().eval()
-        monkeypatch.setattr(classifier, "load_classifier", lambda: untrained)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", [str(SCRIPT), "generator"])
     runpy.run_path(str(SCRIPT), run_name="__main__")
