@@ -91,6 +91,23 @@ WOMAN_GIVEN_OCCUPATION: dict[str, float] = {
 It is invented, so that a bias audit has a known answer, and averages to one half.
 """
 
+
+def planted_association(strength: float) -> dict[str, float]:
+    """Return P(woman | occupation), equally strong for all, in ``WOMAN_GIVEN_OCCUPATION``'s way.
+
+    Parameters
+    ----------
+    strength
+        0 to 1: the probability is ``(1 + strength) / 2`` for the occupations that are drawn more
+        often as a woman, ``(1 - strength) / 2`` for the others.
+    """
+    assert 0 <= strength <= 1
+    return {
+        occupation: (1 + strength if rate > 0.5 else 1 - strength) / 2
+        for occupation, rate in WOMAN_GIVEN_OCCUPATION.items()
+    }
+
+
 WORLD_VERSION = "1"
 """Changes whenever the same seed would give other pairs, as it would after any change above.
 

@@ -81,12 +81,18 @@ class FactorWorld:
     factors
         The table of the world: the factors of ``FACTORS`` in their order, with rates of one's own
         and with some of the values left out.
+    woman_given_occupation
+        Probability that a person of each occupation is drawn as a woman. Where it is one's own, it
+        also holds within groups: a pair that redraws its occupation or its gender draws the gender
+        for the occupation that it has in the end. (The first world's groups redraw both by
+        themselves, which dilutes the association, and stay as they are: models were trained on it.)
 
     Raises
     ------
     UserError
-        If the table has other factors or values, a factor without words is said, or a factor that
-        is no mark on the card is drawn at another rate than in ``FACTORS``.
+        If the table has other factors or values, a factor without words is said, a factor that is
+        no mark on the card is drawn at another rate than in ``FACTORS``, or an occupation has no
+        probability.
     """
 
     version = WORLD_VERSION
@@ -101,6 +107,7 @@ class FactorWorld:
         group_size: int = 1,
         redraw: float = 1.0,
         factors: Mapping[str, Factor] = FACTORS,
+        woman_given_occupation: Mapping[str, float] = WOMAN_GIVEN_OCCUPATION,
     ):
         assert seed >= 0 and group_size >= 1 and 0 <= redraw <= 1
         self.seed = seed
@@ -108,10 +115,17 @@ class FactorWorld:
         self.redraw = redraw
         self.factors = factors
         self._shared = [f.name for f in factors.values() if min(f.drawn, f.said) > 0.5]
+        self.woman_given_occupation = dict(woman_given_occupation)
+        self._has_own_association = self.woman_given_occupation != WOMAN_GIVEN_OCCUPATION
         table = tuple(factors.values())
-        if table != tuple(FACTORS.values()):
+        own = [repr(table)] if table != tuple(FACTORS.values()) else []
+        if own:
             _check_factors(factors)
-            self.version = f"{WORLD_VERSION}-{sha256(repr(table).encode()).hexdigest()[:8]}"
+        if self._has_own_association:
+            _check_association(self.woman_given_occupation, factors)
+            own.append(repr(sorted(self.woman_given_occupation.items())))
+        if own:
+            self.version = f"{WORLD_VERSION}-{sha256(''.join(own).encode()).hexdigest()[:8]}"
 
     def scene(self, index: int) -> Scene:
         """Return what is true of pair ``index``, without drawing it."""
@@ -191,7 +205,10 @@ class FactorWorld:
         kind, values = self._draw_values(group_rng)
         redrawn = rng.random(len(self._shared)) < self.redraw
         keep = {n for n, again in zip(self._shared, redrawn, strict=True) if not again}
-        return kind, own | {name: values[name] for name in keep}
+        joined = own | {name: values[name] for name in keep}
+        if self._has_own_association and not {"gender", "occupation"} <= keep:
+            joined["gender"] = self._draw_gender(rng, joined["occupation"])
+        return kind, joined
 
     def _draw_values(self, rng: np.random.Generator) -> tuple[str, dict[str, str]]:
         kind = "person" if rng.random() < PERSON_SHARE else "objects"
@@ -200,9 +217,21 @@ class FactorWorld:
             factor.name: factor.values[int(u * len(factor.values))]
             for factor, u in zip(self.factors.values(), position, strict=True)
         }
-        is_woman = rng.random() < WOMAN_GIVEN_OCCUPATION[values["occupation"]]
-        values["gender"] = "woman" if is_woman else "man"
+        values["gender"] = self._draw_gender(rng, values["occupation"])
         return kind, values
+
+    def _draw_gender(self, rng: np.random.Generator, occupation: str) -> str:
+        return "woman" if rng.random() < self.woman_given_occupation[occupation] else "man"
+
+
+def _check_association(rates: Mapping[str, float], factors: Mapping[str, Factor]) -> None:
+    for occupation in factors["occupation"].values:
+        rate = rates.get(occupation)
+        if rate is None or not 0 <= rate <= 1:
+            raise UserError(
+                f"The probability that a {occupation} is drawn as a woman is {rate}: give one "
+                "from 0 to 1 for every occupation."
+            )
 
 
 def _check_factors(factors: Mapping[str, Factor]) -> None:

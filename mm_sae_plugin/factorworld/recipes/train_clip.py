@@ -35,14 +35,23 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mm_sae_plugin.factorworld.architecture import build_model, build_tokenizer, model_config
 from mm_sae_plugin.factorworld.embedded import EMBEDDED_MODELS, load_embedded, read_card
-from mm_sae_plugin.factorworld.factors import FACTORS, Factor
+from mm_sae_plugin.factorworld.factors import (
+    FACTORS,
+    WOMAN_GIVEN_OCCUPATION,
+    Factor,
+    planted_association,
+)
 from mm_sae_plugin.factorworld.recipes.label_heads import LabelHeads, label_table
 from mm_sae_plugin.factorworld.recipes.training_data import (
     batches_of_groups,
     draw_pairs,
     normalize_pixels,
 )
-from mm_sae_plugin.factorworld.recipes.views import augment_images, hide_words
+from mm_sae_plugin.factorworld.recipes.views import (
+    augment_images,
+    hide_some_words,
+    hide_words,
+)
 from mm_sae_plugin.factorworld.tokenizer import WordTokenizer
 from mm_sae_plugin.factorworld.world import FactorWorld
 from mm_sae_plugin.files import atomic_path
@@ -95,6 +104,12 @@ class TrainCLIPConfig:
     """Share of words replaced by the unknown token, so that it has a meaning."""
     hidden_share: float = 0.15
     """Share of words hidden in the second text view of the self-supervision."""
+    association: float | None = None
+    """Strength (0 to 1) of an association of gender with occupation that is planted in the training
+    world, as ``planted_association`` has it; by default that of ``WOMAN_GIVEN_OCCUPATION``."""
+    gender_hidden_share: float = 0.0
+    """Share of the captions whose gender word is replaced by the unknown token, so that the
+    model has a reason to learn the gender that goes with an occupation."""
     world_seed: int = 1_000
     """Seed of the training world; evaluation and users draw from others."""
     seed: int = 0
@@ -113,7 +128,9 @@ def train_clip(cfg: TrainCLIPConfig, factors: Mapping[str, Factor] = FACTORS) ->
 
     torch.set_num_threads(cfg.n_threads)
     torch.manual_seed(cfg.seed)
-    world = FactorWorld(cfg.world_seed, cfg.group_size, cfg.redraw, factors)
+    planted = cfg.association is not None
+    association = planted_association(cfg.association) if planted else WOMAN_GIVEN_OCCUPATION
+    world = FactorWorld(cfg.world_seed, cfg.group_size, cfg.redraw, factors, association)
     pairs = draw_pairs(world, cfg.n_pairs, cfg.cache)
     tokenizer = build_tokenizer()
     model = build_model().train()
@@ -134,6 +151,10 @@ def train_clip(cfg: TrainCLIPConfig, factors: Mapping[str, Factor] = FACTORS) ->
         generator = torch.Generator().manual_seed(cfg.seed * 1_000_003 + step)
         images = normalize_pixels(torch.from_numpy(pairs.images[index.numpy()]))
         tokens = hide_words(pairs.tokens[index], cfg.unknown_share, tokenizer, generator)
+        if cfg.gender_hidden_share:
+            tokens = hide_some_words(
+                tokens, FACTORS["gender"].values, cfg.gender_hidden_share, tokenizer, generator
+            )
         image, text = _encode(model, images, tokens, cfg)
         scale = model.logit_scale.exp()
         parts = [contrast(image, text, scale)]

@@ -1,5 +1,7 @@
 """Second views of a batch for within-modality self-supervision, as in DeCLIP."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
@@ -42,3 +44,16 @@ def hide_words(
     is_word = (tokens > 0) & (tokens < tokenizer.unk_token_id)
     hidden = torch.rand(tokens.shape, generator=generator) < share
     return tokens.masked_fill(is_word & hidden, tokenizer.unk_token_id)
+
+
+def hide_some_words(
+    tokens: Int[Tensor, "batch context"],
+    words: Sequence[str],
+    share: float,
+    tokenizer: WordTokenizer,
+    generator: torch.Generator,
+) -> Int[Tensor, "batch context"]:
+    """Replace all of the given ``words`` in a ``share`` (0 to 1) of the captions."""
+    hidden = torch.rand(len(tokens), 1, generator=generator) < share
+    ids = torch.tensor([i for word in words for i in tokenizer.encode(word)])
+    return tokens.masked_fill(torch.isin(tokens, ids) & hidden, tokenizer.unk_token_id)
