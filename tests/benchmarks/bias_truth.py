@@ -1,0 +1,194 @@
+"""Does the audit find the association that was planted, and nothing where none was?
+
+``python -m tests.benchmarks.bias_truth --out runs/bias-truth`` trains what is missing of the
+variants of known strength (``train_biased``), and measures on each the gap between counterfactual
+twins in every occupation, with the planted direction stated beforehand. Into ``bias_truth.json``:
+
+- ``variants``: strength, seed, signed gap in nats, occupations that follow (``signs``), p.
+- ``pooled``: the same of the gaps' mean over seeds, strength by strength.
+- ``false_alarms``: how often flips of other factors (age, colour, skin, place), of which nothing
+  was planted, pass the same test at .05 in the variants of strength 0; with a Wilson interval.
+- ``attribution``: in the shipped variant, the latents by how much of the signed gap goes with each,
+  and whether those that follow gender in truth are the first.
+- ``checks``: what is expected of all this, and whether it holds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.stats import binomtest
+
+from mm_sae_plugin.applications.bias.attribution import Attribution
+from mm_sae_plugin.applications.bias.contrast import Contrast, Gaps, pooled
+from mm_sae_plugin.applications.bias.direction import DirectionTest, direction_test, signed_gap
+from mm_sae_plugin.applications.bias.embedding import embed_pictures, embed_texts
+from mm_sae_plugin.applications.bias.prompts import factorworld_prompts
+from mm_sae_plugin.applications.bias.twins import (
+    GENDER,
+    NUISANCES,
+    TwinPictures,
+    draw_twins,
+    twin_contrast,
+)
+from mm_sae_plugin.commands.quickstart import QuickstartConfig, run_quickstart
+from mm_sae_plugin.factorworld import FACTORS
+from mm_sae_plugin.factorworld.architecture import build_model, build_preprocess, build_tokenizer
+from mm_sae_plugin.factorworld.recipes.train_biased import (
+    SEEDS,
+    STRENGTHS,
+    TrainBiasedConfig,
+    train_biased,
+)
+from mm_sae_plugin.files import write_json_atomically
+from mm_sae_plugin.models import HookedCLIP
+from mm_sae_plugin.stats.truth import truth_check
+from mm_sae_plugin.study import Study
+
+SHIPPED = "factorworld-biased"
+"""The variant that is shipped, whose latents the gap is attributed to."""
+LEVEL = 0.05
+"""Of the tests that may raise a false alarm."""
+Pairs = tuple[TwinPictures, Contrast]
+
+
+@dataclass(frozen=True)
+class BiasTruthConfig:
+    """Check the audit against variants of the embedded model with a known association."""
+
+    out: Path = Path("runs/bias-truth")
+    """Folder for `bias_truth.json` and the SAE of the shipped variant."""
+    variants: Path = Path("runs/biased")
+    """Folder of the variants; what is missing is trained."""
+    n_per_target: int = 25
+    """Pairs of twins for each occupation."""
+
+
+def main(cfg: BiasTruthConfig) -> dict[str, Any]:
+    """Measure everything, write it, and print it."""
+    checkpoints = train_biased(TrainBiasedConfig(cfg.variants, cfg.variants / "cache"))
+    torch.set_num_threads(1)
+    pictures = {flip: draw_twins(flip, cfg.n_per_target) for flip in (GENDER, *NUISANCES)}
+    variants, alarms = [], []
+    gaps_of: dict[float, list[Gaps]] = {strength: [] for strength in STRENGTHS}
+    for strength in STRENGTHS:
+        for seed in SEEDS:
+            model = variant(checkpoints[strength, seed])
+            gaps = gaps_between(model, pictures[GENDER])
+            gaps_of[strength].append(gaps)
+            row = {"strength": strength, "seed": seed, **told(tested(gaps)), "gaps": gaps}
+            print({name: value for name, value in row.items() if name != "gaps"}, flush=True)
+            variants.append(row)
+            if strength == 0:
+                found = [tested(gaps_between(model, pictures[flip])).p for flip in NUISANCES]
+                alarms += [p <= LEVEL for p in found]
+    means = {
+        strength: {target: float(np.mean([g[target] for g in gaps])) for target in gaps[0]}
+        for strength, gaps in gaps_of.items()
+    }
+    record: dict[str, Any] = {
+        "variants": variants,
+        "pooled": [{"strength": s, **told(tested(gaps))} for s, gaps in means.items()],
+        "false_alarms": false_alarms(alarms),
+        "attribution": attribution(cfg, pictures[GENDER]),
+        "settings": {"n_per_target": cfg.n_per_target, "nuisances": [list(f) for f in NUISANCES]},
+    }
+    record["checks"] = checks(record)
+    write_json_atomically(cfg.out / "bias_truth.json", record)
+    for name in ("pooled", "false_alarms", "attribution", "checks"):
+        print(name, record[name])
+    return record
+
+
+def variant(checkpoint: Path) -> HookedCLIP:
+    """Load a variant from its training's checkpoint."""
+    learned = torch.load(checkpoint, weights_only=True)["learner"]
+    model = build_model()
+    weights = {k.removeprefix("model."): v for k, v in learned.items() if k.startswith("model.")}
+    model.load_state_dict(weights)
+    return HookedCLIP.wrap(model.eval(), build_tokenizer(), build_preprocess(), "variant")
+
+
+def gaps_between(model: HookedCLIP, twins: TwinPictures) -> Gaps:
+    """Measure the gap between twins in every occupation, in nats."""
+    prompts = factorworld_prompts().prompts
+    contrast = twin_contrast(twins, float(model.logit_scale.exp()))
+    images = embed_pictures(model, [*twins.first, *twins.second])
+    texts = embed_texts(model, [text for name in contrast.targets for text in prompts[name]])
+    sizes = [len(prompts[name]) for name in contrast.targets]
+    return contrast.gaps(images, pooled(texts, sizes))
+
+
+def tested(gaps: Gaps) -> DirectionTest:
+    """Test gaps against the direction that was planted."""
+    return direction_test(gaps, factorworld_prompts().signs("woman"))
+
+
+def told(test: DirectionTest) -> dict[str, Any]:
+    """The figures of a test under the names of the record."""
+    return {"signed": test.signed, "signs": test.n_following, "p": test.p}
+
+
+def false_alarms(alarms: list[bool]) -> dict[str, Any]:
+    """Count them, with a Wilson interval of their rate."""
+    found = binomtest(sum(alarms), len(alarms))
+    interval = found.proportion_ci(method="wilson")
+    return {"n": len(alarms), "alarms": sum(alarms), "level": LEVEL, "interval": list(interval)}
+
+
+def attribution(cfg: BiasTruthConfig, twins: TwinPictures) -> dict[str, Any]:
+    """Rank the latents of the shipped variant's SAE by how much of the signed gap is theirs."""
+    run_quickstart(QuickstartConfig(out=cfg.out / "sae", model=SHIPPED), progress=False)
+    study = Study.open(cfg.out / "sae" / "sae")
+    prompts = factorworld_prompts()
+    direction = prompts.signs("woman")
+    contrast = twin_contrast(twins, float(study.model.logit_scale.exp()))
+    texts = [text for name in contrast.targets for text in prompts.prompts[name]]
+    found = Attribution(
+        study.feature_map,
+        contrast,
+        embed_pictures(study.model, [*twins.first, *twins.second]),
+        embed_texts(study.model, texts),
+        [len(prompts.prompts[name]) for name in contrast.targets],
+        lambda gaps: signed_gap(gaps, direction),
+    )
+    taken = found.by_latent()
+    truth = truth_check(study.feature_map, study.store, study.labels, FACTORS)
+    factor = {entry.latent: asdict(entry) for entry in truth.latents}
+    first = [
+        {
+            "latent": latent,
+            "taken": float(taken[latent]),
+            **{name: factor.get(latent, {}).get(name) for name in ("factor", "value", "eta2")},
+        }
+        for latent in taken.argsort(descending=True)[:10].tolist()
+    ]
+    return {"signed": found.whole, "first": first}
+
+
+def checks(record: dict[str, Any]) -> dict[str, bool]:
+    """What is expected, and whether it holds."""
+    strong = [row for row in record["variants"] if row["strength"] == max(STRENGTHS)]
+    none = record["pooled"][0]
+    rising = [row["signed"] for row in record["pooled"]]
+    low, high = record["false_alarms"]["interval"]
+    return {
+        "strong: signed at least 0.8": all(row["signed"] >= 0.8 for row in strong),
+        "strong: at least 7 of 8 follow": all(row["signs"] >= 7 for row in strong),
+        "strong: p at most 0.03": all(row["p"] <= 0.03 for row in strong),
+        "none: mean within 0.4": abs(none["signed"]) <= 0.4,
+        "none: pooled p above 0.05": none["p"] > 0.05,
+        "means rise with strength": rising == sorted(rising),
+        "false alarms at the level": low <= LEVEL <= high,
+        "first latent follows gender": record["attribution"]["first"][0]["factor"] == "gender",
+    }
+
+
+if __name__ == "__main__":
+    import tyro
+
+    main(tyro.cli(BiasTruthConfig))
