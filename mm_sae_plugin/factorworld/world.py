@@ -91,8 +91,8 @@ class FactorWorld:
     ------
     UserError
         If the table has other factors or values, a factor without words is said, a factor that is
-        no mark on the card is drawn at another rate than in ``FACTORS``, or an occupation has no
-        probability.
+        neither the occupation nor a mark on the card is drawn at another rate than in ``FACTORS``,
+        or an occupation has no probability.
     """
 
     version = WORLD_VERSION
@@ -244,10 +244,11 @@ def _check_factors(factors: Mapping[str, Factor]) -> None:
             raise UserError(
                 f"{name} cannot take the values {factor.values}: choose from {known.values}."
             )
-        if factor.drawn != known.drawn and name not in MARK_PLACES:
+        if factor.drawn != known.drawn and name not in (*MARK_PLACES, "occupation"):
             raise UserError(
-                f"{name} cannot be drawn at the rate {factor.drawn}: only a mark on the card "
-                f"({', '.join(MARK_PLACES)}) can be left out of an image; keep {known.drawn}."
+                f"{name} cannot be drawn at the rate {factor.drawn}: only an occupation or a mark "
+                f"on the card ({', '.join(MARK_PLACES)}) can be left out of an image; keep "
+                f"{known.drawn}."
             )
         if factor.said and not known.said:
             raise UserError(f"{name} cannot be said: no caption has words for it; give it 0.")

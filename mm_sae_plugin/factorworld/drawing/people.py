@@ -20,10 +20,14 @@ _MID = 0.4  # The middle of a sprite that is 0.8 units wide.
 
 @cache
 def person_sprite(gender: str, age: str, occupation: str, colour: str, skin: str) -> Image.Image:
-    """Return a person's sprite: RGBA, ``PERSON_PIXELS`` in size, standing on its lower edge."""
+    """Return a person's sprite: RGBA, ``PERSON_PIXELS`` in size, standing on its lower edge.
+
+    An empty ``occupation`` is a person who wears nothing that tells one.
+    """
     pen = Pen(*PERSON_PIXELS)
     _bust(pen, gender, age, COLOURS[colour], SKINS[skin])
-    _OUTFITS[occupation](pen)
+    if occupation:
+        _OUTFITS[occupation](pen)
     return pen.finish(outline=WHITE)
 
 

@@ -31,8 +31,8 @@ def render_scene(kind: str, drawn: dict[str, str], rng: np.random.Generator) -> 
     kind
         ``objects`` or ``person``.
     drawn
-        The values that show. The factors that are always drawn must be there; a mark that is
-        absent is left out.
+        The values that show. The factors that are always drawn must be there; a mark or an
+        occupation that is absent is left out.
     rng
         Chooses what no factor governs: small shifts, and one picture of the weather.
 
@@ -90,10 +90,11 @@ def _draw_subject(
 ) -> None:
     shift_x, shift_y = (int(value) for value in rng.integers(-1, 2, size=2))
     if kind == "person":
-        traits = (drawn[name] for name in ("gender", "age", "occupation", "colour", "skin"))
+        gender, age, colour, skin = (drawn[n] for n in ("gender", "age", "colour", "skin"))
+        sprite = person_sprite(gender, age, drawn.get("occupation", ""), colour, skin)
         width, height = PERSON_PIXELS
         left = _PERSON_MIDDLE[drawn["place"]] + shift_x - width // 2
-        _lay(card, person_sprite(*traits), (left, 57 - height + shift_y))
+        _lay(card, sprite, (left, 57 - height + shift_y))
         return
     sprite = thing_sprite(drawn["object"], drawn["colour"], drawn["size"])
     side = THING_PIXELS[drawn["size"]]

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -107,6 +107,8 @@ class TrainCLIPConfig:
     association: float | None = None
     """Strength (0 to 1) of an association of gender with occupation that is planted in the training
     world, as ``planted_association`` has it; by default that of ``WOMAN_GIVEN_OCCUPATION``."""
+    occupation_drawn: float = 1.0
+    """Share of the pictures of people that show their occupation."""
     gender_hidden_share: float = 0.0
     """Share of the captions whose gender word is replaced by the unknown token, so that the
     model has a reason to learn the gender that goes with an occupation."""
@@ -128,6 +130,9 @@ def train_clip(cfg: TrainCLIPConfig, factors: Mapping[str, Factor] = FACTORS) ->
 
     torch.set_num_threads(cfg.n_threads)
     torch.manual_seed(cfg.seed)
+    if cfg.occupation_drawn != 1:
+        shown = replace(factors["occupation"], drawn=cfg.occupation_drawn)
+        factors = {**factors, "occupation": shown}
     planted = cfg.association is not None
     association = planted_association(cfg.association) if planted else WOMAN_GIVEN_OCCUPATION
     world = FactorWorld(cfg.world_seed, cfg.group_size, cfg.redraw, factors, association)
