@@ -22,7 +22,8 @@ class QuickstartConfig:
     seed: int = 0
     """Seed of the world and of the SAE."""
     model: str = "factorworld"
-    """`factorworld`, or `factorworld-declip`, trained with self-supervision."""
+    """`factorworld`; `factorworld-declip`, trained with self-supervision; or `factorworld-biased`,
+    with an invented association of gender with occupation."""
     d_sae: int = 512
     """Latents: four times the width of the joint embedding. Concepts split into one latent for
     images and one for captions, as they do in dictionaries that people use."""

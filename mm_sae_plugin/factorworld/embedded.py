@@ -19,8 +19,9 @@ from mm_sae_plugin.factorworld.architecture import (
 from mm_sae_plugin.factorworld.tokenizer import WordTokenizer
 from mm_sae_plugin.files import sha256_of_file
 
-EMBEDDED_MODELS: tuple[str, ...] = ("factorworld", "factorworld-declip")
-"""Names of the models inside the package: a plain CLIP, and one with self-supervision."""
+EMBEDDED_MODELS: tuple[str, ...] = ("factorworld", "factorworld-declip", "factorworld-biased")
+"""Names of the models inside the package: a plain CLIP, one with self-supervision, and one with an
+invented association of gender with occupation, for audits to find."""
 
 WEIGHTS_FOLDER = Path(__file__).parent / "weights"
 """Where the weights, and a JSON card beside each, lie."""

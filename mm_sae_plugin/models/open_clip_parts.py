@@ -122,7 +122,7 @@ def _check_name(name: str, pretrained: str | None) -> None:
             )
         known = [*EMBEDDED_MODELS, *open_clip.list_models()]
         nearest = nearest_names(name, known)
-        listing = f"{' and '.join(EMBEDDED_MODELS)} need no network, open_clip.list_models() lists"
+        listing = f"{', '.join(EMBEDDED_MODELS)} need no network, open_clip.list_models() lists"
         remedy = f"did you mean {nearest}? {listing} more" if nearest else f"{listing} the others"
         raise UserError(f"There is no model {name!r}: {remedy}.")
     if pretrained is None or os.path.isfile(pretrained):

@@ -65,6 +65,7 @@ def variant_config(strength: float, seed: int, out: Path, cache: Path) -> TrainC
         batch_size=64,
         n_pairs=12_000,
         lr=1e-3,
+        lr_warm_up_steps=100,
         label_steps=0,
         world_seed=_FIRST_WORLD + seed,
         seed=seed,
