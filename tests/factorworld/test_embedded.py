@@ -20,12 +20,14 @@ from mm_sae_plugin.factorworld.recipes.evaluate_clip import (
 def test_shared_factors_are_recognised_zero_shot(name):
     model = load_embedded(name).model
     held_out = embed_held_out(model, 600, seed=4_321)  # type: ignore[arg-type]
+    # The biased one was fine-tuned on few pairs, and guesses occupations from gender.
+    least = 0.78 if name == "factorworld-biased" else 0.88
     for factor in SHARED_FACTORS:
         measured = zero_shot_accuracy(model, held_out, FACTORS[factor])  # type: ignore[arg-type]
         on_card = read_card(name)["figures"]["factors"][factor]["zero_shot"]
         # Other pairs than the card's: five standard errors of about 240 pairs at 95%.
         assert abs(measured - on_card) < 0.07, factor
-        assert measured > 0.88, factor
+        assert measured > least, factor
     assert retrieval_accuracy(held_out) > 0.9
     assert abs(modality_gap(held_out) - read_card(name)["figures"]["modality_gap"]) < 0.1
 

@@ -140,7 +140,11 @@ def test_a_table_changes_the_rates_and_nothing_else():
 @pytest.mark.parametrize(
     ("name", "change", "sentence"),
     [
-        ("ground", {"drawn": 0.4}, "ground cannot be drawn at the rate 0.4: only a mark"),
+        (
+            "ground",
+            {"drawn": 0.4},
+            "ground cannot be drawn at the rate 0.4: only an occupation or a mark",
+        ),
         ("signoff", {"drawn": 1}, "signoff cannot be drawn at the rate 1"),
         ("tilt", {"said": 0.4}, "tilt cannot be said: no caption has words for it"),
         ("tag", {"values": ("#food", "#cars")}, "tag cannot take the values"),
