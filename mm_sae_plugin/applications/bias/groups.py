@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -70,8 +70,8 @@ class Groups:
         least: int = LEAST,
     ) -> Groups:
         """Read columns of a table, in which numbers are taken as text and NaN as missing."""
-        optional = [None if one is None else _texts(one) for one in (target, identity, twin)]
-        return cls(_texts(group), *optional, least=least)
+        optional = [None if one is None else texts(one) for one in (target, identity, twin)]
+        return cls(texts(group), *optional, least=least)
 
     def __len__(self) -> int:
         return len(self.group)
@@ -169,11 +169,18 @@ class Groups:
                 )
 
 
-def _texts(column: Sequence[Any]) -> tuple[str, ...]:
-    import pandas as pd
+def texts(column: Iterable[Any]) -> tuple[str, ...]:
+    """Return a table's column as text: empty where it is missing, whole numbers without a point.
 
-    series = pd.Series(list(column), dtype=object)
-    return tuple(
-        "" if missing else str(value).strip()
-        for value, missing in zip(series, series.isna(), strict=True)
-    )
+    A column of numbers in which one is missing holds decimal ones.
+    """
+    return tuple(map(_text, column))
+
+
+def _text(value: Any) -> str:
+    # NaN differs from itself; so does pandas' NaT, and its NA has no truth value at all.
+    if value is None or type(value).__name__ in ("NAType", "NaTType") or value != value:
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value).strip()
