@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from mm_sae_plugin.errors import UserError
 
@@ -69,7 +70,8 @@ def subgroup_accuracy(
     from fairlearn.metrics import MetricFrame, count
     from sklearn.metrics import accuracy_score
 
-    def frame_of(names: Mapping[str, list[str]]) -> MetricFrame:
+    # What a frame holds depends on what it was asked, which its annotations cannot say.
+    def frame_of(names: Mapping[str, list[str]]) -> Any:
         return MetricFrame(
             metrics={"accuracy": accuracy_score, "count": count},
             y_true=list(truth),
@@ -110,7 +112,7 @@ def parity(selected: Sequence[bool], group: Sequence[str]) -> Parity:
     from fairlearn.metrics import MetricFrame, selection_rate
 
     chosen = [int(one) for one in selected]
-    frame = MetricFrame(
+    frame: Any = MetricFrame(
         metrics=selection_rate, y_true=chosen, y_pred=chosen, sensitive_features=list(group)
     )
     rates = {str(name): float(rate) for name, rate in frame.by_group.items()}

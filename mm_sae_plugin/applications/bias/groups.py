@@ -140,9 +140,12 @@ class Groups:
             )
 
     def _check_groups(self) -> None:
-        if len(self.names) < 2:
-            found = f"of one group, {self.names[0]!r:.60}" if self.group else "missing"
-            raise UserError(f"All images are {found}: an audit compares two or more groups.")
+        if not self.group:
+            raise UserError("There are no images: an audit compares two or more groups of them.")
+        if len(self.names) == 1:
+            raise UserError(
+                f"All images are of one group, {self.group[0]!r:.60}: an audit compares two or more."
+            )
         first, _ = one_row_each(np.array(self.group), self.identity)
         unit = "images" if self.identity is None else "people"
         sizes = Counter(self.group[row] for row in first)

@@ -89,7 +89,7 @@ def read_layout(
             f"{layout.name} has no {attribute!r:.40}: choose from {', '.join(layout.attributes)}."
         )
     rows = layout.read(table, attribute)
-    why = dict(rows.why or {})
+    why = dict(rows.why)
     if identities is not None:
         known = _identities(identities)
         rows.identity = [known.get(image, "") for image in rows.image]

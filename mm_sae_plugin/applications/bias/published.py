@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -39,7 +39,7 @@ class Rows:
     """Occupation or class."""
     identity: list[str] | None = None
     """Who the image shows."""
-    why: dict[int, str] | None = None
+    why: dict[int, str] = field(default_factory=dict)
     """Row to why it is left out."""
 
 
@@ -73,8 +73,7 @@ def _celeba(table: pd.DataFrame, attribute: str) -> Rows:
 
 def _utkface(table: pd.DataFrame, attribute: str) -> Rows:
     image = _utkface_files(table)
-    rows = Rows(image, [""] * len(image), why={})
-    assert rows.why is not None
+    rows = Rows(image, [""] * len(image))
     for row, name in enumerate(image):
         said = _utkface_name(name)
         if said is None:
