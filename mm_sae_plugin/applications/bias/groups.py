@@ -144,7 +144,7 @@ class Groups:
             raise UserError("There are no images: an audit compares two or more groups of them.")
         if len(self.names) == 1:
             raise UserError(
-                f"All images are of one group, {self.group[0]!r:.60}: an audit compares two or more."
+                f"All images are of one group, {self.group[0]!r:.60}: an audit compares two."
             )
         first, _ = one_row_each(np.array(self.group), self.identity)
         unit = "images" if self.identity is None else "people"
