@@ -167,8 +167,8 @@ class Groups:
             sizes = [found[name, group] for group in self.names]
             if sizes != [1, 1]:
                 raise UserError(
-                    f"The twin {name!r:.60} has {sizes[0]} images of {self.names[0]!r:.60} and "
-                    f"{sizes[1]} of {self.names[1]!r:.60}: each needs exactly one of either."
+                    f"The twin {name!r:.60} has {sizes[0]} of {self.names[0]!r:.60} and {sizes[1]} of "
+                    f"{self.names[1]!r:.60}: each needs exactly one image of either."
                 )
 
 

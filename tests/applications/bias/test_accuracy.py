@@ -69,7 +69,7 @@ def test_fairlearn_is_imported_when_it_is_asked():
     code = (
         "import sys, mm_sae_plugin\n"
         "from mm_sae_plugin.applications.bias import accuracy, groups, layouts, metrics, prompts\n"
-        "print([name for name in ('fairlearn', 'sklearn', 'yaml') if name in sys.modules])"
+        "print('fairlearn' in sys.modules)"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "fairlearn" not in told.stdout
+    assert told.stdout.strip() == "False"

@@ -84,12 +84,12 @@ def test_missing_values_are_counted(missing):
         ({"group": SEXES, "target": ("nurse",) * 39}, r"target column has 39 values for 40"),
         ({"group": SEXES, "identity": PAIRS}, r"identity 'pair0' is in two groups"),
         (
-            {"group": SEXES, "twin": PAIRS[:-2] + ("pair0", "pair19")},
-            r"twin 'pair0' has 1 images of 'man' and 2 of 'woman': each needs exactly one",
+            {"group": SEXES, "twin": (*PAIRS[:-2], "pair0", "pair19")},
+            r"twin 'pair0' has 1 of 'man' and 2 of 'woman': each needs exactly one",
         ),
         (
-            {"group": SEXES, "twin": PAIRS[:-1] + ("alone",)},
-            r"twin 'pair19' has 0 images of 'man' and 1 of 'woman'",
+            {"group": SEXES, "twin": (*PAIRS[:-1], "alone")},
+            r"twin 'pair19' has 0 of 'man' and 1 of 'woman'",
         ),
         (
             {"group": SEXES + ("child",) * 20, "twin": PAIRS + PAIRS[:20]},
