@@ -166,9 +166,10 @@ class Groups:
         for name in dict.fromkeys(twin):
             sizes = [found[name, group] for group in self.names]
             if sizes != [1, 1]:
+                one, other = self.names
                 raise UserError(
-                    f"The twin {name!r:.60} has {sizes[0]} of {self.names[0]!r:.60} and {sizes[1]} of "
-                    f"{self.names[1]!r:.60}: each needs exactly one image of either."
+                    f"The twin {name!r:.60} has {sizes[0]} of {one!r:.60} and {sizes[1]} of "
+                    f"{other!r:.60}: each needs exactly one image of either."
                 )
 
 
