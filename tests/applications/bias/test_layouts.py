@@ -110,7 +110,7 @@ def test_celeba_with_its_identities():
     assert found.identity == ("2880", "2937", "8692")
     assert found.left_out == {"its identity is not given": 1}
     with pytest.raises(UserError, match="identity file has 1 columns"):
-        read_layout(_csv(CELEBA_CSV), identities=people[[0]])
+        read_layout(_csv(CELEBA_CSV), identities=people.drop(columns=[1]))
 
 
 def test_utkface_is_known_by_its_file_names():

@@ -49,7 +49,7 @@ def test_parts_add_up_and_the_error_stays():
 
 def test_a_latent_that_never_fires_changes_nothing():
     rows = normalize(torch.randn(12, 8, generator=torch.Generator().manual_seed(1)), dim=1)
-    feature_map = FakeFeatureMap(8, N_FEATURES, bias=-1.0)
+    feature_map = FakeFeatureMap(8, N_FEATURES, bias=-0.5)
     removal = Removal(feature_map, rows, "text")
     silent = (removal.codes == 0).all(0)
     assert silent.any() and not silent.all()
