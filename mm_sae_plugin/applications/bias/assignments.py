@@ -6,7 +6,7 @@ from itertools import combinations
 from math import comb
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 
 MOST = 20_000
 """Ways that are gone through one by one; where there are more, as many are drawn at random."""
@@ -19,7 +19,7 @@ class Assignments:
     n: int
     """Things to be put on either side."""
     n_first: int
-    """How many of them on the first."""
+    """How many of them on the first; at least one."""
     seed: int = 0
     """Of the draws, where there are too many ways to go through them all."""
 
@@ -54,10 +54,10 @@ class Assignments:
         drawn = not self.is_complete
         return (n_reached + drawn) / (len(self) + drawn)
 
-    def _chosen(self) -> Iterator[list[int]]:
+    def _chosen(self) -> Iterator[Int[np.ndarray, "n_first"]]:
         if self.is_complete:
-            yield from (list(members) for members in combinations(range(self.n), self.n_first))
+            yield from map(np.array, combinations(range(self.n), self.n_first))
             return
         rng = np.random.default_rng(self.seed)
         for _ in range(MOST):
-            yield rng.permutation(self.n)[: self.n_first].tolist()
+            yield rng.permutation(self.n)[: self.n_first]
