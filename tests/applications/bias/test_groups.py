@@ -92,6 +92,10 @@ def test_missing_values_are_counted(missing):
             r"twin 'pair19' has 0 of 'man' and 1 of 'woman'",
         ),
         (
+            {"group": ("man", "man", "woman", "woman") * 10, "twin": PAIRS},
+            r"twin 'pair0' has 2 of 'man' and 0 of 'woman'",
+        ),
+        (
             {"group": SEXES + ("child",) * 20, "twin": PAIRS + PAIRS[:20]},
             r"Twins compare two groups, but there are 3: child, man, woman",
         ),

@@ -42,6 +42,7 @@ FACET = (
     '14,sa_4.jpg,doctor,,"{""x"": 1}",1,0,0,0,0,1,0\n'
     '15,sa_4.jpg,patient,,"{""x"": 1}",0,1,0,0,0,1,0\n'
     '16,sa_5.jpg,dancer,,"{""x"": 1}",0,0,1,0,1,0,0\n'
+    '17,sa_6.jpg,dancer,,"{""x"": 1}",1,1,0,0,1,0,0\n'
 )
 URL = "URL type (Type NA if can't find)"
 VISOGENDER_OO = (
@@ -83,7 +84,7 @@ def test_fairface():
 def test_groups_may_be_of_another_attribute():
     assert read_layout(_csv(FAIRFACE), "race").group == ("East Asian", "Indian", "Black", "White")
     assert read_layout(_csv(FAIRFACE), "age").group[-1] == "more than 70"
-    assert read_layout(_csv(FACET), "age").group == ("young", "middle", "older", "young")
+    assert read_layout(_csv(FACET), "age").group == ("young", "middle", "older", "young", "young")
     assert read_layout(_csv(CELEBA_CSV), "age").group == ("young", "young", "not young", "young")
     utkface = pd.DataFrame({"file": UTKFACE})
     assert read_layout(utkface, "race").group == ("Asian", "White", "Others")
@@ -131,7 +132,7 @@ def test_facet_leaves_out_pictures_of_several_people():
     assert found.identity == ("11", "12")
     assert found.words == {"woman": "fem", "man": "masc"}
     assert found.left_out == {
-        "its gender is not given": 2,
+        "its gender is not given": 3,
         "the picture shows several annotated people": 2,
     }
     partial = _csv(FACET).drop(columns="age_presentation_older")

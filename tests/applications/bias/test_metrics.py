@@ -140,6 +140,10 @@ def test_images_of_few_people_leave_a_wider_band():
     clustered = logit_gap(logits, groups, "w", Shuffle(tuple(people)))
     assert clustered.value == alone.value
     assert clustered.band[1] - clustered.band[0] > 2 * (alone.band[1] - alone.band[0])
+    skews = [max_skew_at_k(logits, groups, 20, shuffle=s) for s in (None, Shuffle(tuple(people)))]
+    assert skews[0].value == skews[1].value
+    # The first twenty are of two people, who may well be of one group.
+    assert skews[1].expected > 1.5 * skews[0].expected
 
 
 @pytest.mark.parametrize(
