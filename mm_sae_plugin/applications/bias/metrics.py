@@ -15,6 +15,14 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from mm_sae_plugin.applications.bias.permutation import Shuffle
+from mm_sae_plugin.applications.bias.ranking import (
+    chance_max_skew,
+    checked_k,
+    divergence,
+    found_at,
+    max_skew,
+    runs_of_ties,
+)
 from mm_sae_plugin.errors import UserError
 
 
@@ -35,8 +43,9 @@ def logit_gap(
     groups: Sequence[str],
     first: str,
     shuffle: Shuffle | None = None,
+    second: str | None = None,
 ) -> Metric:
-    """Return the mean logit of one group less that of the images of all others.
+    """Return the mean logit of one group less that of another, or of all others.
 
     Parameters
     ----------
@@ -48,13 +57,15 @@ def logit_gap(
         The group that is compared.
     shuffle : Shuffle, optional
         How labels are permuted for the value under no bias.
+    second : str, optional
+        The group that it is compared with; by default all images of other groups.
 
     Raises
     ------
     UserError
-        If there are other than ``n`` groups, one only, or none of that name.
+        If a logit is not finite, there are other than ``n`` groups, one only, or none of that name.
     """
-    return _gap(logits, groups, first, shuffle)
+    return _gap(logits, groups, first, shuffle, second)
 
 
 def share_gap(
@@ -63,12 +74,13 @@ def share_gap(
     first: str,
     k: int,
     shuffle: Shuffle | None = None,
+    second: str | None = None,
 ) -> Metric:
-    """Return the share of one group's images among the first k, less that of all others' images.
+    """Return the share of one group's images among the first k, less that of the others' images.
 
     Group sizes need not be equal: each share is of the group's own images. See :func:`logit_gap`.
     """
-    return _gap(found_at(logits, k), groups, first, shuffle)
+    return _gap(found_at(_finite(logits), k), groups, first, shuffle, second)
 
 
 def max_skew_at_k(
@@ -92,15 +104,15 @@ def max_skew_at_k(
     wanted : mapping of str to float, optional
         Share of each group; by default as many as there are among the images.
     """
-    names, codes = _coded(groups, len(logits))
+    names, codes = _coded(groups, _finite(logits))
     shares = _shares(names, codes, wanted)
     found = found_at(logits, k)
-    value = _max_skew(np.bincount(codes, found, len(names)), shares)
+    value = max_skew(np.bincount(codes, found, len(names)), shares)
     is_whole = bool(((found == 0) | (found == 1)).all())
     if len(names) == 2 and is_whole and (shuffle is None or shuffle.identities is None):
-        return Metric(value, *_hypergeometric_skew(codes, k, shares))
+        return Metric(value, *chance_max_skew(codes, k, shares))
     shuffled = (shuffle or Shuffle()).of(codes)
-    null = [_max_skew(np.bincount(one, found, len(names)), shares) for one in shuffled]
+    null = [max_skew(np.bincount(one, found, len(names)), shares) for one in shuffled]
     return _metric(value, np.array(null))
 
 
@@ -137,54 +149,61 @@ def ndkl(
     base : "nats" or "bits"
         Unit.
     """
-    names, codes = _coded(groups, len(logits))
+    names, codes = _coded(groups, _finite(logits))
     shares = _shares(names, codes, wanted)
     order = np.argsort(-logits, kind="stable")
-    ties = _runs(logits[order])
+    ties = runs_of_ties(logits[order])
     unit = 1.0 if base == "nats" else log(2)
-    depth = len(logits) if k is None else _checked_k(k, len(logits))
+    depth = len(logits) if k is None else checked_k(k, len(logits))
 
     def of(labels: Int[np.ndarray, "n"]) -> float:
-        return _divergence(labels[order], ties, shares, depth) / unit
+        return divergence(labels[order], ties, shares, depth) / unit
 
     return _metric(of(codes), np.array([of(one) for one in (shuffle or Shuffle()).of(codes)]))
 
 
-def found_at(logits: Float[np.ndarray, "n"], k: int) -> Float[np.ndarray, "n"]:
-    """Return the probability of each image to be among the first k, under random order of ties."""
-    cut = np.sort(logits)[-_checked_k(k, len(logits))]
-    above, tied = logits > cut, logits == cut
-    return above + tied * ((k - above.sum()) / tied.sum())
-
-
 def _gap(
-    values: Float[np.ndarray, "n"], groups: Sequence[str], first: str, shuffle: Shuffle | None
+    values: Float[np.ndarray, "n"],
+    groups: Sequence[str],
+    first: str,
+    shuffle: Shuffle | None,
+    second: str | None,
 ) -> Metric:
-    names, codes = _coded(groups, len(values))
-    if first not in names:
-        raise UserError(f"There is no group {first!r:.60}: choose from {', '.join(names)}.")
-    labels = codes == names.index(first)
-    shuffled = (shuffle or Shuffle()).of(labels)
-    null = [values[one].mean() - values[~one].mean() for one in shuffled]
-    metric = _metric(float(values[labels].mean() - values[~labels].mean()), np.array(null))
+    names, codes = _coded(groups, _finite(values))
+    for name in (first, second):
+        if name not in (*names, None):
+            raise UserError(f"There is no group {name!r:.60}: choose from {', '.join(names)}.")
+    if first == second:
+        raise UserError(f"The group {first!r:.60} has no gap to itself: name another.")
+
+    def of(labels: Int[np.ndarray, "n"]) -> float:
+        is_first = labels == names.index(first)
+        others = ~is_first if second is None else labels == names.index(second)
+        return float(values[is_first].mean() - values[others].mean())
+
+    metric = _metric(of(codes), np.array([of(one) for one in (shuffle or Shuffle()).of(codes)]))
     # Labels that are permuted one by one leave no gap on average; people differ in their images.
     is_exact = shuffle is None or shuffle.identities is None
     return Metric(metric.value, 0.0, metric.band) if is_exact else metric
 
 
-def _coded(groups: Sequence[str], n: int) -> tuple[list[str], Int[np.ndarray, "n"]]:
+def _finite(logits: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
+    n_strange = int((~np.isfinite(logits)).sum())
+    if n_strange:
+        raise UserError(f"{n_strange} of {len(logits)} logits are not finite: mend the vectors.")
+    return logits
+
+
+def _coded(
+    groups: Sequence[str], logits: Float[np.ndarray, "n"]
+) -> tuple[list[str], Int[np.ndarray, "n"]]:
+    n = len(logits)
     if len(groups) != n:
         raise UserError(f"There are {len(groups)} groups for {n} logits: give one for each image.")
     names, codes = np.unique(groups, return_inverse=True)
     if len(names) < 2:
         raise UserError("All images are of one group: a gap needs two.")
     return names.tolist(), codes
-
-
-def _checked_k(k: int, n: int) -> int:
-    if not 1 <= k <= n:
-        raise UserError(f"k is {k}, but there are {n} images: choose 1 to {n}.")
-    return k
 
 
 def _shares(
@@ -196,50 +215,6 @@ def _shares(
     if (shares <= 0).any() or abs(sum(wanted.values()) - 1) > 1e-6:
         raise UserError(f"The wanted shares must be above 0 for {', '.join(names)} and sum to 1.")
     return shares
-
-
-def _max_skew(counts: Float[np.ndarray, "g"], shares: Float[np.ndarray, "g"]) -> float:
-    found = counts > 0
-    return float(np.log(counts[found] / counts.sum() / shares[found]).max())
-
-
-def _hypergeometric_skew(
-    codes: Int[np.ndarray, "n"], k: int, shares: Float[np.ndarray, "2"]
-) -> tuple[float, tuple[float, float]]:
-    """Mean and band of the largest skew over the number of the second group among the first k."""
-    from scipy.stats import hypergeom
-
-    n, n_second = len(codes), int(codes.sum())
-    counts = np.arange(max(0, k - (n - n_second)), min(k, n_second) + 1)
-    p = hypergeom.pmf(counts, n, n_second, k)
-    skews = np.array([_max_skew(np.array([k - one, one], dtype=float), shares) for one in counts])
-    order = np.argsort(skews)
-    below = np.cumsum(p[order])
-    # The last sum may fall short of 1 by a rounding error.
-    low, high = (skews[order][min(np.searchsorted(below, q), len(p) - 1)] for q in (0.025, 0.975))
-    return float(p @ skews), (float(low), float(high))
-
-
-def _runs(ordered: Float[np.ndarray, "n"]) -> Int[np.ndarray, "n_runs"]:
-    """Where each run of equal values starts."""
-    return np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
-
-
-def _divergence(
-    ordered: Int[np.ndarray, "n"],
-    ties: Int[np.ndarray, "n_runs"],
-    shares: Float[np.ndarray, "g"],
-    depth: int,
-) -> float:
-    n_tied = np.diff(np.append(ties, len(ordered)))
-    ranks = np.arange(1, depth + 1)
-    divergence = np.zeros(depth)
-    for code, wanted in enumerate(shares):
-        member = np.add.reduceat((ordered == code).astype(float), ties) / n_tied
-        share = np.cumsum(np.repeat(member, n_tied))[:depth] / ranks
-        some = share > 0
-        divergence[some] += share[some] * np.log(share[some] / wanted)
-    return float(np.average(divergence, weights=1 / np.log2(ranks + 1)))
 
 
 def _metric(value: float, null: Float[np.ndarray, "m"]) -> Metric:

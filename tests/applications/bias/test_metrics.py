@@ -8,17 +8,18 @@ import pytest
 
 from mm_sae_plugin.applications.bias.metrics import (
     count_skew,
-    found_at,
     logit_gap,
     max_skew_at_k,
     ndkl,
     share_gap,
 )
 from mm_sae_plugin.applications.bias.permutation import Shuffle
+from mm_sae_plugin.applications.bias.ranking import found_at
 from mm_sae_plugin.errors import UserError
 
 SEVEN_THREE = ["M"] * 7 + ["W"] * 3
 FALLING = np.arange(10.0, 0.0, -1.0)
+BROKEN = np.array([np.nan, np.inf, *FALLING[2:]])
 WANTED = {"M": 0.7, "W": 0.3}
 
 
@@ -122,6 +123,17 @@ def test_gaps_of_known_values():
     assert share_gap(logits, groups, "w", 5).value == 0
 
 
+def test_one_group_may_be_compared_with_one_other():
+    logits = np.array([4.0, 2.0, 1.0, 0.0, -1.0])
+    groups = ["w", "w", "m", "m", "x"]
+    assert logit_gap(logits, groups, "w", second="m").value == pytest.approx(2.5)
+    assert logit_gap(logits, groups, "x", second="m").value == pytest.approx(-1.5)
+    assert share_gap(logits, groups, "w", 3, second="m").value == pytest.approx(1 - 1 / 2)
+    two = ["w", "m"] * 20
+    values = np.random.default_rng(0).normal(size=40)
+    assert logit_gap(values, two, "w", second="m") == logit_gap(values, two, "w")
+
+
 def test_an_offset_drops_out_of_the_gap():
     logits = np.random.default_rng(0).normal(size=40)
     groups = ["w", "m"] * 20
@@ -152,6 +164,12 @@ def test_images_of_few_people_leave_a_wider_band():
         (lambda: logit_gap(FALLING, ["a"] * 10, "a"), "of one group"),
         (lambda: logit_gap(FALLING, SEVEN_THREE, "X"), r"no group 'X': choose from M, W"),
         (lambda: logit_gap(FALLING, SEVEN_THREE[1:], "M"), "9 groups for 10 logits"),
+        (lambda: logit_gap(FALLING, SEVEN_THREE, "M", second="X"), r"no group 'X'"),
+        (lambda: logit_gap(FALLING, SEVEN_THREE, "M", second="M"), "'M' has no gap to itself"),
+        (lambda: logit_gap(BROKEN, SEVEN_THREE, "M"), "2 of 10 logits are not finite"),
+        (lambda: share_gap(BROKEN, SEVEN_THREE, "M", 3), "2 of 10 logits are not finite"),
+        (lambda: max_skew_at_k(BROKEN, SEVEN_THREE, 3), "2 of 10 logits are not finite"),
+        (lambda: ndkl(BROKEN, SEVEN_THREE), "2 of 10 logits are not finite"),
         (lambda: share_gap(FALLING, SEVEN_THREE, "M", 11), "k is 11, but there are 10"),
         (lambda: ndkl(FALLING, SEVEN_THREE, k=0), "k is 0"),
         (lambda: ndkl(FALLING, SEVEN_THREE, wanted={"M": 1.0}), "above 0 for M, W"),
