@@ -83,7 +83,11 @@ class Groups:
 
     @property
     def clusters(self) -> tuple[str, ...] | None:
-        """What images are resampled by: twins, else identities, else None (each for itself)."""
+        """What images are resampled by: twins, else identities, else None (each for itself).
+
+        Twins hold both groups, so that they keep the groups' sizes as they are: there a bootstrap
+        is not told the groups as well, and labels are permuted within pairs, not over them.
+        """
         return self.twin or self.identity
 
     def counts(self) -> pd.DataFrame:

@@ -71,6 +71,11 @@ def permutation_test(
         Of each image.
     shuffle : Shuffle, optional
         How they are permuted.
+
+    Raises
+    ------
+    UserError
+        If identities do not fit the labels, or the quantity is not finite.
     """
     shuffle = shuffle or Shuffle()
     value = float(statistic(labels))
@@ -93,6 +98,11 @@ def paired_test(
         How many ways, where there are more pairs.
     seed : int
         Of them.
+
+    Raises
+    ------
+    UserError
+        If there are no pairs, or a difference is not finite.
     """
     n = len(differences)
     if n == 0:
@@ -113,13 +123,14 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     Parameters
     ----------
     p_values : mapping of str to float
-        Name of a test to its p.
+        Name of a test to its p, 0 to 1.
 
     Returns
     -------
     dict of str to float
         In the order given.
     """
+    assert all(0 <= p <= 1 for p in p_values.values()), p_values
     adjusted, least = {}, 0.0
     ordered = sorted(p_values, key=p_values.__getitem__)
     for rank, name in enumerate(ordered):
@@ -169,7 +180,8 @@ def bootstrap_interval(
     Raises
     ------
     UserError
-        If a group has fewer than two people, or a person is in two groups.
+        If a group has fewer than two people, a person is in two groups, or the quantity is not
+        finite.
     """
     strata = np.zeros(n, dtype=int) if groups is None else np.unique(groups, return_inverse=True)[1]
     first, person = one_row_each(strata, identities)
@@ -182,6 +194,7 @@ def bootstrap_interval(
     for _ in range(n_resamples):
         drawn = np.concatenate([rng.choice(members, len(members)) for members in people])
         values.append(statistic(np.concatenate([of_person[one] for one in drawn])))
+    _check_finite(np.array(values, dtype=float), "resamples")
     tail = (1 - confidence) / 2
     low, high = np.quantile(values, [tail, 1 - tail])
     return Interval(float(low), float(high), len(first), confidence)
@@ -222,7 +235,18 @@ def one_row_each(
 
 
 def _tested(value: float, null: Float[np.ndarray, "m"]) -> PermutationTest:
+    # Nothing is as far as NaN is, so that p would be the least that there is.
+    _check_finite(np.append(null, value), "labellings")
     reached = int((np.abs(null) >= abs(value) * (1 - _ROUNDING)).sum())
     low, high = np.quantile(null, [0.025, 0.975]) if len(null) else (value, value)
     p = (1 + reached) / (1 + len(null))
     return PermutationTest(value, p, len(null), (float(low), float(high)))
+
+
+def _check_finite(values: Float[np.ndarray, "m"], of: str) -> None:
+    n_strange = int((~np.isfinite(values)).sum())
+    if n_strange:
+        raise UserError(
+            f"The quantity is not finite in {n_strange} of {len(values)} {of}: check that every "
+            "value is, and that no part it needs may be left without images."
+        )

@@ -105,6 +105,20 @@ def test_exact_and_drawn_swaps_agree():
     assert drawn == pytest.approx(exact, abs=4 * np.sqrt(exact / 9_999))
 
 
+def test_a_quantity_that_is_no_number_is_not_significant():
+    labels = np.arange(24) < 12
+    for broken in (np.nan, np.inf):
+        values = np.append(np.zeros(23), broken)
+        with pytest.raises(UserError, match=r"not finite in \d+ of 100 labellings: check"):
+            permutation_test(_gap(values), labels, Shuffle(n_permutations=99))
+        with pytest.raises(UserError, match="not finite in 1000 of 1000 labellings"):
+            paired_test(values, n_permutations=999)
+        with pytest.raises(UserError, match=r"not finite in \d+ of 50 resamples"):
+            bootstrap_interval(lambda rows, v=values: v[rows].mean(), 24, n_resamples=50)
+    with pytest.raises(AssertionError):
+        holm({"x": float("nan")})
+
+
 def test_holm_of_a_known_example():
     adjusted = holm({"a": 0.01, "b": 0.04, "c": 0.03, "d": 0.005})
     assert list(adjusted) == ["a", "b", "c", "d"]
@@ -141,6 +155,13 @@ def test_groups_keep_their_sizes_in_every_resample():
     bootstrap_interval(lambda rows: seen.append(rows) or 0.0, 12, groups=groups, n_resamples=50)
     assert all((rows < 3).sum() == 3 and (rows >= 3).sum() == 9 for rows in seen)
     assert len({tuple(rows) for rows in seen}) > 40
+
+
+def test_twins_are_resampled_as_pairs():
+    seen = []
+    pairs = [f"pair{i // 2}" for i in range(20)]
+    bootstrap_interval(lambda rows: seen.append(rows) or 0.0, 20, pairs, n_resamples=50)
+    assert all((rows % 2 == 0).sum() == 10 for rows in seen)
 
 
 def test_one_person_gives_no_interval():
