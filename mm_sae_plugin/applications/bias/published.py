@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 _PICTURES = ("image", "image_id", "file", "filename", "file_name", "path")
 """Columns that may hold the names of UTKFace's files, which say everything."""
-_UTKFACE_NAME = re.compile(r"(?P<age>\d{1,3})_(?P<gender>[01])_(?P<race>[0-4])_\d+\.")
+# What follows the date is not looked at: a few files lack the point or have a space before it.
+_UTKFACE_NAME = re.compile(r"(?P<age>\d{1,3})_(?P<gender>[01])_(?P<race>[0-4])_\d{8,}")
 _UTKFACE_RACES = ("White", "Black", "Asian", "Indian", "Others")
 _VISOGENDER_GENDERS = ("Occupation_perceived_gender", "Occupation_Gender")
 _URL = "URL type (Type NA if can't find)"
@@ -135,7 +136,7 @@ def _is_visogender(table: pd.DataFrame) -> bool:
 
 def _is_utkface(table: pd.DataFrame) -> bool:
     image = _utkface_files(table)
-    # A few of its files are named wrongly.
+    # A few of its files lack the race.
     return 2 * sum(_utkface_name(name) is not None for name in image) > len(image)
 
 

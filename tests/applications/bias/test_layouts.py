@@ -123,6 +123,19 @@ def test_utkface_is_known_by_its_file_names():
     assert found.left_out == {"the file name is not age_gender_race_date": 1}
 
 
+def test_utkface_files_with_slips_behind_the_date_are_kept():
+    slips = [
+        "55_0_0_20170116232725357jpg.chip.jpg",
+        "24_0_1_20170116220224657 .jpg.chip.jpg",
+        "44_1_4_20170116235150272.pg.chip.jpg",
+    ]
+    found = read_layout(pd.DataFrame({"image": slips}), "race")
+    assert found.image == tuple(slips)
+    assert found.group == ("White", "Black", "Others")
+    with pytest.raises(UserError, match="of no layout that is known"):
+        recognised(pd.DataFrame({"image": ["1_0_2_3.jpg", "holiday_1_2_2019.jpg"]}))
+
+
 def test_facet_leaves_out_pictures_of_several_people():
     found = read_layout(_csv(FACET))
     assert found.layout == "FACET"

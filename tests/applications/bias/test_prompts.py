@@ -11,6 +11,7 @@ from mm_sae_plugin.applications.bias.prompts import (
     factorworld_prompts,
 )
 from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.factorworld.architecture import build_tokenizer
 from mm_sae_plugin.factorworld.factors import WOMAN_GIVEN_OCCUPATION
 
 TWO = {
@@ -77,12 +78,17 @@ def test_some_targets_only():
 
 
 def test_prompts_of_the_world_state_what_was_planted():
+    tokenizer = build_tokenizer()
     prompts = factorworld_prompts()
     signs = prompts.signs("woman")
     assert signs == {name: 1 if p > 0.5 else -1 for name, p in WOMAN_GIVEN_OCCUPATION.items()}
     assert sorted(signs.values()) == [-1] * 4 + [1] * 4
     said = [text for texts in prompts.prompts.values() for text in texts]
-    assert len(said) == len(set(said))
+    # Two ages, eight colours, three places.
+    assert len(prompts.templates) == 48
+    assert len(set(said)) == len(said) == 48 * 8
+    unknown = {word for text in said for word in tokenizer.unknown_words(text)}
+    assert unknown == {"person"}
     assert not any(word in text.split() for text in said for word in ("woman", "man"))
 
 
