@@ -1,7 +1,7 @@
 """Gaps, skews and NDKL: published values, ties, and what chance alone gives."""
 
 from itertools import permutations
-from math import log
+from math import comb, log
 
 import numpy as np
 import pytest
@@ -101,6 +101,24 @@ def test_expected_max_skew_is_exact_and_agrees_with_permutations():
     # Standard deviation of a skew here is .26, so four standard errors are .017.
     assert shuffled.expected == pytest.approx(exact.expected, abs=0.017)
     assert shuffled.band == pytest.approx(exact.band)
+
+
+def test_exact_band_holds_the_middle_of_all_draws():
+    # 50 of 64 are W where 12 are found: of many skews none is likely.
+    exact = max_skew_at_k(np.arange(64.0), ["M"] * 14 + ["W"] * 50, 12)
+    p = [comb(14, m) * comb(50, 12 - m) / comb(64, 12) for m in range(13)]
+    skews = [
+        max(log(n / 12 / share) for n, share in ((m, 14 / 64), (12 - m, 50 / 64)) if n)
+        for m in range(13)
+    ]
+
+    def up_to(skew):
+        return sum(one for one, s in zip(p, skews, strict=True) if s <= skew)
+
+    low, high = exact.band
+    assert up_to(low - 1e-9) < 0.025 <= up_to(low + 1e-9)
+    assert up_to(high - 1e-9) < 0.975 <= up_to(high + 1e-9)
+    assert exact.expected == pytest.approx(np.dot(p, skews))
 
 
 def test_skew_of_three_groups_by_permutation():
