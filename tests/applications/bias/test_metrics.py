@@ -103,12 +103,14 @@ def test_expected_max_skew_is_exact_and_agrees_with_permutations():
     assert shuffled.band == pytest.approx(exact.band)
 
 
-def test_exact_band_holds_the_middle_of_all_draws():
-    # 50 of 64 are W where 12 are found: of many skews none is likely.
-    exact = max_skew_at_k(np.arange(64.0), ["M"] * 14 + ["W"] * 50, 12)
+# Against what is there the least skew is likely; against halves either end is rare.
+@pytest.mark.parametrize("share", [14 / 64, 0.5])
+def test_exact_band_holds_the_middle_of_all_draws(share):
+    wanted = {"M": share, "W": 1 - share}
+    exact = max_skew_at_k(np.arange(64.0), ["M"] * 14 + ["W"] * 50, 12, wanted)
     p = [comb(14, m) * comb(50, 12 - m) / comb(64, 12) for m in range(13)]
     skews = [
-        max(log(n / 12 / share) for n, share in ((m, 14 / 64), (12 - m, 50 / 64)) if n)
+        max(log(n / 12 / of_all) for n, of_all in ((m, share), (12 - m, 1 - share)) if n)
         for m in range(13)
     ]
 
