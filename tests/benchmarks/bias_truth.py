@@ -21,12 +21,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import binomtest
 
 from mm_sae_plugin.applications.bias.attribution import Attribution
 from mm_sae_plugin.applications.bias.contrast import Contrast, Gaps, pooled
 from mm_sae_plugin.applications.bias.direction import DirectionTest, direction_test, signed_gap
 from mm_sae_plugin.applications.bias.embedding import embed_pictures, embed_texts
+from mm_sae_plugin.applications.bias.permutation import proportion_interval
 from mm_sae_plugin.applications.bias.prompts import factorworld_prompts
 from mm_sae_plugin.applications.bias.twins import (
     GENDER,
@@ -135,9 +135,9 @@ def told(test: DirectionTest) -> dict[str, Any]:
 
 def false_alarms(alarms: list[bool]) -> dict[str, Any]:
     """Count them, with a Wilson interval of their rate."""
-    found = binomtest(sum(alarms), len(alarms))
-    interval = found.proportion_ci(method="wilson")
-    return {"n": len(alarms), "alarms": sum(alarms), "level": LEVEL, "interval": list(interval)}
+    found = proportion_interval(sum(alarms), len(alarms))
+    interval = [found.low, found.high]
+    return {"n": len(alarms), "alarms": sum(alarms), "level": LEVEL, "interval": interval}
 
 
 def attribution(cfg: BiasTruthConfig, twins: TwinPictures) -> dict[str, Any]:

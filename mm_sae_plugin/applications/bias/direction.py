@@ -8,14 +8,12 @@ assignment permutation, as for the word lists of Caliskan et al. 2017, arXiv 160
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import combinations
-from math import comb
 
 import numpy as np
 
+from mm_sae_plugin.applications.bias.assignments import Assignments
 from mm_sae_plugin.errors import UserError
 
-_MOST_ASSIGNMENTS = 20_000
 _ROUNDING = 1e-9
 
 
@@ -69,16 +67,12 @@ def direction_test(
     values = np.array([gaps[target] for target in targets])
     stated = np.array([direction[target] for target in targets])
     first = stated == 1
-    assignments = _assignments(len(targets), int(first.sum()), seed)
-    everywhere = np.array([_signed(values, chosen) for chosen in assignments])
+    assignments = Assignments(len(targets), int(first.sum()), seed)
     signed = _signed(values, first)
-    reached = int((everywhere >= signed - _ROUNDING).sum())
-    if len(assignments) < comb(len(targets), int(first.sum())):
-        p, floor = (1 + reached) / (1 + len(assignments)), 1 / (1 + len(assignments))
-    else:
-        p, floor = reached / len(assignments), 1 / len(assignments)
+    reached = sum(_signed(values, chosen) >= signed - _ROUNDING for chosen in assignments)
     follows = np.sign(values - values.mean()) == stated
-    return DirectionTest(signed, int(follows.sum()), len(targets), p, floor)
+    p = assignments.p(reached)
+    return DirectionTest(signed, int(follows.sum()), len(targets), p, assignments.floor)
 
 
 def signed_gap(gaps: Mapping[str, float], direction: Mapping[str, int]) -> float:
@@ -89,18 +83,3 @@ def signed_gap(gaps: Mapping[str, float], direction: Mapping[str, int]) -> float
 
 def _signed(values: np.ndarray, first: np.ndarray) -> float:
     return float(values[first].mean() - values[~first].mean()) / 2
-
-
-def _assignments(n: int, n_first: int, seed: int) -> list[np.ndarray]:
-    """Every way to state the first group for ``n_first`` of ``n`` targets, or many at random."""
-    if comb(n, n_first) <= _MOST_ASSIGNMENTS:
-        chosen = [list(members) for members in combinations(range(n), n_first)]
-    else:
-        rng = np.random.default_rng(seed)
-        chosen = [rng.permutation(n)[:n_first].tolist() for _ in range(_MOST_ASSIGNMENTS)]
-    masks = []
-    for members in chosen:
-        mask = np.zeros(n, dtype=bool)
-        mask[members] = True
-        masks.append(mask)
-    return masks

@@ -27,14 +27,14 @@ class MatchedSets:
     """Random sets in the place of one."""
 
     masks: Bool[Tensor, "n_sets n_features"]
-    """Each with as many latents as the set, or with as many as there are."""
+    """Each with as many latents as the set, or with as many as there are; never those of it."""
     mismatch: dict[str, float]
     """Sum of a channel over a random set, over that of the set itself, less 1; the mean of all
-    sets."""
+    sets. ``n_latents`` is the same of their number."""
 
     @property
     def is_matched(self) -> bool:
-        """Whether the random sets fire as often and as strongly as the set."""
+        """Whether the random sets are as large as the set, and fire as often and as strongly."""
         return all(abs(value) <= TOLERANCE for value in self.mismatch.values())
 
 
@@ -69,10 +69,17 @@ def matched_sets(
     masks = torch.zeros(n_sets, len(mask), dtype=torch.bool)
     for row, chosen in zip(masks, drawn, strict=True):
         row[torch.from_numpy(chosen)] = True
-    own = sums[members].sum(0)
-    others = np.mean([sums[chosen].sum(0) for chosen in drawn], axis=0)
-    ratio = others / np.maximum(own, 1e-12) - 1
-    return MatchedSets(masks, dict(zip(_CHANNELS, ratio.tolist(), strict=True)))
+    own = [*sums[members].sum(0), len(members)]
+    others = np.mean([[*sums[chosen].sum(0), len(chosen)] for chosen in drawn], axis=0)
+    names = (*_CHANNELS, "n_latents")
+    return MatchedSets(masks, dict(zip(names, map(_mismatch, others, own), strict=True)))
+
+
+def _mismatch(other: float, own: float) -> float:
+    """Relative difference; two latents that never fire on one side are alike there."""
+    if own > 0:
+        return float(other / own - 1)
+    return 0.0 if other == 0 else float("inf")
 
 
 def _standardized(features: Float[np.ndarray, "n_features k"]) -> Float[np.ndarray, "n_features k"]:

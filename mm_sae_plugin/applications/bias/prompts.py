@@ -76,7 +76,19 @@ class PromptSet:
         }
 
     def signs(self, first: str) -> dict[str, int]:
-        """Return +1 for targets stated to go with the group ``first``, -1 for the others stated."""
+        """Return +1 for targets stated to go with the group ``first``, -1 for the others stated.
+
+        Raises
+        ------
+        UserError
+            If a direction is stated, but not of two groups one of which is ``first``.
+        """
+        groups = sorted(set(self.direction.values()))
+        if groups and (len(groups) != 2 or first not in groups):
+            raise UserError(
+                f"The direction names {', '.join(groups)}, and the audit the group {first!r:.60}: "
+                "it needs targets of exactly two groups, this and another."
+            )
         return {target: 1 if group == first else -1 for target, group in self.direction.items()}
 
     def of_targets(self, names: Iterable[str]) -> PromptSet:
@@ -127,13 +139,18 @@ class PromptSet:
         templates = content.get("templates", list(DEFAULT_TEMPLATES))
         targets = content.get("targets")
         if isinstance(targets, list):
-            targets = {target: target for target in targets}
+            targets = {target: target for target in _texts("targets", targets)}
         if not isinstance(targets, Mapping):
             raise UserError("Prompts need targets: a list of words, or target to its words.")
+        direction = content.get("direction") or {}
+        if not isinstance(direction, Mapping):
+            raise UserError(
+                f"A direction maps targets to the groups they go with; it is {kind_of(direction)}."
+            )
         return cls(
             _texts("templates", templates),
             {str(name): _texts(str(name), words) for name, words in targets.items()},
-            {str(name): str(group) for name, group in (content.get("direction") or {}).items()},
+            {str(name): str(group) for name, group in direction.items()},
         )
 
     @classmethod

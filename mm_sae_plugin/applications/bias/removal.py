@@ -37,7 +37,8 @@ class Removal:
             zero = feature_map.decode(torch.zeros_like(self.codes[:1]), modality)
             self._reconstructed = feature_map.decode(self.codes, modality)
         self._rows, self._origin = rows, zero
-        self._feature_map, self._modality = feature_map, modality
+        self._feature_map = feature_map
+        self._modality: Modality = modality
 
     @torch.no_grad()
     def part(self, mask: Bool[Tensor, "n_features"]) -> Float[Tensor, "n d"]:
