@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -46,6 +46,7 @@ from mm_sae_plugin.factorworld.recipes.train_biased import (
 )
 from mm_sae_plugin.files import write_json_atomically
 from mm_sae_plugin.models import HookedCLIP
+from mm_sae_plugin.stats.interfaces import PairedActivations
 from mm_sae_plugin.stats.truth import truth_check
 from mm_sae_plugin.study import Study
 
@@ -157,7 +158,9 @@ def attribution(cfg: BiasTruthConfig, twins: TwinPictures) -> dict[str, Any]:
         lambda gaps: signed_gap(gaps, direction),
     )
     taken = found.by_latent()
-    truth = truth_check(study.feature_map, study.store, study.labels, FACTORS)
+    truth = truth_check(
+        study.feature_map, cast(PairedActivations, study.store), study.labels, FACTORS
+    )
     factor = {entry.latent: asdict(entry) for entry in truth.latents}
     first = [
         {

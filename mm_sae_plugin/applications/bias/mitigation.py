@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -27,9 +26,7 @@ class Projection:
     """Unit length."""
 
     @classmethod
-    def between(
-        cls, first: Float[Tensor, "n d"], second: Float[Tensor, "m d"]
-    ) -> Projection:
+    def between(cls, first: Float[Tensor, "n d"], second: Float[Tensor, "m d"]) -> Projection:
         """Lead from the mean of one group to that of the other."""
         return cls(normalize(first.mean(0) - second.mean(0), dim=0))
 
@@ -51,9 +48,7 @@ class BalancedPrompts:
     """Unit length, from the words of one group to those of the other."""
 
     @classmethod
-    def between(
-        cls, first: Float[Tensor, "n d"], second: Float[Tensor, "m d"]
-    ) -> BalancedPrompts:
+    def between(cls, first: Float[Tensor, "n d"], second: Float[Tensor, "m d"]) -> BalancedPrompts:
         """Lead from the words of one group to those of the other."""
         return cls(normalize(first.mean(0) - second.mean(0), dim=0))
 

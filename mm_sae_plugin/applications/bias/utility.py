@@ -84,9 +84,7 @@ def _zero_shot(
 ) -> float:
     names, held = np.array(said), np.array(shown)
     values = sorted({value for value in said if value})
-    classes = torch.stack(
-        [captions[torch.from_numpy(names == value)].mean(0) for value in values]
-    )
+    classes = torch.stack([captions[torch.from_numpy(names == value)].mean(0) for value in values])
     # Each class is one direction, however many captions it is the mean of.
     nearest = (images @ normalize(classes, dim=1).T).argmax(1).numpy()
     counted = np.isin(held, values)
