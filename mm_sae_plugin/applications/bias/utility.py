@@ -64,7 +64,7 @@ def utility(
 
 
 def probe_accuracy(rows: Float[Tensor, "n d"], labels: Sequence[str]) -> float:
-    """Return the accuracy of a ridge classifier on the half that it was not fitted on, both ways."""
+    """Return the accuracy of a ridge classifier on the half it was not fitted on, both ways."""
     from sklearn.linear_model import RidgeClassifier
 
     values, names = rows.numpy(), np.array(labels)

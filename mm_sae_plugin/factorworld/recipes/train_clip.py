@@ -133,8 +133,9 @@ def train_clip(cfg: TrainCLIPConfig, factors: Mapping[str, Factor] = FACTORS) ->
     if cfg.occupation_drawn != 1:
         shown = replace(factors["occupation"], drawn=cfg.occupation_drawn)
         factors = {**factors, "occupation": shown}
-    planted = cfg.association is not None
-    association = planted_association(cfg.association) if planted else WOMAN_GIVEN_OCCUPATION
+    association = WOMAN_GIVEN_OCCUPATION
+    if cfg.association is not None:
+        association = planted_association(cfg.association)
     world = FactorWorld(cfg.world_seed, cfg.group_size, cfg.redraw, factors, association)
     pairs = draw_pairs(world, cfg.n_pairs, cfg.cache)
     tokenizer = build_tokenizer()
