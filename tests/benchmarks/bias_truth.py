@@ -23,11 +23,12 @@ import numpy as np
 import torch
 
 from mm_sae_plugin.applications.bias.attribution import Attribution
-from mm_sae_plugin.applications.bias.contrast import Contrast, Gaps, pooled
+from mm_sae_plugin.applications.bias.contrast import Contrast, Gaps
 from mm_sae_plugin.applications.bias.direction import DirectionTest, direction_test, signed_gap
 from mm_sae_plugin.applications.bias.embedding import embed_pictures, embed_texts
 from mm_sae_plugin.applications.bias.permutation import proportion_interval
 from mm_sae_plugin.applications.bias.prompts import factorworld_prompts
+from mm_sae_plugin.applications.bias.twin_audit import gaps_between, prompt_rows
 from mm_sae_plugin.applications.bias.twins import (
     GENDER,
     NUISANCES,
@@ -74,18 +75,20 @@ def main(cfg: BiasTruthConfig) -> dict[str, Any]:
     checkpoints = train_biased(TrainBiasedConfig(cfg.variants, cfg.variants / "cache"))
     torch.set_num_threads(1)
     pictures = {flip: draw_twins(flip, cfg.n_per_target) for flip in (GENDER, *NUISANCES)}
+    contrast = twin_contrast(pictures[GENDER], 1.0)
     variants, alarms = [], []
     gaps_of: dict[float, list[Gaps]] = {strength: [] for strength in STRENGTHS}
     for strength in STRENGTHS:
         for seed in SEEDS:
             model = variant(checkpoints[strength, seed])
-            gaps = gaps_between(model, pictures[GENDER])
+            rows = prompt_rows(model, factorworld_prompts(), contrast)
+            gaps = gaps_between(model, pictures[GENDER], rows)
             gaps_of[strength].append(gaps)
             row = {"strength": strength, "seed": seed, **told(tested(gaps)), "gaps": gaps}
             print({name: value for name, value in row.items() if name != "gaps"}, flush=True)
             variants.append(row)
             if strength == 0:
-                found = [tested(gaps_between(model, pictures[flip])).p for flip in NUISANCES]
+                found = [tested(gaps_between(model, pictures[flip], rows)).p for flip in NUISANCES]
                 alarms += [p <= LEVEL for p in found]
     means = {
         strength: {target: float(np.mean([g[target] for g in gaps])) for target in gaps[0]}
@@ -114,16 +117,6 @@ def variant(checkpoint: Path) -> HookedCLIP:
     return HookedCLIP.wrap(model.eval(), build_tokenizer(), build_preprocess(), "variant")
 
 
-def gaps_between(model: HookedCLIP, twins: TwinPictures) -> Gaps:
-    """Measure the gap between twins in every occupation, in nats."""
-    prompts = factorworld_prompts().prompts
-    contrast = twin_contrast(twins, float(model.logit_scale.exp()))
-    images = embed_pictures(model, [*twins.first, *twins.second])
-    texts = embed_texts(model, [text for name in contrast.targets for text in prompts[name]])
-    sizes = [len(prompts[name]) for name in contrast.targets]
-    return contrast.gaps(images, pooled(texts, sizes))
-
-
 def tested(gaps: Gaps) -> DirectionTest:
     """Test gaps against the direction that was planted."""
     return direction_test(gaps, factorworld_prompts().signs("woman"))
@@ -147,7 +140,7 @@ def attribution(cfg: BiasTruthConfig, twins: TwinPictures) -> dict[str, Any]:
     study = Study.open(cfg.out / "sae" / "sae")
     prompts = factorworld_prompts()
     direction = prompts.signs("woman")
-    contrast = twin_contrast(twins, float(study.model.logit_scale.exp()))
+    contrast = twin_contrast(twins, float(study.model.logit_scale.detach().exp()))
     texts = [text for name in contrast.targets for text in prompts.prompts[name]]
     found = Attribution(
         study.feature_map,
