@@ -12,6 +12,8 @@ from mm_sae_plugin.report.palette import COLOURS
 if TYPE_CHECKING:
     from gradio.themes import Base
 
+ASK = "ask"
+"""Class of a row of a field and the button that sends it."""
 # Names of fonts that are there, so that none is fetched.
 _FONT = (
     "system-ui",
@@ -109,6 +111,8 @@ font-family:var(--font)!important;font-variant-numeric:tabular-nums}
 .gradio-container h1{font-size:32px;line-height:1.2;letter-spacing:-.015em;overflow-wrap:anywhere}
 .gradio-container .prose p{max-width:76ch}
 .gradio-container .wrap:has(>.error){display:none!important}
+.gradio-container .ask{align-items:flex-end!important}
+.gradio-container .html-container{padding:0!important}
 .gradio-container .image-frame img{width:100%;height:100%;object-fit:contain}
 .class-dot{display:inline-block;width:11px;height:11px;border-radius:50%;background:var(--class)}
 @media (max-width:700px){.gradio-container h1{font-size:27px}}

@@ -1,4 +1,4 @@
-"""Numbers as people type them."""
+"""Numbers and words as people, and scripts, send them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,61 @@ if TYPE_CHECKING:
 _LONGEST = 9
 
 
-def whole_number(typed: str) -> int | None:
+def whole_number(typed: str, longest: int = _LONGEST) -> int | None:
     """Return a whole number from 0 on, such as ``12`` or ``#12``; None for anything else.
 
-    Numbers of more than nine digits are none, either: there is nothing that has so many.
+    Numbers of more digits than ``longest`` are none, either: of what pages count, there is nothing
+    that has so many.
     """
     digits = typed.strip().removeprefix("#")
-    return int(digits) if digits.isdecimal() and len(digits) <= _LONGEST else None
+    return int(digits) if digits.isdecimal() and len(digits) <= longest else None
+
+
+def filled(name: str, value: Any, remedy: str = "give at least one word") -> str:
+    """Return what a field of text holds.
+
+    Raises
+    ------
+    UserError
+        If it is empty, or, from a script, no text.
+    """
+    if not isinstance(value, str) or not value.strip():
+        raise UserError(f"{name} is empty: {remedy}.")
+    return value
+
+
+def number_input(value: float | None, **settings: Any) -> gr.Number:
+    """Make a ``gr.Number`` of whole numbers that hands on what is in its field.
+
+    Gradio's own answers what is no number with the word "Error". :func:`whole` reads it.
+
+    Parameters
+    ----------
+    value : float, optional
+        What it holds at first.
+    **settings
+        For ``gr.Number``; a label is needed.
+    """
+    import gradio as gr
+
+    component = gr.Number(value, precision=0, **settings)
+    component.preprocess = _as_it_is
+    return component
+
+
+def whole(name: str, value: Any, least: int, most: int) -> int:
+    """Return a whole number that a field of :func:`number_input` holds.
+
+    Raises
+    ------
+    UserError
+        If it is empty, no whole number, or beyond its limits.
+    """
+    is_number = not isinstance(value, bool) and isinstance(value, int | float)
+    if not is_number or not isfinite(value) or value != int(value) or not least <= value <= most:
+        told = "empty" if value is None else f"{value!r:.40}"
+        raise UserError(f"{name} must be a whole number, {least} to {most:,}, and is {told}.")
+    return int(value)
 
 
 def slider_input(low: float, high: float, value: float, **settings: Any) -> gr.Slider:
