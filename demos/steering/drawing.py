@@ -35,11 +35,12 @@ gap:16px 24px!important}
 .st-use{grid-area:use}.st-edit{grid-area:edit}.st-more{grid-area:more}
 .st-pair{display:grid;grid-template-columns:1fr 1fr;gap:16px;max-width:560px}
 .st-grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(150px,1fr));gap:12px}
-.st-small{grid-template-columns:repeat(auto-fill,minmax(88px,1fr))}
+.st-small{grid-template-columns:repeat(auto-fill,minmax(80px,1fr));gap:8px}
 :is(.st-pair,.st-grid) figure{margin:0}
 :is(.st-pair,.st-grid) img{width:100%;border-radius:8px;display:block;background:var(--band)}
 :is(.st-pair,.st-grid) figcaption,.st-soft{color:var(--soft);font-size:13px;overflow-wrap:anywhere}
-.st-soft p{font-size:13px!important;color:var(--soft)}
+.st-soft p{font-size:13px!important;color:var(--soft)!important}
+.st-try{align-items:center!important}
 .st-grid figcaption{white-space:pre-line}
 :is(.st-pair,.st-grid) figcaption{margin-top:4px}
 .st-signed ::-webkit-slider-runnable-track{background:linear-gradient(90deg,
@@ -101,6 +102,8 @@ def progress(told: str, n_begun: int, n_steps: int) -> str:
 
 def sentence(told: str) -> str:
     """A line in place of the progress."""
+    if not told:
+        return ""
     return f'<div class="st-progress" role="status">{escape(told)}</div>'
 
 

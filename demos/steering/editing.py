@@ -131,7 +131,7 @@ def editing(explorer: Explorer) -> Editing:
     with gr.Accordion("How far, and presets", open=False):
         # A field for numbers would make 0 of an empty one.
         relative = gr.Textbox(
-            label="How far the vector moves, as a share of its own length (|Δe| / |e|)",
+            label="|Δe|\u00a0/\u00a0|e|: how far the vector moves, as a share of its length",
             placeholder="empty: as far as the strengths say",
             max_length=20,
         )

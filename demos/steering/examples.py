@@ -1,4 +1,4 @@
-"""Edits to try, one click each."""
+"""Edits to try, one click each: the same prompt and reference, by one modality at a time."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ class Example:
     """Class to strength; 0 for the others."""
 
 
+_PROMPT, _CARD = "two big red cars left at night", 3
 EXAMPLES = (
-    Example("A cup for the cars", "two big red cars left at night", 1, {"CrossD": 1.0}),
-    Example("Away from the cup", "one small purple cup middle", 1, {"CrossD": -1.0}),
-    Example("Only what images tell", "two big red cars left at night", 4, {"ImgD": 1.0}),
+    Example("Cross-modal only", _PROMPT, _CARD, {"CrossD": 1.0}),
+    Example("Image only", _PROMPT, _CARD, {"ImgD": 1.0}),
+    Example("Text only", _PROMPT, _CARD, {"TextD": 1.0}),
 )
 """What a newcomer may click on."""
 
@@ -35,9 +36,10 @@ def examples_of(edit: Editing, prompt: Any) -> list[Any]:
     shown = [one for one in EXAMPLES if all(map(edit.study.labels.latents, one.strengths))]
     if not shown:
         return []
-    gr.HTML('<span class="st-soft">Try this:</span>', padding=False, elem_classes="st-try")
     outputs = [prompt, edit.reference.picture, *edit.alphas]
-    with gr.Row(elem_classes="st-examples"):
+    with gr.Row(elem_classes="st-try"):
+        with gr.Column(scale=0, min_width=64):
+            gr.HTML('<span class="st-soft">Try this:</span>', padding=False)
         return [
             gr.Button(one.called, size="sm", min_width=120).click(
                 lambda one=one: _fields(edit, one),
