@@ -32,6 +32,11 @@ class Waiting:
 
 
 @dataclass(frozen=True)
+class Stopping:
+    """Somebody asked for an end, which comes before the next step."""
+
+
+@dataclass(frozen=True)
 class Stopped:
     """What is told last by work that did not come to its end."""
 
@@ -59,9 +64,9 @@ class Jobs:
     def run(self, visitor: Hashable, work: Work) -> Iterator[Any]:
         """Do work in the background, and yield all that it tells.
 
-        Before it begins it may tell of :class:`Waiting`, and where it is cut short its last word is
-        :class:`Stopped`. A visitor's earlier work is stopped. So is this, when nobody watches it
-        any more.
+        Before it begins it may tell of :class:`Waiting`, after :meth:`stop` of :class:`Stopping`,
+        and where it is cut short its last word is :class:`Stopped`. A visitor's earlier work is
+        stopped. So is this, when nobody watches it any more.
 
         Parameters
         ----------
@@ -98,6 +103,7 @@ class Jobs:
         job = self._running.get(visitor)
         if job is None:
             return False
+        job.tell(Stopping())
         job.stop()
         return True
 
@@ -148,14 +154,14 @@ class _Job:
         if self._interruption is not None:
             self._interruption.stop()
 
-    def _tell(self, what: Any) -> None:
+    def tell(self, what: Any) -> None:
         self._queue.put((False, what))
 
     def _do(self) -> None:
         try:
             self._wait()
             if not self._is_done():
-                self._tell(Stopped(self._by_newer))
+                self.tell(Stopped(self._by_newer))
         except BaseException as error:
             end = error
         else:
@@ -170,11 +176,11 @@ class _Job:
         with line.moved:
             while (n_before := line.jobs.index(self)) and not self._asked.is_set():
                 if n_told and n_before != n_told:
-                    self._tell(Waiting(n_before))
+                    self.tell(Waiting(n_before))
                     n_told = n_before
                 if not line.moved.wait(_SOON_S) and not n_told:
                     n_told = n_before
-                    self._tell(Waiting(n_before))
+                    self.tell(Waiting(n_before))
 
     def _is_done(self) -> bool:
         """Work; tells whether it came to its end."""
@@ -185,6 +191,6 @@ class _Job:
             self._interruption = interruption
             # It may have been asked meanwhile.
             if not self._asked.is_set():
-                self._work(self._tell)
+                self._work(self.tell)
                 is_done = True
         return is_done

@@ -59,6 +59,8 @@ class Editing:
     """Single latents on top."""
     changes: list[Any]
     """Triggers that say that the edit is another one by now."""
+    shown: list[Any]
+    """Every field that says something of the edit, as the page shows it."""
     inputs: list[Any]
     """What :meth:`read` takes, in its order."""
 
@@ -151,7 +153,8 @@ def editing(explorer: Explorer) -> Editing:
         preset.upload,
         preset.clear,
     ]
-    return Editing(study, reference, alphas, relative, stacked, changes, inputs)
+    shown = [reference.picture, *alphas, relative, preset, stacked.chosen, *stacked.sliders]
+    return Editing(study, reference, alphas, relative, stacked, changes, shown, inputs)
 
 
 def _share(typed: str) -> float:

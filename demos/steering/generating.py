@@ -11,7 +11,7 @@ from typing import Any
 from mm_sae_plugin.applications.explorer import Explorer
 from mm_sae_plugin.applications.steering.painting import Painted, Painter
 from mm_sae_plugin.demos.common.errors import told
-from mm_sae_plugin.demos.common.jobs import Jobs, Stopped, Tell, Waiting
+from mm_sae_plugin.demos.common.jobs import Jobs, Stopped, Stopping, Tell, Waiting
 from mm_sae_plugin.demos.common.manifest import manifest_file, manifest_of
 from mm_sae_plugin.demos.common.presets import preset_file
 from mm_sae_plugin.demos.common.typed import filled, number_input, slider_input
@@ -42,8 +42,13 @@ _ABOUT_FILES = (
 )
 _OUTPUTS = ("pair", "status", "panel", "seed", "manifest", "preset", "known")
 _STALE = "The pictures show an earlier prompt, seed or edit: draw again to see this one."
-# A change that was made before the stop must not draw after it.
-_CHANGED = "() => { window.steeringChanged = performance.now(); }"
+# A change that was made before the stop must not draw after it. Gradio tells of one that had to
+# wait a second time, with the same values.
+_CHANGED = """(...values) => {
+  const edit = JSON.stringify(values);
+  if (edit !== window.steeringEdit) window.steeringChanged = performance.now();
+  window.steeringEdit = edit;
+}"""
 _HALTED = "() => { window.steeringHalted = performance.now(); return []; }"
 _FOLLOWED = """(live, ...rest) =>
   [live && !(window.steeringHalted > window.steeringChanged), ...rest]"""
@@ -123,7 +128,7 @@ def generating_tab(explorer: Explorer, painter: Painter, edit: Editing, details:
         yield from jobs.run(visitor, work)
 
     @told
-    def draw(request, known: Drawn | None, prompt: str, seed: Any, keep: bool, *values: Any):
+    def draw(request, known: Drawn | None, prompt: Any, seed: Any, keep: bool, *values: Any):
         first, last, *of_edit = values
         prompt = filled("The prompt", prompt, "say what to draw")
         window = checked_window(first, last, last_step)
@@ -147,6 +152,8 @@ def generating_tab(explorer: Explorer, painter: Painter, edit: Editing, details:
                 pair = drawing.side_by_side(what.painted.picture, None, prompt)
                 # What stood here was of another picture.
                 yield page(pair=pair, panel="", manifest=off, preset=off, known=known)
+            elif isinstance(what, Stopping):
+                yield page(status=drawing.sentence("Stopping …"))
             elif isinstance(what, Stopped):
                 yield page() if what.by_newer else page(status=drawing.halted(step, has_older))
             else:
@@ -187,7 +194,7 @@ def generating_tab(explorer: Explorer, painter: Painter, edit: Editing, details:
     def _window(values: Any) -> tuple[int, int | None]:
         return checked_window(values[0], values[1], last_step)
 
-    def mark(request, known: Drawn | None, prompt: str, seed: Any):
+    def mark(request, known: Drawn | None, prompt: Any, seed: Any):
         """Say so where prompt or seed are others by now."""
         if known is None or jobs.is_at_work(_visitor(request)):
             return gr.skip()
@@ -195,8 +202,9 @@ def generating_tab(explorer: Explorer, painter: Painter, edit: Editing, details:
         return drawing.sentence(known.told if is_same else _STALE)
 
     def stop(request):
+        # What is stopped says so itself, in its turn.
         found = jobs.stop(_visitor(request))
-        return drawing.sentence("Stopping …" if found else "Nothing is being drawn.")
+        return gr.skip() if found else drawing.sentence("Nothing is being drawn.")
 
     def not_drawn():
         return drawing.sentence("Nothing new was drawn.")
@@ -236,7 +244,8 @@ def generating_tab(explorer: Explorer, painter: Painter, edit: Editing, details:
     private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     changes = [*edit.changes, first.input, last.input]
     # Before what follows, or it would wait for it.
-    gr.on(changes, None, None, None, js=_CHANGED, trigger_mode="multiple", **private)
+    seen = [first, last, *edit.shown]
+    gr.on(changes, None, seen, None, js=_CHANGED, trigger_mode="multiple", **private)
     # The newest of several takes the place of those before it.
     newest: dict[str, Any] = {**DRAWS, "trigger_mode": "multiple"}
     asking = gr.on([go.click, prompt.submit], draw, inputs, outputs, api_name="draw", **newest)

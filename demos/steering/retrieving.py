@@ -36,7 +36,7 @@ def retrieving_tab(explorer: Explorer, edit: Editing, details: Any) -> None:
     tokenizer = words if isinstance(words, WordTokenizer) else None
 
     @told
-    def search(query: str, *values: Any):
+    def search(query: Any, *values: Any):
         query = filled("The search", query, "say what to look for")
         asked = edit.read(values)
         found = gallery.rerank(asked.edit, text=query, top=_TOP)
@@ -47,7 +47,7 @@ def retrieving_tab(explorer: Explorer, edit: Editing, details: Any) -> None:
         return drawing.reranked(study, found) + moved, said, button, (query, asked.edit)
 
     @told
-    def mark(searched: Any, query: str, *values: Any):
+    def mark(searched: Any, query: Any, *values: Any):
         """Say so where query or edit are others by now."""
         if searched is None:
             return gr.skip()

@@ -55,7 +55,7 @@ def stacking(explorer: Explorer) -> Stacking:
         return [(called(study, table, latent), latent) for latent in latents]
 
     @told
-    def find(asked: str, stacked: list[int]):
+    def find(asked: Any, stacked: list[int]):
         number = whole_number(filled("The search for latents", asked))
         if number is None:
             found = [entry.latent for entry in study.latents_of(text=asked, top=_TOP)]

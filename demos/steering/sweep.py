@@ -6,7 +6,7 @@ from typing import Any
 
 from mm_sae_plugin.applications.steering.painting import STRENGTHS, Painter
 from mm_sae_plugin.demos.common.errors import told
-from mm_sae_plugin.demos.common.jobs import Jobs, Stopped, Tell, Waiting
+from mm_sae_plugin.demos.common.jobs import Jobs, Stopped, Stopping, Tell, Waiting
 from mm_sae_plugin.demos.common.typed import filled
 from mm_sae_plugin.demos.steering import drawing
 from mm_sae_plugin.demos.steering.drawing import DRAWS
@@ -36,7 +36,7 @@ def sweep_part(
     n_all = len(STRENGTHS)
 
     @told
-    def sweep(request, prompt: str, seed: Any, first: Any, last: Any, *values: Any):
+    def sweep(request, prompt: Any, seed: Any, first: Any, last: Any, *values: Any):
         prompt = filled("The prompt", prompt, "say what to draw")
         window = checked_window(first, last, painter.n_decoder_steps)
         asked, number = edit.read(values), checked_seed(seed)
@@ -55,6 +55,8 @@ def sweep_part(
         for what in jobs.run(_visitor(request), work):
             if isinstance(what, Waiting):
                 yield gr.skip(), drawing.waiting(what.n_before)
+            elif isinstance(what, Stopping):
+                yield gr.skip(), drawing.sentence("Stopping …")
             elif isinstance(what, Stopped):
                 told = f"Stopped after {len(drawn)} of {n_all}."
                 yield gr.skip(), gr.skip() if what.by_newer else drawing.sentence(told)
@@ -68,8 +70,9 @@ def sweep_part(
         yield gr.skip(), drawing.sentence("All strengths are drawn.")
 
     def stop(request):
+        # What is stopped says so itself, in its turn.
         found = jobs.stop(_visitor(request))
-        return drawing.sentence("Stopping …" if found else "Nothing is being drawn.")
+        return gr.skip() if found else drawing.sentence("Nothing is being drawn.")
 
     # Gradio hands the request in where an annotation asks for it, and must not be imported above.
     for handler in (sweep, stop):

@@ -8,8 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from mm_sae_plugin.demos.common.jobs import Jobs, Stopped, Waiting
+from mm_sae_plugin.demos.common.jobs import Jobs, Stopped, Stopping, Waiting
 from mm_sae_plugin.demos.common.lock import lock_of
+
+_ENDED = [Stopping(), Stopped(by_newer=False)]
 
 
 @pytest.fixture
@@ -51,7 +53,7 @@ def test_a_stop_ends_it_before_its_next_step(jobs, unet):
         if step == 1:
             assert not jobs.stop("another") and jobs.stop("me")
             gate.set()
-    assert seen == [0, 1, Stopped(by_newer=False)] and _is_free(unet)
+    assert seen == [0, 1, *_ENDED] and _is_free(unet)
 
 
 def test_what_it_raises_arrives_and_nothing_stays(jobs, unet):
@@ -76,7 +78,7 @@ def test_one_waits_for_another_and_can_be_stopped_while_it_waits(jobs, unet):
     # It ends though the first one does not.
     waiting.join(10)
     gate.set()
-    assert told == [Stopped(by_newer=False)] and list(first) == [1] and _is_free(unet)
+    assert told == _ENDED and list(first) == [1] and _is_free(unet)
 
 
 def test_a_page_that_is_left_stops_it(jobs, unet):
@@ -97,7 +99,7 @@ def test_who_waits_is_told_and_first_come_is_first(jobs, unet):
     second, third = (jobs.run(name, _steps(unet, 1)) for name in ("second", "third"))
     assert next(second) == Waiting(1) and next(third) == Waiting(2)
     jobs.stop("second")
-    assert list(second) == [Stopped(by_newer=False)]
+    assert list(second) == _ENDED
     assert next(third) == Waiting(1) and jobs.is_at_work("third")
     gate.set()
     assert list(first) == [] and list(third) == [0]
