@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 # Other cards than any store's: no store is drawn with this seed by default.
 _WORLD = 1_000_000
-_MOST_CARD = 999_999_999
 _ANY = "any"
 # What the picture shows; marks and phrasing come with the number.
 _FACTORS = [factor for factor in FACTORS.values() if factor.drawn == 1]
@@ -39,7 +38,7 @@ def card_input(picture: gr.Image, caption: gr.Textbox | None = None) -> None:
             # A choice that is hidden may be left from before.
             if value != _ANY and (shown is None or shown in factor.scenes)
         }
-        which = whole("The card number", number, 0, _MOST_CARD)
+        which = whole("The card number", number)
         card = FactorWorld(_WORLD).pair_with(which, chosen, shown)
         path = place_for("card.png")
         card.image.save(path)

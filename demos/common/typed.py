@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABCMeta
+from functools import cache
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
@@ -50,12 +52,10 @@ def number_input(value: float | None, **settings: Any) -> gr.Number:
     """
     import gradio as gr
 
-    component = gr.Number(value, precision=0, **settings)
-    component.preprocess = _as_it_is
-    return component
+    return _as_typed(gr.Number)(value, precision=0, **settings)
 
 
-def whole(name: str, value: Any, least: int, most: int) -> int:
+def whole(name: str, value: Any, least: int = 0, most: int = 999_999_999) -> int:
     """Return a whole number that a field of :func:`number_input` holds.
 
     Raises
@@ -84,9 +84,7 @@ def slider_input(low: float, high: float, value: float, **settings: Any) -> gr.S
     """
     import gradio as gr
 
-    component = gr.Slider(low, high, value, **settings)
-    component.preprocess = _as_it_is
-    return component
+    return _as_typed(gr.Slider)(low, high, value, **settings)
 
 
 def finite_number(name: str, value: Any) -> float:
@@ -103,5 +101,12 @@ def finite_number(name: str, value: Any) -> float:
     return float(value)
 
 
-def _as_it_is(payload: Any) -> Any:
-    return payload
+@cache
+def _as_typed(component: Any) -> Any:
+    """A component that hands on what is in its field.
+
+    A class, since Gradio makes a component anew where an event changes more of it than its value.
+    Made past Gradio's own metaclass, which would write a file beside this one.
+    """
+    names = {"preprocess": lambda _, payload: payload, "__module__": component.__module__}
+    return ABCMeta.__new__(type(component), component.__name__, (component,), names)

@@ -78,15 +78,15 @@ class _Asked:
         return typed
 
     def card(self, paths: list[str]) -> Any:
-        """Its path; None where the page's own stays."""
+        """Its path; None for no picture, and a skip where the page's own stays."""
         import gradio as gr
 
         given = self.params.get("card")
         if given == _NONE:
-            return gr.Image(value=None)
+            return None
         number = None if given == _OWN else self.whole("card", len(paths))
         # Counted from 1; 0 is none of them.
-        return paths[number - 1] if number else None
+        return paths[number - 1] if number else gr.skip()
 
     def prompt(self) -> str | None:
         given = self.params.get("prompt")
@@ -130,12 +130,13 @@ def arrival(edit: Editing, n_steps: int):
         fields = [asked.prompt(), asked.whole("seed"), first, last]
         fields += [asked.real(name, REACH) for name in CLASSES]
         norm = asked.share("norm")
-        fields += [norm, asked.card([card.path for card in cards])]
+        reference = asked.card([card.path for card in cards])
         n_latents = edit.study.feature_map.n_features
         amounts = asked.latents(n_latents)
         stacked = edit.stacked.shown(amounts) if amounts else _skipped(2 + stacking.MOST)
         told = _told(asked)
-        return [kept(value) for value in fields] + stacked + [sentence(told) if told else gr.skip()]
+        said = sentence(told) if told else gr.skip()
+        return [*map(kept, [*fields, norm]), reference, *stacked, said]
 
     # Gradio hands the request in where an annotation asks for it, and must not be imported above.
     arrive.__annotations__["request"] = gr.Request

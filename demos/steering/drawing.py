@@ -20,8 +20,6 @@ _LARGE = 512
 """Pixels of a drawn picture's longer side at most."""
 STACK = "st-stack"
 """Class of the row of the page's parts, which stand below each other on a narrow screen."""
-SIGNED = "st-signed"
-"""Class of a slider from below 0 to above it."""
 # Events that draw wait in a line of their own, where they can be told of and stopped.
 DRAWS: dict[str, Any] = {
     "show_progress": "hidden",
@@ -43,10 +41,6 @@ gap:16px 24px!important}
 .st-try{align-items:center!important}
 .st-grid figcaption{white-space:pre-line}
 :is(.st-pair,.st-grid) figcaption{margin-top:4px}
-.st-signed ::-webkit-slider-runnable-track{background:linear-gradient(90deg,
-var(--line) min(50%,var(--range_progress)),var(--accent) 0 max(50%,var(--range_progress)),
-var(--line) 0)!important}
-.st-signed ::-moz-range-progress{background:none!important}
 .st-empty{aspect-ratio:1;border-radius:8px;background:var(--band)}
 .st-part h3{margin:18px 0 8px!important}
 .st-table{border-collapse:collapse!important;border:0!important;width:100%;max-width:560px}
@@ -70,7 +64,9 @@ border-radius:5px;overflow:hidden;background:var(--line)}
 .st-progress ::-webkit-progress-value{background:var(--accent)}
 .st-progress ::-moz-progress-bar{background:var(--accent)}
 @media (max-width:700px){.st-stack{grid-template:"use" "edit" "more"/minmax(0,1fr)}
-.st-progress progress{width:110px}}
+.st-progress progress{width:110px}
+.st-table{table-layout:fixed}
+.st-table :is(td,th){padding-right:6px!important;font-size:13px;overflow-wrap:anywhere}}
 """
 
 

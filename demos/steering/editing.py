@@ -10,9 +10,9 @@ from mm_sae_plugin.applications.explorer import Explorer
 from mm_sae_plugin.applications.steering import mix
 from mm_sae_plugin.demos.common.manifest import picture_hash
 from mm_sae_plugin.demos.common.presets import uploaded_preset
+from mm_sae_plugin.demos.common.theme import SIGNED
 from mm_sae_plugin.demos.common.typed import finite_number, slider_input
 from mm_sae_plugin.demos.common.uploads import uploaded_picture
-from mm_sae_plugin.demos.steering.drawing import SIGNED
 from mm_sae_plugin.demos.steering.reference import Reference, reference_input
 from mm_sae_plugin.demos.steering.stacking import Stacking, stacking
 from mm_sae_plugin.errors import UserError

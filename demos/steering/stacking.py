@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from mm_sae_plugin.applications.explorer import Explorer
 from mm_sae_plugin.demos.common.errors import told
-from mm_sae_plugin.demos.common.theme import ASK
+from mm_sae_plugin.demos.common.theme import ASK, SIGNED
 from mm_sae_plugin.demos.common.typed import filled, slider_input, whole_number
-from mm_sae_plugin.demos.steering.drawing import SIGNED, called
+from mm_sae_plugin.demos.steering.drawing import called
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.study.given import refuse_no_latent
 

@@ -80,3 +80,14 @@ def test_a_picture_of_ones_own_is_not_in_it_and_that_is_said(visit, steering):
 def test_what_cannot_be_is_said(visit, steering, name, value):
     opened = _opened(visit, steering, **{name: value})
     says(opened, f"What the address gives for {name} cannot be; the page's own is kept.")
+
+
+def test_no_reference_is_kept_as_well(visit, steering):
+    from playwright.sync_api import expect
+
+    opened = _opened(visit, steering, card="none", CrossD="0")
+    expect(opened.page.get_by_label("Prompt")).to_be_visible()
+    expect(opened.page.get_by_alt_text("Reference", exact=True)).to_have_count(0)
+    press(opened, "Draw before and after")
+    says(opened, "Drawn with seed 0 ")
+    assert _params(opened.page.url)["card"] == "none"

@@ -141,6 +141,9 @@ def test_latents_are_found_and_stacked(client, study, reference):
         client.predict([*numbers[:7]], *NO_SLIDERS, api_name="/stack")
     with pytest.raises(Exception, match="no latent 64"):
         client.predict("64", api_name="/find_latents")
+    # A field that was emptied is told of, also where its slider was given another name.
+    with pytest.raises(Exception, match=rf"strength of latent {second} .* is empty"):
+        draw(client, *edit_fields(None, (0.0, 0.0, 0.0))[:-6], None, 1.0, 1.0, 1.0, 1.0, 1.0)
     client.predict([], *NO_SLIDERS, api_name="/stack")
 
 
