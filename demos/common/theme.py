@@ -115,7 +115,10 @@ font-family:var(--font)!important;font-variant-numeric:tabular-nums}
 .gradio-container .wrap:has(>.error){display:none!important}
 .gradio-container .ask{align-items:flex-end!important}
 .gradio-container .html-container{padding:0!important}
-.signed ::-webkit-slider-runnable-track{background:linear-gradient(90deg,
+.gradio-container ::-webkit-slider-runnable-track{background:linear-gradient(90deg,
+var(--accent) var(--range_progress),var(--line) 0)!important}
+.gradio-container ::-moz-range-track{background:var(--line)!important}
+.gradio-container .signed ::-webkit-slider-runnable-track{background:linear-gradient(90deg,
 var(--line) min(50%,var(--range_progress)),var(--accent) 0 max(50%,var(--range_progress)),
 var(--line) 0)!important}
 .signed ::-moz-range-progress{background:none!important}

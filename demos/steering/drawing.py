@@ -38,7 +38,9 @@ gap:16px 24px!important}
 :is(.st-pair,.st-grid) img{width:100%;border-radius:8px;display:block;background:var(--band)}
 :is(.st-pair,.st-grid) figcaption,.st-soft{color:var(--soft);font-size:13px;overflow-wrap:anywhere}
 .st-soft p{font-size:13px!important;color:var(--soft)!important}
-.st-try{align-items:center!important}
+p.st-soft{color:var(--soft)!important}
+.st-try{align-items:center!important;gap:8px!important}
+.st-try .column{flex:none!important;min-width:max-content!important}
 .st-grid figcaption{white-space:pre-line}
 :is(.st-pair,.st-grid) figcaption{margin-top:4px}
 .st-empty{aspect-ratio:1;border-radius:8px;background:var(--band)}
@@ -66,7 +68,8 @@ border-radius:5px;overflow:hidden;background:var(--line)}
 @media (max-width:700px){.st-stack{grid-template:"use" "edit" "more"/minmax(0,1fr)}
 .st-progress progress{width:110px}
 .st-table{table-layout:fixed}
-.st-table :is(td,th){padding-right:6px!important;font-size:13px;overflow-wrap:anywhere}}
+.st-table :is(td,th){padding-right:4px!important;font-size:12px;overflow-wrap:anywhere}
+.st-try .column{width:100%}}
 """
 
 

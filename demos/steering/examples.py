@@ -41,7 +41,7 @@ def examples_of(edit: Editing, prompt: Any) -> list[Any]:
         with gr.Column(scale=0, min_width=64):
             gr.HTML('<span class="st-soft">Try this:</span>', padding=False)
         return [
-            gr.Button(one.called, size="sm", min_width=120).click(
+            gr.Button(one.called, size="sm", min_width=100).click(
                 lambda one=one: _fields(edit, one),
                 None,
                 outputs,

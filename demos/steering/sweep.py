@@ -14,6 +14,9 @@ from mm_sae_plugin.demos.steering.editing import Editing
 from mm_sae_plugin.demos.steering.reading import PictureReading
 from mm_sae_plugin.demos.steering.window import checked_seed, checked_window
 
+# Without a break between.
+_TIMES = "×\u00a0{:g}"
+
 
 def sweep_part(
     painter: Painter,
@@ -81,7 +84,7 @@ def sweep_part(
     with gr.Accordion("Sweep of strengths", open=False):
         gr.Markdown(
             "The whole edit, from none of it to more than all, from the same noise: "
-            f"{', '.join(f'× {strength:g}' for strength in STRENGTHS)}."
+            f"{', '.join(_TIMES.format(strength) for strength in STRENGTHS)}."
         )
         with gr.Row():
             go = gr.Button("Draw the sweep", scale=2)

@@ -96,4 +96,5 @@ def test_presets_that_no_page_can_carry_out(small_sae, tmp_path):
         uploaded_preset(str(path), study)
     content["steps"] = content["steps"][:200]
     path.write_text(json.dumps(content))
-    assert len(uploaded_preset(str(path), study).steps) == 200
+    given = uploaded_preset(str(path), study)
+    assert given is not None and len(given.steps) == 200

@@ -193,4 +193,5 @@ def test_on_a_narrow_screen_the_edit_comes_before_the_tables(visit, steering):
         box.bounding_box()["x"] + box.bounding_box()["width"]
         for box in opened.page.locator(":is(.st-stack > *, .st-table):visible").all()
     ]
+    assert opened.page.get_by_text("Try this:").bounding_box()["height"] < 30
     assert max(ends) <= 420 - picture["x"] + 1
