@@ -195,3 +195,15 @@ def test_on_a_narrow_screen_the_edit_comes_before_the_tables(visit, steering):
     ]
     assert opened.page.get_by_text("Try this:").bounding_box()["height"] < 30
     assert max(ends) <= 420 - picture["x"] + 1
+
+
+def test_the_same_fault_is_shown_once(visit, steering):
+    from playwright.sync_api import expect
+
+    opened = visit(steering.address)
+    opened.page.get_by_label("Prompt").fill(" ")
+    toasts = opened.page.get_by_text("The prompt is empty: say what to draw.")
+    for n_told in (1, 2):
+        press(opened, _DRAW)
+        expect(toasts).to_have_count(n_told)
+        expect(toasts.locator("visible=true")).to_have_count(1)
