@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mm_sae_plugin.errors import UserError
-from mm_sae_plugin.files import atomic_path, write_json_atomically
+from mm_sae_plugin.files import atomic_path, refuse_unwritable, write_json_atomically
 
 
 def test_a_folder_in_the_place_of_a_file(tmp_path):
@@ -37,3 +37,29 @@ def test_a_circle_of_links(tmp_path):
     (tmp_path / "b").symlink_to(tmp_path / "a")
     with pytest.raises(UserError, match="cannot be written"):
         write_json_atomically(tmp_path / "a" / "x.json", {})
+
+
+def test_a_place_is_tried_before_the_work(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "folder").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    for path in ("new.json", "new/deep/x.json", "folder/x.json", "file"):
+        refuse_unwritable(tmp_path / path)
+        refuse_unwritable(str(tmp_path / path), tmp_path / "folder/other")
+    with pytest.raises(UserError, match=r"x\.json cannot be written \(.*file is a file, not a fol"):
+        refuse_unwritable(tmp_path / "new.json", tmp_path / "file/x.json")
+    with pytest.raises(UserError, match="file is a file, not a folder"):
+        refuse_unwritable(tmp_path / "file/deep/x.json")
+    with pytest.raises(UserError, match="folder is a folder: give the name of a file"):
+        refuse_unwritable(tmp_path / "folder")
+    with pytest.raises(UserError, match="File name too long"):
+        refuse_unwritable(tmp_path / "a/b" / ("x" * 300) / "c.json")
+    with pytest.raises(UserError, match="File name too long"):
+        refuse_unwritable(tmp_path / "a/b" / ("y" * 300))
+    assert sorted(tmp_path.rglob("*")) == before and (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="a place of Linux")
+def test_rights_alone_do_not_make_a_place():
+    with pytest.raises(UserError, match="/proc/new/x.json cannot be written"):
+        refuse_unwritable("/proc/new/x.json")

@@ -21,7 +21,7 @@ from mm_sae_plugin.applications.steering.evaluation import (
 )
 from mm_sae_plugin.applications.steering.kandinsky import KandinskyDrawing
 from mm_sae_plugin.errors import UserError
-from mm_sae_plugin.files import write_json_atomically
+from mm_sae_plugin.files import refuse_unwritable, write_json_atomically
 from mm_sae_plugin.study import Study
 
 RESULT = "steering.json"
@@ -55,7 +55,8 @@ def run_evaluation(
     Raises
     ------
     UserError
-        If the SAE is of another encoder than the generator, or one of its parts is missing.
+        If the SAE is of another encoder than the generator, one of its parts is missing, or the
+        folder cannot be written: all of it is found before the first picture.
     """
     from mm_sae_plugin.factorworld.classifier import load_classifier
     from mm_sae_plugin.factorworld.generator import DEFAULTS, GENERATOR_FOLDER, load_generator
@@ -65,6 +66,7 @@ def run_evaluation(
         held_out_scenes,
     )
 
+    refuse_unwritable(cfg.out / RESULT)
     check_encoder_of_generator(study)
     pipeline = load_generator(generator or GENERATOR_FOLDER)
     classifier = load_classifier()

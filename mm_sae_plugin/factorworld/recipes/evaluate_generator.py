@@ -25,7 +25,7 @@ from mm_sae_plugin.factorworld.classifier import FactorClassifier, load_classifi
 from mm_sae_plugin.factorworld.factors import FACTORS, SHARED_FACTORS
 from mm_sae_plugin.factorworld.generator.folder import DEFAULTS, GENERATOR_FOLDER, load_generator
 from mm_sae_plugin.factorworld.world import FactorWorld, Scene
-from mm_sae_plugin.files import write_json_atomically
+from mm_sae_plugin.files import refuse_unwritable, write_json_atomically
 
 if TYPE_CHECKING:
     from diffusers.pipelines.kandinsky2_2.pipeline_kandinsky2_2_combined import (
@@ -64,6 +64,8 @@ class EvaluateGeneratorConfig:
 
 def evaluate_generator(cfg: EvaluateGeneratorConfig) -> dict[str, Any]:
     """Measure a generator; write the figures and a contact sheet; return the figures."""
+    figures_path, sheet_path = cfg.out / "generator.json", cfg.out / "contact_sheet.png"
+    refuse_unwritable(figures_path, sheet_path)
     torch.set_num_threads(cfg.n_threads)
     pipeline, classifier = load_generator(cfg.folder), load_classifier()
     scenes = held_out_scenes(cfg.n_prompts)
@@ -73,9 +75,8 @@ def evaluate_generator(cfg: EvaluateGeneratorConfig) -> dict[str, Any]:
         "faithful": faithfulness(classifier.answers(pictures), scenes),
         "entropy": nuisance_entropy(pipeline, classifier, cfg.n_open_prompts, cfg.n_seeds),
     }
-    cfg.out.mkdir(parents=True, exist_ok=True)
-    write_json_atomically(cfg.out / "generator.json", figures)
-    contact_sheet(pictures[: 6 * _SHEET_COLUMNS]).save(cfg.out / "contact_sheet.png")
+    write_json_atomically(figures_path, figures)
+    contact_sheet(pictures[: 6 * _SHEET_COLUMNS]).save(sheet_path)
     return figures
 
 
