@@ -61,5 +61,5 @@ def test_a_place_is_tried_before_the_work(tmp_path):
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="a place of Linux")
 def test_rights_alone_do_not_make_a_place():
-    with pytest.raises(UserError, match="/proc/new/x.json cannot be written"):
+    with pytest.raises(UserError, match=r"/proc/new/x\.json cannot be written"):
         refuse_unwritable("/proc/new/x.json")

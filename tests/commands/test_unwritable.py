@@ -9,7 +9,7 @@ from mm_sae_plugin.applications.label_truth import run_sweep
 from mm_sae_plugin.applications.label_truth.config import SweepConfig
 from mm_sae_plugin.cli import main
 from mm_sae_plugin.errors import UserError
-from mm_sae_plugin.factorworld.recipes import ship_clip, train_clip
+from mm_sae_plugin.factorworld.recipes import train_clip
 from mm_sae_plugin.study import Study
 
 
