@@ -20,6 +20,7 @@ from jaxtyping import Int, UInt8
 from PIL import Image
 from tqdm import tqdm
 
+from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.factorworld.captions import write_caption
 from mm_sae_plugin.factorworld.classifier import FactorClassifier, load_classifier
 from mm_sae_plugin.factorworld.factors import FACTORS, SHARED_FACTORS
@@ -60,6 +61,14 @@ class EvaluateGeneratorConfig:
     """Pictures of each of them."""
     n_threads: int = 1
     """Threads of the process."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers of which no share can be taken."""
+        if min(self.n_prompts, self.n_open_prompts) < 1 or self.n_seeds < 2:
+            raise UserError(
+                "A generator is measured on one prompt of each kind at least, and what varies over "
+                "seeds on two."
+            )
 
 
 def evaluate_generator(cfg: EvaluateGeneratorConfig) -> dict[str, Any]:

@@ -66,8 +66,16 @@ def test_the_command_writes_figures_and_a_drawing(study, generator, untrained, t
     ("settings", "message"),
     [
         ({"n_cases": 1}, "the least that an interval can be made of"),
-        ({"strengths": ()}, "Strengths must be above 0"),
-        ({"strengths": (0.0,)}, "Strengths must be above 0"),
+        ({"n_cases": 10**9}, "1,000,000,000 cases would take days: give 1,000 at most"),
+        ({"n_seeds": 10**6}, "1,000,000 seeds would take days"),
+        ({"n_faithful": 0}, "n_faithful must be at least 1, not 0"),
+        ({"n_faithful": -3}, "n_faithful must be at least 1, not -3"),
+        ({"n_faithful": 10**6}, "would take days: give 10,000 at most"),
+        ({"strengths": ()}, "Strengths must be finite and above 0"),
+        ({"strengths": (0.0,)}, "Strengths must be finite and above 0"),
+        ({"strengths": (0.5, float("nan"))}, "Strengths must be finite and above 0"),
+        ({"strengths": (float("inf"),)}, "Strengths must be finite and above 0"),
+        ({"strengths": (0.5, 1.0, 0.5)}, "A strength is given twice"),
     ],
 )
 def test_settings_without_a_meaning_are_told(tmp_path, settings, message):
