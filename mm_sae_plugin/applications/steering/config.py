@@ -6,7 +6,6 @@ from pathlib import Path
 
 from mm_sae_plugin.errors import UserError
 
-
 _MOST_CASES = 1_000
 _MOST_FAITHFUL = 10_000
 

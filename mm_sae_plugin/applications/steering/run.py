@@ -22,6 +22,8 @@ from mm_sae_plugin.applications.steering.evaluation import (
 from mm_sae_plugin.applications.steering.kandinsky import KandinskyDrawing
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.files import refuse_unwritable, write_json_atomically
+from mm_sae_plugin.interventions.pipelines.encoder import check_pipeline_encoder
+from mm_sae_plugin.interventions.pipelines.sites import find_site
 from mm_sae_plugin.study import Study
 
 RESULT = "steering.json"
@@ -69,6 +71,8 @@ def run_evaluation(
     refuse_unwritable(cfg.out / RESULT)
     check_encoder_of_generator(study)
     pipeline = load_generator(generator or GENERATOR_FOLDER)
+    # A folder may hold another encoder than the one of that name.
+    check_pipeline_encoder(study, find_site(pipeline), pipeline, None, torch.device("cpu"))
     classifier = load_classifier()
     chosen = cases(cfg.n_cases)
     arms = [

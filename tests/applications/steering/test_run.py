@@ -87,3 +87,17 @@ def test_an_sae_of_another_encoder_is_refused(study, generator, tmp_path, monkey
     monkeypatch.setattr(study.sae.cfg.metadata, "model_name", "ViT-B-32")
     with pytest.raises(UserError, match="draws from the joint space of 'factorworld', and this"):
         run_evaluation(study, SteeringConfig(tmp_path), generator)
+
+
+@pytest.mark.parametrize("part", ["prior_text_encoder", "prior_image_encoder"])
+def test_a_generator_with_another_encoder_is_refused(study, untrained, tmp_path, part):
+    """Whichever tower it is: the prompt comes in by one, and the SAE reads the other."""
+    pipeline = tiny_pipeline()
+    with torch.no_grad():
+        for parameter in getattr(pipeline, part).parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=torch.Generator()) * 0.1)
+    save_generator(pipeline, tmp_path / "changed")
+    modality = part.split("_")[1]
+    told = rf"trained on factorworld \(.*\), but the {modality} encoder of Kandinsky\w+ is .*sha256"
+    with pytest.raises(UserError, match=told):
+        run_evaluation(study, SteeringConfig(tmp_path / "out"), tmp_path / "changed")
