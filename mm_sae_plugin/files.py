@@ -128,6 +128,20 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def parse_json(text: str) -> Any:
+    """Parse JSON.
+
+    Raises
+    ------
+    json.JSONDecodeError
+        If it is none, or nested more deeply than anything that is meant.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise json.JSONDecodeError("nested too deeply", "", 0) from error
+
+
 def write_json_atomically(path: str | Path, content: Any) -> None:
     """Write ``content`` as indented JSON, or leave the file as it was."""
     with atomic_path(path) as temporary:

@@ -1,11 +1,12 @@
 """Wherever a file cannot be written, one sentence says so and nothing is left behind."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from mm_sae_plugin.errors import UserError
-from mm_sae_plugin.files import atomic_path, refuse_unwritable, write_json_atomically
+from mm_sae_plugin.files import atomic_path, parse_json, refuse_unwritable, write_json_atomically
 
 
 def test_a_folder_in_the_place_of_a_file(tmp_path):
@@ -23,6 +24,13 @@ def test_a_file_in_the_place_of_a_folder(tmp_path):
     with pytest.raises(UserError, match="cannot be written"), atomic_path(tmp_path / "file") as new:
         new.mkdir()
     assert (tmp_path / "file").read_text() == "mine" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_json_that_is_nested_without_end_is_none():
+    assert parse_json('{"a": [1, {"b": null}]}') == {"a": [1, {"b": None}]}
+    for text in ("[" * 100_000, '{"a":' * 100_000, "[", ""):
+        with pytest.raises(json.JSONDecodeError):
+            parse_json(text)
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="a place of Linux")

@@ -146,7 +146,7 @@ def test_a_fault_is_a_sentence_in_the_page(visit, steering):
     opened = visit(steering.address)
     opened.page.get_by_label("Prompt").fill(" ")
     _press(opened, "Draw before and after")
-    opened.page.get_by_role("status").get_by_text("The caption is empty").wait_for()
+    opened.page.get_by_role("status").get_by_text("The prompt is empty").wait_for()
     opened.page.get_by_text("Nothing was drawn.").wait_for()
 
 

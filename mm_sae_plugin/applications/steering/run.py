@@ -19,6 +19,7 @@ from mm_sae_plugin.applications.steering.evaluation import (
     cases,
     evaluate,
 )
+from mm_sae_plugin.applications.steering.identity import pipeline_identity
 from mm_sae_plugin.applications.steering.kandinsky import KandinskyDrawing
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.files import refuse_unwritable, write_json_atomically
@@ -98,6 +99,8 @@ def run_evaluation(
         "claim_c6": _claim(readings, ""),
         "claim_c6_paper_labels": _claim(readings, " (paper)"),
         "settings": {**asdict(cfg), "out": cfg.out.name},
+        "generator": pipeline_identity(pipeline),
+        "store_key": study.store.manifest.key,
         "sae_id": study.sae_id,
         "weights_id": study.weights_id,
     }

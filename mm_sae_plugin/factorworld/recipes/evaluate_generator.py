@@ -24,7 +24,12 @@ from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.factorworld.captions import write_caption
 from mm_sae_plugin.factorworld.classifier import FactorClassifier, load_classifier
 from mm_sae_plugin.factorworld.factors import FACTORS, SHARED_FACTORS
-from mm_sae_plugin.factorworld.generator.folder import DEFAULTS, GENERATOR_FOLDER, load_generator
+from mm_sae_plugin.factorworld.generator.folder import (
+    DEFAULTS,
+    GENERATOR_FOLDER,
+    NO_CALLBACK,
+    load_generator,
+)
 from mm_sae_plugin.factorworld.world import FactorWorld, Scene
 from mm_sae_plugin.files import refuse_unwritable, write_json_atomically
 
@@ -115,7 +120,7 @@ def draw(
     pictures = []
     for start in tqdm(range(0, len(prompts), batch_size), "drawing"):
         batch = list(prompts[start : start + batch_size])
-        arguments: dict[str, Any] = DEFAULTS | changes
+        arguments: dict[str, Any] = {**DEFAULTS, **NO_CALLBACK, **changes}
         drawn: Any = pipeline(batch, generator=chance, **arguments)
         pictures += [np.asarray(picture) for picture in drawn.images]
     return np.stack(pictures)

@@ -46,6 +46,9 @@ def test_the_command_writes_figures_and_a_drawing(study, generator, untrained, t
     assert record["claim_c6"]["verdict"] in ("supported", "not supported", "undecided")
     assert f"claim_c6: {record['claim_c6']['verdict']}. " in told
     assert all(0 <= entry["share"] <= 1 and entry["n"] for entry in record["faithful"].values())
+    assert record["generator"]["source"] == generator.name
+    assert record["generator"]["weights"].keys() >= {"unet", "prior_prior"}
+    assert record["store_key"] == study.store.manifest.key
     names = [row["name"] for row in record["arms"]]
     assert names[:2] == ["none", "prompt edit"] and len(names) == len(set(names))
     for name in ("gap", "reconstruction", "blend"):
