@@ -56,6 +56,14 @@ def test_recipes_and_the_library_say_so_too(taken, tmp_path):
         run_sweep(SweepConfig(out=taken))
     with pytest.raises(UserError, match="taken is a file"):
         train_clip.train_clip(train_clip.TrainCLIPConfig(taken, cache=tmp_path / "cache"))
+    pytest.importorskip("diffusers")
+    from mm_sae_plugin.factorworld.recipes.evaluate_generator import (
+        EvaluateGeneratorConfig,
+        evaluate_generator,
+    )
+
+    with pytest.raises(UserError, match="taken is a file"):
+        evaluate_generator(EvaluateGeneratorConfig(taken, folder=tmp_path / "gone"))
     assert len(list(tmp_path.iterdir())) == 1
 
 

@@ -2,6 +2,7 @@
 
 import json
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -232,7 +233,8 @@ def test_folders_that_are_no_pipeline(study, tmp_path, capfd):
 
 @pytest.mark.usefixtures("any_types")
 def test_what_is_no_name_of_a_pipeline(study, painter):
-    for given in (3, True, ["folder"], painter.pipeline):
+    kinds: list[Any] = [3, True, ["folder"], painter.pipeline]
+    for given in kinds:
         with pytest.raises(UserError, match="pipeline must be a folder or the name of one"):
             Painter.open(study, given)
 
