@@ -108,7 +108,7 @@ def test_what_leads_to_the_reference_shows_it(readings, chosen):
 
 def _made(name, strength, control, kept):
     zero = np.zeros(len(control))
-    return Reading(name, strength, np.array(control), np.array(kept), *[zero] * 4, 10)
+    return Reading(name, strength, np.array(control), np.array(kept), zero, zero, zero, zero, 10)
 
 
 @pytest.mark.parametrize(
