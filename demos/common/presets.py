@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from mm_sae_plugin.demos.common.keeping import place_for
 from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.files import parse_json
 from mm_sae_plugin.interventions import FeatureEdit
 from mm_sae_plugin.study import Study
 
@@ -25,9 +25,8 @@ def uploaded_preset(path: str | None, study: Study) -> FeatureEdit | None:
     if path is None:
         return None
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    # Lists within lists, thousands deep, exhaust the reader's stack.
-    except (OSError, ValueError, RecursionError) as error:
+        content = parse_json(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise UserError(f"{Path(path).name} is no preset: give a JSON file of an edit.") from error
     edit = FeatureEdit.from_dict(content)
     if len(edit.steps) > _MOST_STEPS:

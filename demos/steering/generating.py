@@ -296,5 +296,5 @@ def _manifest(painter: Painter, prompt: str, window: tuple[int, int | None], ask
         "prompt": prompt,
         "steps": list(window),
         **asked.told,
-        "pipeline": {"class": type(painter.pipeline).__name__, "settings": settings},
+        "pipeline": {**painter.identity, "settings": settings},
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 _TINY = 1e-12
@@ -26,11 +26,17 @@ class EditRecord:
         self._n_rows = 0
         self._moved: Tensor | None = None
         self._latents: Tensor | None = None
+        self._is_lost: Tensor | None = None
 
     @property
     def n_rows(self) -> int:
         """Vectors that were edited."""
         return self._n_rows
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether only numbers came of numbers; the device is waited for."""
+        return self._is_lost is None or not bool(self._is_lost)
 
     @property
     def mean_relative_norm(self) -> float:
@@ -65,7 +71,22 @@ class EditRecord:
         self._n_rows += before.numel() // before.shape[-1]
         before = before.float()
         length = before.norm(dim=-1).clamp_min(_TINY)
-        distance = ((after.float() - before).norm(dim=-1) / length).sum()
+        distances = (after.float() - before).norm(dim=-1)
+        distance = (distances / length).sum()
+        # Lengths overflow before vectors do, and nothing that reads them could go on.
+        self._note(length.isfinite().all() & ~distances.isfinite().all())
         by_latent = moved.abs().flatten(0, -2).sum(0) if moved.dim() > 1 else moved.abs()
         self._moved = distance if self._moved is None else self._moved + distance
         self._latents = by_latent if self._latents is None else self._latents + by_latent
+
+    @torch.no_grad()
+    def add_result(self, result: Tensor) -> None:
+        """Count what was made of edited vectors; nothing is read from the device."""
+        self._note(~result.isfinite().all())
+
+    def _note(self, is_lost: Bool[Tensor, ""]) -> None:
+        if self._is_lost is None:
+            self._is_lost = is_lost
+        else:
+            # Parts of a pipeline may lie on several devices.
+            self._is_lost = self._is_lost | is_lost.to(self._is_lost.device, non_blocking=True)

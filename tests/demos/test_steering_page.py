@@ -92,6 +92,7 @@ def test_the_page_draws_what_a_script_draws(client, steering, study, reference):
     assert told["asked"]["reference_sha256"] == picture_hash(Image.open(reference).convert("RGB"))
     assert told["asked"]["strengths"] == {"ImgD": 0.0, "TextD": 0.0, "CrossD": 1.0}
     assert told["asked"]["pipeline"]["settings"]["num_inference_steps"] == 12
+    assert told["asked"]["pipeline"].items() >= steering.painter.identity.items()
     assert FeatureEdit.load(preset, study) == edit == FeatureEdit.from_dict(told["edit"])
 
 
@@ -176,7 +177,9 @@ def test_a_search_is_steered_by_the_same_edit(client, study, reference):
     shown = pictures(html)
     assert len(shown) == 24 and shown[0][1] in study.store.captions
     assert f"<b>{found.moved:.2f}</b>" in html
-    assert json.loads(Path(manifest).read_text())["asked"]["query"] == "a blue cup"
+    told = json.loads(Path(manifest).read_text())
+    assert told["asked"]["query"] == "a blue cup"
+    assert told["store"]["key"] == study.store.manifest.key
 
 
 def test_what_cannot_be_is_a_sentence_and_the_demo_goes_on(
