@@ -123,7 +123,7 @@ def movement(study: Study, table: pd.DataFrame, moved: float, latents: Sequence)
     """How far a vector moved, and which latents moved most."""
     rows = [
         f"<tr><th scope='row'>#{latent} {dot(study.labels.classes[latent])}</th>"
-        f"<td>{escape(str(table['name'].iloc[latent]))}</td><td>{change:.2f}</td></tr>"
+        f"<td>{escape(str(table['name'].iloc[latent]))}</td><td>{_signed(change)}</td></tr>"
         for latent, change in latents
     ]
     told = (
@@ -138,9 +138,13 @@ def movement(study: Study, table: pd.DataFrame, moved: float, latents: Sequence)
     return (
         f'<div class="st-part"><h3>What the edit moved</h3>{told}<table class="st-table">'
         f"<tr>{head}</tr>{''.join(rows)}</table>"
-        '<p class="st-soft">Change: how far the latent’s activation was moved, up or down. Names '
+        '<p class="st-soft">Change: how far the latent’s activation rose (+) or fell (−). Names '
         "are guesses from captions.</p></div>"
     )
+
+
+def _signed(change: float) -> str:
+    return f"{change:+.2f}".replace("-", "−")
 
 
 def answers(found: Iterable[Answer]) -> str:

@@ -46,12 +46,15 @@ class EditRecord:
         return float(self._moved) / self._n_rows
 
     def most_moved(self, top: int = 5) -> list[tuple[int, float]]:
-        """Latents by how far their codes moved on average (up or down), those moved most first."""
+        """Latents with their codes' mean change, less than 0 where they fell, largest first.
+
+        What moves up as often as down comes last, however far it moves.
+        """
         if self._latents is None or not self._n_rows:
             return []
-        values, latents = (self._latents / self._n_rows).topk(min(top, len(self._latents)))
-        pairs = zip(latents.tolist(), values.tolist(), strict=True)
-        return [(latent, value) for latent, value in pairs if value > 0]
+        change = self._latents / self._n_rows
+        latents = change.abs().topk(min(top, len(change))).indices.tolist()
+        return [(latent, float(change[latent])) for latent in latents if change[latent] != 0]
 
     @torch.no_grad()
     def add(
@@ -75,7 +78,7 @@ class EditRecord:
         distance = (distances / length).sum()
         # Lengths overflow before vectors do, and nothing that reads them could go on.
         self._note(length.isfinite().all() & ~distances.isfinite().all())
-        by_latent = moved.abs().flatten(0, -2).sum(0) if moved.dim() > 1 else moved.abs()
+        by_latent = moved.flatten(0, -2).sum(0) if moved.dim() > 1 else moved
         self._moved = distance if self._moved is None else self._moved + distance
         self._latents = by_latent if self._latents is None else self._latents + by_latent
 

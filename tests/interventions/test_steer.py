@@ -89,7 +89,11 @@ def test_the_vector_is_found_in_any_output(study, edit, acts, expected, form, it
     assert record.halves == {"both": 1} and record.steps == [0]
     moved = (expected - acts).norm(dim=-1) / acts.norm(dim=-1)
     assert record.mean_relative_norm == pytest.approx(float(moved.mean()), rel=1e-4)
-    assert {latent for latent, _ in record.most_moved(9)} <= set(edit.latents)
+    change = AppliedEdit(study, edit).vectors(acts, "image")[1].mean(0)
+    latents, changes = zip(*record.most_moved(9), strict=True)
+    assert set(latents) <= set(edit.latents)
+    torch.testing.assert_close(torch.tensor(changes), change[list(latents)], rtol=1e-4, atol=1e-6)
+    assert abs(changes[0]) == pytest.approx(float(change.abs().max()), rel=1e-4)
     torch.testing.assert_close(read(pipeline(acts)), acts)
     assert not has_hooks(pipeline.image_encoder)
 
