@@ -89,7 +89,9 @@ def test_the_vector_is_found_in_any_output(study, edit, acts, expected, form, it
     assert record.halves == {"both": 1} and record.steps == [0]
     moved = (expected - acts).norm(dim=-1) / acts.norm(dim=-1)
     assert record.mean_relative_norm == pytest.approx(float(moved.mean()), rel=1e-4)
-    change = AppliedEdit(study, edit).vectors(acts, "image")[1].mean(0)
+    by_row = AppliedEdit(study, edit).vectors(acts, "image")[1]
+    assert by_row is not None
+    change = by_row.mean(0)
     latents, changes = zip(*record.most_moved(9), strict=True)
     assert set(latents) <= set(edit.latents)
     torch.testing.assert_close(torch.tensor(changes), change[list(latents)], rtol=1e-4, atol=1e-6)
