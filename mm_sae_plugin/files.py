@@ -48,10 +48,18 @@ def plain_write_errors(path: str | Path) -> Iterator[None]:
             raise UserError(f"{path} is a folder: give the name of a file.") from error
         if error.errno in _REFUSED:
             raise UserError(
-                f"{path} cannot be written ({error.strerror}): give another folder, or make this "
-                "one writable."
+                f"{path} cannot be written ({_reason(Path(path), error)}): give another folder, or "
+                "make this one writable."
             ) from error
         raise
+
+
+def _reason(path: Path, error: OSError) -> str:
+    if error.errno in (errno.ENOTDIR, errno.EEXIST):
+        for place in (path, *path.parents):
+            if place.is_file():
+                return f"{place} is a file, not a folder"
+    return str(error.strerror)
 
 
 @contextmanager
@@ -67,8 +75,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         If the disk is full, or nothing may be written there.
     """
     final = Path(path)
-    # The process id keeps two writers of one file apart.
-    temporary = final.with_name(f".{final.name}.{os.getpid()}.partial")
+    temporary = _temporary_beside(final)
     with plain_write_errors(final):
         try:
             final.parent.mkdir(parents=True, exist_ok=True)
@@ -80,11 +87,59 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
                 _remove(temporary)
 
 
+def refuse_unwritable(*paths: str | Path) -> None:
+    """Find out, before any work is done, whether files can be written later.
+
+    Each is tried: rights alone say nothing of a read-only disk. What was there stays as it was, and
+    folders that are made for the trial are taken away again.
+
+    Raises
+    ------
+    UserError
+        If one is a folder, or nothing may be written there.
+    """
+    for path in paths:
+        final = Path(path)
+        temporary = _temporary_beside(final)
+        with plain_write_errors(final):
+            if final.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            new = [folder for folder in final.parents if not os.path.lexists(folder)]
+            try:
+                final.parent.mkdir(parents=True, exist_ok=True)
+                temporary.touch()
+            finally:
+                with suppress(OSError):
+                    _remove(temporary)
+                for folder in new:
+                    with suppress(OSError):
+                        folder.rmdir()
+
+
+def _temporary_beside(final: Path) -> Path:
+    # The process id keeps two writers of one file apart.
+    return final.with_name(f".{final.name}.{os.getpid()}.partial")
+
+
 def _remove(path: Path) -> None:
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
+
+
+def parse_json(text: str) -> Any:
+    """Parse JSON.
+
+    Raises
+    ------
+    json.JSONDecodeError
+        If it is none, or nested more deeply than anything that is meant.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise json.JSONDecodeError("nested too deeply", "", 0) from error
 
 
 def write_json_atomically(path: str | Path, content: Any) -> None:

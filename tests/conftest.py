@@ -1,7 +1,9 @@
 """What every test relies on, however the suite was started."""
 
 import signal
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import jaxtyping
 import pytest
@@ -43,3 +45,20 @@ def small_sae(tmp_path_factory) -> Path:
     return labelled_sae(
         folder, 500, d_sae=64, k=8, training_steps=100, train_batch_size_samples=128
     )
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Headless Chromium, one for all tests of a process: Playwright runs only once in each."""
+    from tests.demos.browsing import CHROMIUM, HOW_TO_GET_IT
+
+    sync_api = pytest.importorskip("playwright.sync_api")
+    if CHROMIUM is None:
+        pytest.skip(HOW_TO_GET_IT)
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+        )
+        yield browser
+        browser.close()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mm_sae_plugin.demos.common.errors import told
 from mm_sae_plugin.demos.common.keeping import place_for
+from mm_sae_plugin.demos.common.theme import ASK
+from mm_sae_plugin.demos.common.typed import number_input, whole
 from mm_sae_plugin.factorworld import FACTORS, FactorWorld
 from mm_sae_plugin.factorworld.factors import SCENE_KINDS
 
@@ -28,7 +30,7 @@ def card_input(picture: gr.Image, caption: gr.Textbox | None = None) -> None:
     import gradio as gr
 
     @told
-    def draw(number: float | None, kind: str, *values: str):
+    def draw(number: Any, kind: str, *values: str):
         shown = None if kind == _ANY else kind
         chosen = {
             factor.name: value
@@ -36,7 +38,8 @@ def card_input(picture: gr.Image, caption: gr.Textbox | None = None) -> None:
             # A choice that is hidden may be left from before.
             if value != _ANY and (shown is None or shown in factor.scenes)
         }
-        card = FactorWorld(_WORLD).pair_with(int(number or 0), chosen, shown)
+        which = whole("The card number", number)
+        card = FactorWorld(_WORLD).pair_with(which, chosen, shown)
         path = place_for("card.png")
         card.image.save(path)
         return str(path) if caption is None else (str(path), card.caption)
@@ -44,8 +47,8 @@ def card_input(picture: gr.Image, caption: gr.Textbox | None = None) -> None:
     def fitting(kind: str):
         return [gr.Dropdown(visible=kind == _ANY or kind in f.scenes) for f in _FACTORS]
 
-    with gr.Row():
-        number = gr.Number(0, label="Card number", precision=0, minimum=0)
+    with gr.Row(elem_classes=ASK):
+        number = number_input(0, label="Card number", minimum=0)
         go = gr.Button("Draw a FactorWorld card")
     with gr.Accordion("What the card shows", open=False), gr.Row():
         kind = gr.Dropdown([_ANY, *SCENE_KINDS], value=_ANY, label="scene", min_width=120)

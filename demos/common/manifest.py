@@ -49,6 +49,7 @@ def manifest_of(
         "seed": seed,
         "edit": None if edit is None else edit.to_dict(),
         "sae": {"name": study.path.resolve().name, "sae_id": study.sae_id},
+        "store": {"name": study.store.path.resolve().name, "key": study.store.manifest.key},
         "model": {
             "name": study.sae.cfg.metadata.model_name,
             "weights_id": study.weights_id,

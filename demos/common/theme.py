@@ -12,6 +12,10 @@ from mm_sae_plugin.report.palette import COLOURS
 if TYPE_CHECKING:
     from gradio.themes import Base
 
+ASK = "ask"
+"""Class of a row of a field and the button that sends it."""
+SIGNED = "signed"
+"""Class of a slider from below 0 to above it, which is filled from 0 on."""
 # Names of fonts that are there, so that none is fetched.
 _FONT = (
     "system-ui",
@@ -109,6 +113,16 @@ font-family:var(--font)!important;font-variant-numeric:tabular-nums}
 .gradio-container h1{font-size:32px;line-height:1.2;letter-spacing:-.015em;overflow-wrap:anywhere}
 .gradio-container .prose p{max-width:76ch}
 .gradio-container .wrap:has(>.error){display:none!important}
+.gradio-container .ask{align-items:flex-end!important}
+.gradio-container .html-container{padding:0!important}
+.gradio-container ::-webkit-slider-runnable-track{background:linear-gradient(90deg,
+var(--accent) var(--range_progress),var(--line) 0)!important}
+.gradio-container ::-moz-range-track{background:var(--line)!important}
+.gradio-container .signed ::-webkit-slider-runnable-track{background:linear-gradient(90deg,
+var(--line) min(50%,var(--range_progress)),var(--accent) 0 max(50%,var(--range_progress)),
+var(--line) 0)!important}
+.signed ::-moz-range-progress{background:none!important}
+.toast-messages>:not(:last-child),.toast-count{display:none!important}
 .gradio-container .image-frame img{width:100%;height:100%;object-fit:contain}
 .class-dot{display:inline-block;width:11px;height:11px;border-radius:50%;background:var(--class)}
 @media (max-width:700px){.gradio-container h1{font-size:27px}}

@@ -1,7 +1,9 @@
-"""Numbers as people type them."""
+"""Numbers and words as people, and scripts, send them."""
 
 from __future__ import annotations
 
+from abc import ABCMeta
+from functools import cache
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +15,59 @@ if TYPE_CHECKING:
 _LONGEST = 9
 
 
-def whole_number(typed: str) -> int | None:
+def whole_number(typed: str, longest: int = _LONGEST) -> int | None:
     """Return a whole number from 0 on, such as ``12`` or ``#12``; None for anything else.
 
-    Numbers of more than nine digits are none, either: there is nothing that has so many.
+    Numbers of more digits than ``longest`` are none, either: of what pages count, there is nothing
+    that has so many.
     """
     digits = typed.strip().removeprefix("#")
-    return int(digits) if digits.isdecimal() and len(digits) <= _LONGEST else None
+    return int(digits) if digits.isdecimal() and len(digits) <= longest else None
+
+
+def filled(name: str, value: Any, remedy: str = "give at least one word") -> str:
+    """Return what a field of text holds.
+
+    Raises
+    ------
+    UserError
+        If it is empty, or, from a script, no text.
+    """
+    if not isinstance(value, str) or not value.strip():
+        raise UserError(f"{name} is empty: {remedy}.")
+    return value
+
+
+def number_input(value: float | None, **settings: Any) -> gr.Number:
+    """Make a ``gr.Number`` of whole numbers that hands on what is in its field.
+
+    Gradio's own answers what is no number with the word "Error". :func:`whole` reads it.
+
+    Parameters
+    ----------
+    value : float, optional
+        What it holds at first.
+    **settings
+        For ``gr.Number``; a label is needed.
+    """
+    import gradio as gr
+
+    return _as_typed(gr.Number)(value, precision=0, **settings)
+
+
+def whole(name: str, value: Any, least: int = 0, most: int = 999_999_999) -> int:
+    """Return a whole number that a field of :func:`number_input` holds.
+
+    Raises
+    ------
+    UserError
+        If it is empty, no whole number, or beyond its limits.
+    """
+    is_number = not isinstance(value, bool) and isinstance(value, int | float)
+    if not is_number or not isfinite(value) or value != int(value) or not least <= value <= most:
+        told = "empty" if value is None else f"{value!r:.40}"
+        raise UserError(f"{name} must be a whole number, {least} to {most:,}, and is {told}.")
+    return int(value)
 
 
 def slider_input(low: float, high: float, value: float, **settings: Any) -> gr.Slider:
@@ -36,9 +84,7 @@ def slider_input(low: float, high: float, value: float, **settings: Any) -> gr.S
     """
     import gradio as gr
 
-    component = gr.Slider(low, high, value, **settings)
-    component.preprocess = _as_it_is
-    return component
+    return _as_typed(gr.Slider)(low, high, value, **settings)
 
 
 def finite_number(name: str, value: Any) -> float:
@@ -55,5 +101,12 @@ def finite_number(name: str, value: Any) -> float:
     return float(value)
 
 
-def _as_it_is(payload: Any) -> Any:
-    return payload
+@cache
+def _as_typed(component: Any) -> Any:
+    """A component that hands on what is in its field.
+
+    A class, since Gradio makes a component anew where an event changes more of it than its value.
+    Made past Gradio's own metaclass, which would write a file beside this one.
+    """
+    names = {"preprocess": lambda _, payload: payload, "__module__": component.__module__}
+    return ABCMeta.__new__(type(component), component.__name__, (component,), names)

@@ -10,6 +10,7 @@ from mm_sae_plugin.applications.explorer import Explorer
 from mm_sae_plugin.demos.common.errors import told
 from mm_sae_plugin.demos.common.keeping import written
 from mm_sae_plugin.demos.common.lock import alone_with
+from mm_sae_plugin.demos.common.typed import filled, number_input, whole
 from mm_sae_plugin.demos.common.uploads import picture_input, uploaded_picture
 from mm_sae_plugin.demos.explorer.drawing import STACK
 from mm_sae_plugin.demos.explorer.listing import ALL_CLASSES, ANY, OFTEN, ROWS, Listing
@@ -42,7 +43,8 @@ def browse_tab(explorer: Explorer) -> Browse:
     @told
     def rows(chosen, contains, limited, low, high, sort, order, page):
         table = listing.filtered(chosen, contains, limited, low, high)
-        return listing.page(listing.sorted(table, sort, _ORDERS[order]), page)
+        at = None if page is None else whole("The page", page)
+        return listing.page(listing.sorted(table, sort, _ORDERS[order]), at)
 
     def turned(by: int):
         return lambda *asked: rows(*asked[:-1], (asked[-1] or 1) + by)
@@ -67,8 +69,8 @@ def browse_tab(explorer: Explorer) -> Browse:
         return [[strength, *line] for strength, line in zip(strengths, lines, strict=True)]
 
     @told
-    def on_caption(caption: str):
-        return that_fire(text=caption)
+    def on_caption(caption: Any):
+        return that_fire(text=filled("The caption", caption))
 
     @told
     def on_picture(path: str | None):
@@ -83,7 +85,7 @@ def browse_tab(explorer: Explorer) -> Browse:
         limited = gr.Dropdown([ANY, *listing.ranges], value=ANY, label="Only with this …")
         low = gr.Textbox(label="… at least", placeholder="0.35 or 35%")
         high = gr.Textbox(label="… at most", placeholder="0.65 or 65%")
-        page = gr.Number(1, label="Page", precision=0, minimum=1)
+        page = number_input(1, label="Page", minimum=1)
     back = gr.Button("Previous page", render=False)
     on = gr.Button("Next page", render=False)
     inputs = [chosen, contains, limited, low, high, sort, order, page]
@@ -120,7 +122,7 @@ def browse_tab(explorer: Explorer) -> Browse:
         interactive=False,
         elem_classes="lt-table",
     )
-    latent = gr.Number(0, label="Chosen latent", precision=0, visible=False)
+    latent = number_input(0, label="Chosen latent", visible=False)
 
     shown = {"outputs": [table, count, page], "show_progress": "hidden"}
     page.input(rows, inputs, **shown, api_name="browse")

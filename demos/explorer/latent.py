@@ -9,7 +9,7 @@ from mm_sae_plugin.applications.explorer import Explorer
 from mm_sae_plugin.demos.common.errors import told
 from mm_sae_plugin.demos.common.keeping import written
 from mm_sae_plugin.demos.common.theme import css
-from mm_sae_plugin.demos.common.typed import whole_number
+from mm_sae_plugin.demos.common.typed import number_input, whole, whole_number
 from mm_sae_plugin.demos.explorer import drawing
 from mm_sae_plugin.demos.explorer.latent_page import page_body, soft
 from mm_sae_plugin.demos.explorer.page_picture import save_as_png
@@ -77,10 +77,10 @@ def latent_tab(explorer: Explorer) -> LatentTab:
             return soft(str(error))
 
     @told
-    def show(latent: float | None, with_heat: bool):
+    def show(latent: Any, with_heat: bool):
         if latent is None:
             raise UserError(f"Give the number of a latent, 0 to {n_features - 1}.")
-        page = explorer.page(int(latent))
+        page = explorer.page(whole("The latent", latent))
         pairs = pairs_of(explorer, page)
         return (
             page.latent,
@@ -113,7 +113,7 @@ def latent_tab(explorer: Explorer) -> LatentTab:
     arrive.__annotations__["request"] = gr.Request
 
     @told
-    def kept(shown: float, with_heat: bool):
+    def kept(shown: Any, with_heat: bool):
         number = _shown(shown)
         body = page_body(explorer, explorer.page(number), with_heat)
         title = f"Latent {number} of {explorer.study.path.resolve().name}"
@@ -121,15 +121,15 @@ def latent_tab(explorer: Explorer) -> LatentTab:
         return gr.DownloadButton(f"Download latent-{number}.html", value=path)
 
     @told
-    def removed(shown: float, pair: Any):
+    def removed(shown: Any, pair: Any):
         return without_it(explorer, _shown(shown), pair)
 
     with gr.Row():
-        latent = gr.Number(0, label="Latent", precision=0)
+        latent = number_input(0, label="Latent")
         heat = gr.Checkbox(label="Show where it fires", info=_HEAT)
         opened = gr.Button("Show the latent", variant="primary")
     # What is typed above need not be what stands below.
-    shown = gr.Number(_NONE, label="Latent that is shown", precision=0, visible=False)
+    shown = number_input(_NONE, label="Latent that is shown", visible=False)
     body = gr.HTML(padding=False, elem_id=_PAGE)
     gr.Markdown("### Without it")
     pair = gr.Dropdown(
@@ -156,7 +156,8 @@ def latent_tab(explorer: Explorer) -> LatentTab:
     return LatentTab(show, arrive, latent, heat, shown, outputs, _NOTE)
 
 
-def _shown(latent: float) -> int:
-    if latent < 0:
+def _shown(latent: Any) -> int:
+    number = whole("The latent", latent, _NONE)
+    if number == _NONE:
         raise UserError("Show a latent first.")
-    return int(latent)
+    return number

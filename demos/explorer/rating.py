@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING
+from typing import Any
 
 from mm_sae_plugin.applications.explorer import Explorer
 from mm_sae_plugin.applications.explorer.rating import (
@@ -15,11 +15,10 @@ from mm_sae_plugin.applications.explorer.rating import (
     save_rating,
 )
 from mm_sae_plugin.demos.common.errors import told
+from mm_sae_plugin.demos.common.typed import number_input, whole
 from mm_sae_plugin.demos.explorer.latent_page import shown_captions, shown_pictures
 from mm_sae_plugin.errors import UserError
-
-if TYPE_CHECKING:
-    pass
+from mm_sae_plugin.study.given import refuse_no_latent
 
 RATINGS = "blind_ratings.csv"
 """File in the SAE's folder."""
@@ -55,12 +54,14 @@ def rating_tab(explorer: Explorer) -> None:
         return *another(), _told_agreement(path)
 
     @told
-    def answered(latent: float, answer: str | None):
-        if latent < 0:
+    def answered(latent: Any, answer: str | None):
+        number = whole("The latent", latent, -1)
+        refuse_no_latent(max(number, 0), study.feature_map.n_features)
+        if number < 0:
             raise UserError("Ask for a latent first.")
         if answer is None:
             raise UserError("Choose an answer first.")
-        save_rating(path, Rating(int(latent), answer, study.labels.classes[int(latent)]))
+        save_rating(path, Rating(number, answer, study.labels.classes[number]))
         return *another(), _told_agreement(path)
 
     gr.Markdown(
@@ -68,7 +69,7 @@ def rating_tab(explorer: Explorer) -> None:
         f"Answers are kept in `{RATINGS}` in the SAE's folder."
     )
     start = gr.Button("Show a latent", variant="primary")
-    latent = gr.Number(-1, label="Latent", precision=0, visible=False)
+    latent = number_input(-1, label="Latent", visible=False)
     examples = gr.HTML(padding=False)
     answer = gr.Radio(list(ANSWERS), label="It is about")
     save = gr.Button("Save the answer and show another")

@@ -15,14 +15,15 @@ from mm_sae_plugin.demos.common.errors import told
 from mm_sae_plugin.demos.common.lock import alone_with
 from mm_sae_plugin.demos.common.manifest import manifest_file, manifest_of, picture_hash
 from mm_sae_plugin.demos.common.presets import preset_file, uploaded_preset
-from mm_sae_plugin.demos.common.typed import whole_number
+from mm_sae_plugin.demos.common.theme import SIGNED
+from mm_sae_plugin.demos.common.typed import filled, finite_number, slider_input, whole_number
 from mm_sae_plugin.demos.common.uploads import picture_input, uploaded_picture
 from mm_sae_plugin.demos.explorer import drawing
 from mm_sae_plugin.demos.explorer.drawing import STACK
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.interventions import FeatureEdit
 from mm_sae_plugin.study import Study
-from mm_sae_plugin.study.given import checked_latents, refuse_empty
+from mm_sae_plugin.study.given import checked_latents
 
 if TYPE_CHECKING:
     from mm_sae_plugin.features.similarity import Comparison
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 _TOP = 8
 _N_SLIDERS = 6
 _MOST_CAPTIONS = 20
+_STALE = "What is below is of an earlier picture or captions: compare again."
 # What a slider does -> its ends, and where it changes nothing.
 _TIMES, _PLUS = "times their activation", "plus typical activations"
 _RANGES = {_TIMES: (0.0, 4.0, 1.0), _PLUS: (-2.0, 2.0, 0.0)}
@@ -41,10 +43,10 @@ def trying_tab(explorer: Explorer) -> None:
 
     study = explorer.study
 
-    def asked(path: str | None, caption: str, others: str) -> tuple[Image, list[str]]:
+    def asked(path: str | None, caption: Any, others: Any) -> tuple[Image, list[str]]:
         picture = uploaded_picture(path)
-        refuse_empty(caption)
-        captions = [caption, *[line for line in others.splitlines() if line.strip()]]
+        caption = filled("The caption", caption)
+        captions = [caption, *[line for line in (others or "").splitlines() if line.strip()]]
         if len(captions) > _MOST_CAPTIONS:
             raise UserError(f"Give at most {_MOST_CAPTIONS - 1} more captions.")
         return picture, captions
@@ -53,13 +55,20 @@ def trying_tab(explorer: Explorer) -> None:
         low, high, start = _RANGES[how]
         labels = [_called(explorer, latent) for latent in latents]
         sliders = [
-            gr.Slider(minimum=low, maximum=high, value=start, label=label, visible=True)
+            gr.Slider(
+                minimum=low,
+                maximum=high,
+                value=start,
+                label=label,
+                visible=True,
+                elem_classes=SIGNED if low < 0 else [],
+            )
             for label in labels
         ]
         return sliders + [gr.Slider(visible=False) for _ in range(_N_SLIDERS - len(sliders))]
 
     @told
-    def compare(path: str | None, caption: str, others: str, typed: str, how: str, preset: Any):
+    def compare(path: str | None, caption: Any, others: Any, typed: Any, how: str, preset: Any):
         picture, captions = asked(path, caption, others)
         edit = uploaded_preset(preset, study) or FeatureEdit.none(study)
         with alone_with(study.model):
@@ -67,17 +76,30 @@ def trying_tab(explorer: Explorer) -> None:
             before = similarities(study, picture, captions)
             # An SAE that cannot be edited can be looked at all the same.
             after = similarities(study, picture, captions, edit) if edit.steps else before
-        latents = _chosen(explorer, typed, comparison)
+        latents = _chosen(explorer, typed or "", comparison)
         return (
             _Compared(picture, captions, before, latents, how, edit),
             _fired(explorer, "picture", comparison.image, comparison.similarity),
             _fired(explorer, "caption", comparison.text, comparison.similarity),
             _moved(captions, before, after),
+            "",
             *shown_sliders(latents, how),
         )
 
+    def mark(compared: _Compared | None, path: str | None, caption: Any, others: Any):
+        """Say so where picture or captions are others by now."""
+        if compared is None:
+            return ""
+        try:
+            picture, captions = asked(path, caption, others)
+        # It is told when it is compared.
+        except UserError:
+            return _STALE
+        is_same = captions == compared.captions and picture == compared.picture
+        return "" if is_same else _STALE
+
     @told
-    def move(compared: _Compared | None, *values: float | None):
+    def move(compared: _Compared | None, *values: Any):
         if compared is None:
             raise UserError("Compare a picture and a caption first.")
         edit = compared.edit_by(study, values)
@@ -103,6 +125,7 @@ def trying_tab(explorer: Explorer) -> None:
             ask = gr.Button("Compare", variant="primary")
     with cards:
         card_input(picture, caption)
+    status = gr.Markdown(elem_classes="lt-soft")
     with gr.Row(elem_classes=STACK):
         of_picture, of_caption = gr.HTML(), gr.HTML()
     moved = gr.HTML()
@@ -116,7 +139,7 @@ def trying_tab(explorer: Explorer) -> None:
         preset = gr.File(label="Preset of an edit, done first (JSON)", height=150)
     with gr.Row():
         sliders = [
-            gr.Slider(0, 4, 1, step=0.05, label=f"Latent {n + 1}", visible=False, min_width=280)
+            slider_input(0, 4, 1, step=0.05, label=f"Latent {n + 1}", visible=False, min_width=280)
             for n in range(_N_SLIDERS)
         ]
     with gr.Row():
@@ -129,8 +152,18 @@ def trying_tab(explorer: Explorer) -> None:
         [ask.click, caption.submit, typed.submit, how.change, preset.upload, preset.clear],
         compare,
         [picture, caption, others, typed, how, preset],
-        [compared, of_picture, of_caption, moved, *sliders],
+        [compared, of_picture, of_caption, moved, status, *sliders],
         api_name="compare",
+    )
+    gr.on(
+        [picture.change, caption.blur, others.blur],
+        mark,
+        [compared, picture, caption, others],
+        status,
+        queue=False,
+        trigger_mode="always_last",
+        show_progress="hidden",
+        api_visibility="private",
     )
     gr.on(
         [slider.input for slider in sliders],
@@ -162,14 +195,15 @@ class _Compared:
     how: str
     preset: FeatureEdit
 
-    def edit_by(self, study: Study, values: Sequence[float | None]) -> FeatureEdit:
+    def edit_by(self, study: Study, values: Sequence[Any]) -> FeatureEdit:
         """The preset, and then what the sliders say."""
         _, _, start = _RANGES[self.how]
         maker = FeatureEdit.scale if self.how == _TIMES else FeatureEdit.add
         edit = self.preset
         for latent, value in zip(self.latents, values, strict=False):
-            if value is not None and value != start:
-                edit += maker(study, value, latents=[latent])
+            amount = finite_number(f"The slider of latent {latent}", value)
+            if amount != start:
+                edit += maker(study, amount, latents=[latent])
         return edit
 
 

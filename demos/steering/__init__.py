@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     import gradio as gr
 
 _ABOUT = (
-    "An edit takes latents of a sparse autoencoder from a reference picture, one modality at a "
-    "time. It moves the vector that a prompt is drawn from, or that a search goes by."
+    "A prompt becomes a vector, and a picture is drawn from it, or a gallery searched by it. A "
+    "sparse autoencoder takes the vector apart into latents: directions, most of which fire on one "
+    "thing. An edit moves the latents of one modality towards those of a reference picture."
 )
 
 
@@ -50,20 +51,34 @@ def build(options: DemoOptions) -> gr.Blocks:
         gr.HTML(f"<style>{STYLE}</style>", padding=False)
         gr.Markdown(f"# {title}\n{_ABOUT}")
         with gr.Row(elem_classes=STACK):
-            use, controls = gr.Column(scale=6), gr.Column(scale=5)
+            use, controls = gr.Column(elem_classes="st-use"), gr.Column(elem_classes="st-edit")
+            drawn = gr.Column(elem_classes="st-more")
+            found = gr.Column(elem_classes="st-more", visible=False)
         with controls:
             gr.Markdown("## The edit")
             edit = editing(explorer)
         with use, gr.Tabs():
-            with gr.Tab("Draw a prompt", id="draw"):
+            with gr.Tab("Draw a prompt", id="draw") as draw_tab:
                 if isinstance(painter, Painter):
-                    tab = generating_tab(explorer, painter, edit)
-                    fields: list[Any] = [tab.prompt, tab.seed, *edit.alphas, tab.status]
-                    app.load(arrival(), None, fields, api_visibility="private")
+                    tab = generating_tab(explorer, painter, edit, drawn)
+                    fields: list[Any] = [tab.prompt, tab.seed, tab.first, tab.last, *edit.alphas]
+                    fields += [edit.relative, edit.reference.picture]
+                    fields += [edit.stacked.chosen, edit.stacked.latents, *edit.stacked.sliders]
+                    arrive = arrival(edit, painter.n_decoder_steps)
+                    app.load(arrive, None, [*fields, tab.status], api_visibility="private")
                 else:
                     gr.Markdown(f"Nothing can be drawn here. {painter}")
-            with gr.Tab("Search a gallery", id="search"):
-                retrieving_tab(explorer, edit)
+            with gr.Tab("Search a gallery", id="search") as search_tab:
+                retrieving_tab(explorer, edit, found)
+        for tab_of, shown in ((draw_tab, drawn), (search_tab, found)):
+            tab_of.select(
+                lambda shown=shown: [gr.Column(visible=one is shown) for one in (drawn, found)],
+                None,
+                [drawn, found],
+                queue=False,
+                show_progress="hidden",
+                api_visibility="private",
+            )
         app.load(None, js=NAME_PICTURES, api_visibility="private")
     return app
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mm_sae_plugin.applications.steering.painting import Painted
 from mm_sae_plugin.applications.steering.reading import Answer
@@ -19,14 +19,29 @@ if TYPE_CHECKING:
 _LARGE = 512
 """Pixels of a drawn picture's longer side at most."""
 STACK = "st-stack"
-"""Class of a row whose parts stand below each other on a narrow screen."""
+"""Class of the row of the page's parts, which stand below each other on a narrow screen."""
+# Events that draw wait in a line of their own, where they can be told of and stopped.
+DRAWS: dict[str, Any] = {
+    "show_progress": "hidden",
+    "concurrency_id": "drawing",
+    "concurrency_limit": 16,
+}
+"""How events that draw behave."""
 STYLE = """
+.st-stack{display:grid!important;grid-template:"use edit" auto "more edit" 1fr/6fr 5fr;
+gap:16px 24px!important}
+.st-use{grid-area:use}.st-edit{grid-area:edit}.st-more{grid-area:more}
 .st-pair{display:grid;grid-template-columns:1fr 1fr;gap:16px;max-width:560px}
-.st-grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(128px,1fr));gap:12px}
-.st-small{grid-template-columns:repeat(auto-fill,minmax(76px,1fr))}
+.st-grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(150px,1fr));gap:12px}
+.st-small{grid-template-columns:repeat(auto-fill,minmax(80px,1fr));gap:8px}
 :is(.st-pair,.st-grid) figure{margin:0}
 :is(.st-pair,.st-grid) img{width:100%;border-radius:8px;display:block;background:var(--band)}
 :is(.st-pair,.st-grid) figcaption,.st-soft{color:var(--soft);font-size:13px;overflow-wrap:anywhere}
+.st-soft p{font-size:13px!important;color:var(--soft)!important}
+p.st-soft{color:var(--soft)!important}
+.st-try{align-items:center!important;gap:8px!important}
+.st-try .column{flex:none!important;min-width:max-content!important}
+.st-grid figcaption{white-space:pre-line}
 :is(.st-pair,.st-grid) figcaption{margin-top:4px}
 .st-empty{aspect-ratio:1;border-radius:8px;background:var(--band)}
 .st-part h3{margin:18px 0 8px!important}
@@ -50,8 +65,11 @@ border-radius:5px;overflow:hidden;background:var(--line)}
 .st-progress ::-webkit-progress-bar{background:var(--line)}
 .st-progress ::-webkit-progress-value{background:var(--accent)}
 .st-progress ::-moz-progress-bar{background:var(--accent)}
-@media (max-width:700px){.st-stack{flex-direction:column!important;align-items:stretch!important}
-.st-stack>*{width:100%!important}.st-progress progress{width:110px}}
+@media (max-width:700px){.st-stack{grid-template:"use" "edit" "more"/minmax(0,1fr)}
+.st-progress progress{width:110px}
+.st-table{table-layout:fixed}
+.st-table :is(td,th){padding-right:4px!important;font-size:12px;overflow-wrap:anywhere}
+.st-try .column{width:100%}}
 """
 
 
@@ -83,24 +101,50 @@ def progress(told: str, n_begun: int, n_steps: int) -> str:
 
 def sentence(told: str) -> str:
     """A line in place of the progress."""
+    if not told:
+        return ""
     return f'<div class="st-progress" role="status">{escape(told)}</div>'
+
+
+def waiting(n_before: int) -> str:
+    """Whose turn it is."""
+    others = "another drawing" if n_before == 1 else f"{n_before} other drawings"
+    return sentence(f"Waiting for {others} …")
+
+
+def halted(step: Any, has_older: bool) -> str:
+    """Where a drawing was stopped, and whether what is shown is of an earlier one."""
+    where = "before its first step" if step is None else step.where
+    older = " What is shown is of the drawing before." if has_older else ""
+    return sentence(f"Stopped {where}.{older}")
 
 
 def movement(study: Study, table: pd.DataFrame, moved: float, latents: Sequence) -> str:
     """How far a vector moved, and which latents moved most."""
     rows = [
         f"<tr><th scope='row'>#{latent} {dot(study.labels.classes[latent])}</th>"
-        f"<td>{escape(str(table['name'].iloc[latent]))}</td><td>{change:.2f}</td></tr>"
+        f"<td>{escape(str(table['name'].iloc[latent]))}</td><td>{_signed(change)}</td></tr>"
         for latent, change in latents
     ]
-    told = f"<p>|Δe| / |e| = <b>{moved:.2f}</b>: the share of its length that the vector moved.</p>"
+    told = (
+        f"<p>The vector moved by <b>{moved:.2f}</b> of its length (|Δe| / |e|), most by these "
+        "latents:</p>"
+        if rows
+        else f"<p>The vector moved by <b>{moved:.2f}</b> of its length (|Δe| / |e|).</p>"
+    )
     if not rows:
         return f'<div class="st-part"><h3>What the edit moved</h3>{told}</div>'
-    head = "".join(f"<th scope='col'>{name}</th>" for name in ("latent", "name", "moved by"))
+    head = "".join(f"<th scope='col'>{name}</th>" for name in ("latent", "name", "change"))
     return (
         f'<div class="st-part"><h3>What the edit moved</h3>{told}<table class="st-table">'
-        f"<tr>{head}</tr>{''.join(rows)}</table></div>"
+        f"<tr>{head}</tr>{''.join(rows)}</table>"
+        '<p class="st-soft">Change: how far the latent’s activation rose (+) or fell (−). Names '
+        "are guesses from captions.</p></div>"
     )
+
+
+def _signed(change: float) -> str:
+    return f"{change:+.2f}".replace("-", "−")
 
 
 def answers(found: Iterable[Answer]) -> str:
@@ -130,7 +174,7 @@ def swept(drawn: Iterable[tuple[float, Painted, str]], prompt: str) -> str:
         picture(
             painted.picture,
             f"Drawn of “{prompt}” with {strength:g} times the edit",
-            f"× {strength:g}, |Δe| / |e| {painted.moved:.2f}{told}",
+            f"× {strength:g}{told}\n|Δe| / |e| {painted.moved:.2f}",
             _LARGE,
         )
         for strength, painted, told in drawn
@@ -141,7 +185,9 @@ def swept(drawn: Iterable[tuple[float, Painted, str]], prompt: str) -> str:
 def reranked(study: Study, found: Rerank) -> str:
     """A search as it is and edited, best first."""
     return (
-        f'<div class="st-part"><h3>As it is</h3>{_ranking(study, found.before, False)}'
+        '<div class="st-part"><p class="st-soft">Below each picture: its rank, and its similarity '
+        "with the query (the cosine of both vectors; 1 is the same direction).</p>"
+        f"<h3>As it is</h3>{_ranking(study, found.before, False)}"
         f"<h3>Edited</h3>{_ranking(study, found.after, True)}</div>"
     )
 
@@ -153,9 +199,7 @@ def _ranking(study: Study, ranking: Sequence[Found], with_before: bool) -> str:
     for found in ranking:
         told = f"{found.rank}: {found.similarity:.3f}"
         if with_before:
-            told += (
-                " (stays)" if found.rank == found.rank_before else f" (was {found.rank_before:,})"
-            )
+            told += "\nstays" if found.rank == found.rank_before else f"\nwas {found.rank_before:,}"
         alt = captions.get(found.image, f"image {found.image}")
         shown.append(picture(store.open_image(found.image), alt, told))
     return f'<div class="st-grid st-small">{"".join(shown)}</div>'

@@ -10,10 +10,11 @@ from mm_sae_plugin.applications.explorer import Explorer
 from mm_sae_plugin.applications.steering import mix
 from mm_sae_plugin.demos.common.manifest import picture_hash
 from mm_sae_plugin.demos.common.presets import uploaded_preset
+from mm_sae_plugin.demos.common.theme import SIGNED
 from mm_sae_plugin.demos.common.typed import finite_number, slider_input
 from mm_sae_plugin.demos.common.uploads import uploaded_picture
-from mm_sae_plugin.demos.steering.reference import reference_input
-from mm_sae_plugin.demos.steering.stacking import stacking
+from mm_sae_plugin.demos.steering.reference import Reference, reference_input
+from mm_sae_plugin.demos.steering.stacking import Stacking, stacking
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.interventions import FeatureEdit
 from mm_sae_plugin.study import Study
@@ -28,7 +29,8 @@ CLASSES = {
 }
 """Class to what its slider is called."""
 _FIRST = ("CrossD", "TextD", "ImgD")
-_REACH = 2.0
+REACH = 2.0
+"""Strength of a class at most, either way."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +49,18 @@ class Editing:
     """The controls of the edit."""
 
     study: Study
+    reference: Reference
+    """What it pulls towards."""
     alphas: list[Any]
     """The three sliders of classes."""
-    sliders: list[Any]
-    """Every slider, which may move while pictures follow."""
+    relative: Any
+    """How far a vector may move."""
+    stacked: Stacking
+    """Single latents on top."""
+    changes: list[Any]
+    """Triggers that say that the edit is another one by now."""
+    shown: list[Any]
+    """Every field that says something of the edit, as the page shows it."""
     inputs: list[Any]
     """What :meth:`read` takes, in its order."""
 
@@ -103,17 +113,18 @@ def editing(explorer: Explorer) -> Editing:
     first = next((name for name in _FIRST if counts[name]), None)
     reference = reference_input()
     gr.Markdown(
-        "**Pull towards the reference** by the latents of each modality: 0 is off, 1 takes "
-        "all of the reference's, below 0 leads away."
+        "**Pull towards the reference** by the latents (directions that a sparse autoencoder "
+        "found) of each modality: those that fire on images, on captions, or on both. 0 is off, 1 "
+        "takes all of the reference's, below 0 leads away."
     )
     alphas = [
         slider_input(
-            -_REACH,
-            _REACH,
+            -REACH,
+            REACH,
             1.0 if name == first else 0.0,
             step=0.05,
             label=f"{label}, {counts[name]} latents",
-            elem_classes=f"class-{name}",
+            elem_classes=[f"class-{name}", SIGNED],
         )
         for name, label in CLASSES.items()
     ]
@@ -122,17 +133,35 @@ def editing(explorer: Explorer) -> Editing:
     with gr.Accordion("How far, and presets", open=False):
         # A field for numbers would make 0 of an empty one.
         relative = gr.Textbox(
-            label="|Δe| / |e|: the share of its length that a vector moves",
+            label="|Δe|\u00a0/\u00a0|e|: how far the vector moves, as a share of its length",
             placeholder="empty: as far as the strengths say",
             max_length=20,
         )
-        preset = gr.File(label="Preset of an edit, done first (JSON)", height=140)
-    inputs = [reference, *alphas, relative, preset, stacked.latents, *stacked.sliders]
-    return Editing(study, alphas, [*alphas, *stacked.sliders], inputs)
+        gr.Markdown(
+            "A preset is an edit in a file, as “Download the preset” gives it: it is done first, "
+            "and the strengths come on top.",
+            elem_classes="st-soft",
+        )
+        preset = gr.File(label="Preset of an edit (JSON)", height=140)
+    inputs = [reference.picture, *alphas, relative, preset, stacked.latents, *stacked.sliders]
+    changes = [
+        *[slider.input for slider in (*alphas, *stacked.sliders)],
+        reference.picture.change,
+        stacked.latents.change,
+        relative.submit,
+        relative.blur,
+        preset.upload,
+        preset.clear,
+    ]
+    shown = [reference.picture, *alphas, relative, preset, stacked.chosen, *stacked.sliders]
+    return Editing(study, reference, alphas, relative, stacked, changes, shown, inputs)
 
 
 def _share(typed: str) -> float:
     try:
-        return finite_number("|Δe| / |e|", float(typed))
+        share = finite_number("|Δe| / |e|", float(typed))
     except ValueError as error:
         raise UserError(f"{typed[:40]!r} is no |Δe| / |e|: give a number such as 0.3.") from error
+    if share < 0:
+        raise UserError(f"|Δe| / |e| must be 0 or more, and is {share:g}.")
+    return share

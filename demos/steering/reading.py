@@ -48,7 +48,7 @@ class PictureReading:
             return ""
         found = read_against(self._classifier, prompt, painted.picture, painted.picture)
         shown = sum(answer.asked == answer.after for answer in found)
-        return f", {shown} of {n_asked} asked"
+        return f", {shown} of {n_asked} as asked"
 
 
 def _is_card(picture: Image) -> bool:

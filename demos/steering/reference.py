@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mm_sae_plugin.demos.common.card import card_input
@@ -19,13 +21,34 @@ _CARDS = (1, 3, 5, 9, 12, 14)
 
 
 @dataclass(frozen=True)
-class _Card:
+class Card:
+    """A picture to choose."""
+
     path: str
     caption: str
 
 
-def reference_input() -> gr.Image:
-    """Lay it out; the picture's value is a path for ``uploaded_picture``."""
+@dataclass(frozen=True)
+class Reference:
+    """What an edit reads of it, and what the address holds of it."""
+
+    picture: gr.Image
+    """Its value is a path for ``uploaded_picture``."""
+    cards: list[Card]
+    """What the page offers, in its order."""
+
+    def number_of(self, path: str | None) -> int | None:
+        """Which of the cards a picture is, from 1; None for a picture of one's own."""
+        if path is None:
+            return None
+        # Gradio copies files, so their places say nothing.
+        content = Path(path).read_bytes()
+        found = [_content(card.path) == content for card in self.cards]
+        return found.index(True) + 1 if True in found else None
+
+
+def reference_input() -> Reference:
+    """Lay it out."""
     import gradio as gr
 
     cards = [_card(number) for number in _CARDS]
@@ -50,11 +73,16 @@ def reference_input() -> gr.Image:
     # Gradio reads the annotation, and must not be imported above.
     choose.__annotations__["event"] = gr.SelectData
     gallery.select(choose, None, picture, api_visibility="private", show_progress="hidden")
-    return picture
+    return Reference(picture, cards)
 
 
-def _card(number: int) -> _Card:
+@cache
+def _content(path: str) -> bytes:
+    return Path(path).read_bytes()
+
+
+def _card(number: int) -> Card:
     card = FactorWorld(_WORLD).pair(number)
     path = place_for("card.png")
     card.image.save(path)
-    return _Card(str(path), card.caption)
+    return Card(str(path), card.caption)

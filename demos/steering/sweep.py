@@ -6,11 +6,16 @@ from typing import Any
 
 from mm_sae_plugin.applications.steering.painting import STRENGTHS, Painter
 from mm_sae_plugin.demos.common.errors import told
-from mm_sae_plugin.demos.common.jobs import Jobs, Tell
+from mm_sae_plugin.demos.common.jobs import Jobs, Stopped, Stopping, Tell, Waiting
+from mm_sae_plugin.demos.common.typed import filled
 from mm_sae_plugin.demos.steering import drawing
+from mm_sae_plugin.demos.steering.drawing import DRAWS
 from mm_sae_plugin.demos.steering.editing import Editing
 from mm_sae_plugin.demos.steering.reading import PictureReading
 from mm_sae_plugin.demos.steering.window import checked_seed, checked_window
+
+# Without a break between.
+_TIMES = "×\u00a0{:g}"
 
 
 def sweep_part(
@@ -19,7 +24,6 @@ def sweep_part(
     jobs: Jobs,
     reading: PictureReading,
     fields: list[Any],
-    shown: dict[str, Any],
 ) -> None:
     """Lay the sweep out.
 
@@ -29,18 +33,19 @@ def sweep_part(
         Of the tab.
     fields : list
         Components of prompt, seed, and the first and last step.
-    shown : dict
-        How events that draw behave.
     """
     import gradio as gr
 
     n_all = len(STRENGTHS)
 
     @told
-    def sweep(request, prompt: str, seed: Any, first: Any, last: Any, *values: Any):
+    def sweep(request, prompt: Any, seed: Any, first: Any, last: Any, *values: Any):
+        prompt = filled("The prompt", prompt, "say what to draw")
         window = checked_window(first, last, painter.n_decoder_steps)
         asked, number = edit.read(values), checked_seed(seed)
         drawn: list[Any] = []
+        # What stood here was of another prompt or edit.
+        yield "", drawing.sentence("")
 
         def work(tell: Tell) -> None:
             def begun(n_begun: int, n_steps: int) -> None:
@@ -50,19 +55,27 @@ def sweep_part(
             for strength, painted in swept:
                 tell((strength, painted, reading.count(prompt, painted)))
 
-        for what in jobs.run(request.session_hash, work):
-            if len(what) == 2:
+        for what in jobs.run(_visitor(request), work):
+            if isinstance(what, Waiting):
+                yield gr.skip(), drawing.waiting(what.n_before)
+            elif isinstance(what, Stopping):
+                yield gr.skip(), drawing.sentence("Stopping …")
+            elif isinstance(what, Stopped):
+                told = f"Stopped after {len(drawn)} of {n_all}."
+                yield gr.skip(), gr.skip() if what.by_newer else drawing.sentence(told)
+                return
+            elif len(what) == 2:
                 bar = f"Picture {len(drawn) + 1} of {n_all}"
                 yield gr.skip(), drawing.progress(bar, *what)
             else:
                 drawn.append(what)
                 yield drawing.swept(drawn, prompt), gr.skip()
-        done = "All strengths are drawn." if len(drawn) == n_all else f"Stopped after {len(drawn)}."
-        yield gr.skip(), drawing.sentence(done)
+        yield gr.skip(), drawing.sentence("All strengths are drawn.")
 
     def stop(request):
-        found = jobs.stop(request.session_hash)
-        return drawing.sentence("Stopping …" if found else "Nothing is being drawn.")
+        # What is stopped says so itself, in its turn.
+        found = jobs.stop(_visitor(request))
+        return gr.skip() if found else drawing.sentence("Nothing is being drawn.")
 
     # Gradio hands the request in where an annotation asks for it, and must not be imported above.
     for handler in (sweep, stop):
@@ -71,14 +84,21 @@ def sweep_part(
     with gr.Accordion("Sweep of strengths", open=False):
         gr.Markdown(
             "The whole edit, from none of it to more than all, from the same noise: "
-            f"{', '.join(f'× {strength:g}' for strength in STRENGTHS)}."
+            f"{', '.join(_TIMES.format(strength) for strength in STRENGTHS)}."
         )
         with gr.Row():
             go = gr.Button("Draw the sweep", scale=2)
-            halt = gr.Button("Stop the sweep", scale=1, min_width=150)
+            halt = gr.Button("Stop the sweep", scale=1, min_width=160)
         status = gr.HTML(padding=False)
         grid = gr.HTML(padding=False)
-    asking = go.click(sweep, [*fields, *edit.inputs], [grid, status], api_name="sweep", **shown)
+    asking = go.click(
+        sweep,
+        [*fields, *edit.inputs],
+        [grid, status],
+        api_name="sweep",
+        trigger_mode="multiple",
+        **DRAWS,
+    )
     # What is wrong is told in a corner of the page; here a step would be told for ever.
     asking.failure(
         lambda: drawing.sentence("The sweep was not drawn."),
@@ -88,3 +108,8 @@ def sweep_part(
         show_progress="hidden",
     )
     halt.click(stop, None, status, api_visibility="private", queue=False, show_progress="hidden")
+
+
+def _visitor(request: Any) -> tuple[str | None, str]:
+    # A drawing of the same visitor's is other work.
+    return request.session_hash, "sweep"

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from mm_sae_plugin.demos.common.typed import finite_number
+from mm_sae_plugin.demos.common.typed import finite_number, whole
 from mm_sae_plugin.errors import UserError
+
+SEED_DIGITS = 15
+MOST_SEED = 10**SEED_DIGITS - 1
+"""Browsers round larger numbers."""
 
 
 def checked_window(first: Any, last: Any, n_steps: int) -> tuple[int, int | None]:
@@ -25,6 +29,4 @@ def checked_window(first: Any, last: Any, n_steps: int) -> tuple[int, int | None
 
 def checked_seed(typed: Any) -> int:
     """Return a seed; ``UserError`` for what is none."""
-    if typed is None or typed < 0:
-        raise UserError("The seed must be a whole number, 0 or more.")
-    return int(typed)
+    return whole("The seed", typed, 0, MOST_SEED)

@@ -22,7 +22,7 @@ from mm_sae_plugin.activations.resuming import Found, Wanted, find_earlier, firs
 from mm_sae_plugin.activations.store import ActivationStore
 from mm_sae_plugin.activations.writer import ShardWriter, close_store, new_progress
 from mm_sae_plugin.errors import UserError, kind_of
-from mm_sae_plugin.files import plain_write_errors
+from mm_sae_plugin.files import plain_write_errors, refuse_unwritable
 from mm_sae_plugin.pairs import ImageOpener, PairSource, PictureOpener
 from mm_sae_plugin.termination import termination_interrupts
 
@@ -116,6 +116,8 @@ def _extract(
         tried = [skip for skip in manifest.skipped if skip not in listed]
         _check_skipped(plan, source, out, cfg, manifest.n_pairs, tried)
         return _told(found.store)
+    # The first shard may take long.
+    refuse_unwritable(out / MANIFEST)
     encoder = BatchEncoder(prepare_model(model, cfg), plan, cfg, n_tokens)
     state = found.progress or new_progress(out, identity)
     _encode_or_keep(encoder, state, out, opener, progress)

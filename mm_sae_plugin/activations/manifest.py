@@ -1,13 +1,12 @@
 """What a store says about itself."""
 
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mm_sae_plugin.activations.identity import Identity
 from mm_sae_plugin.errors import UserError
-from mm_sae_plugin.files import write_json_atomically
+from mm_sae_plugin.files import parse_json, write_json_atomically
 from mm_sae_plugin.pairs import ImageReader
 
 MANIFEST = "manifest.json"
@@ -265,7 +264,7 @@ def _check_version(folder: Path, content: dict[str, Any]) -> None:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
         raise UserError(
             f"{path} cannot be read ({error}): remove the folder and extract again."

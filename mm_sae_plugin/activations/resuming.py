@@ -1,6 +1,5 @@
 """What a folder holds already, and what of it can be kept."""
 
-import json
 import re
 import warnings
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from mm_sae_plugin.activations.plan import ExtractionPlan
 from mm_sae_plugin.activations.shards import check_shard
 from mm_sae_plugin.activations.store import ActivationStore
 from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.files import parse_json
 from mm_sae_plugin.pairs import ImageOpener
 
 _EARLIER_READING = (
@@ -130,7 +130,7 @@ def _refuse_other(file: Path, there: Identity, wanted: Wanted) -> None:
 
 def _is_of_unnoted_reading(file: Path, there: Identity) -> bool:
     """Whether files were read by an earlier version, which did not note by what rules."""
-    content = json.loads(file.read_text(encoding="utf-8"))
+    content = parse_json(file.read_text(encoding="utf-8"))
     return "reading" not in content.get("identity", content) and not _is_of_world(there)
 
 

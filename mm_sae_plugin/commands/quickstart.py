@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mm_sae_plugin.errors import UserError
-from mm_sae_plugin.files import write_json_atomically
+from mm_sae_plugin.files import refuse_unwritable, write_json_atomically
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,10 @@ def run_quickstart(cfg: QuickstartConfig, progress: bool = True) -> dict[str, An
     Raises
     ------
     UserError
-        If the folder holds the pairs of another run, or if the disk is full.
+        If the folder holds the pairs of another run or cannot be written, or the disk is full.
     """
+    summary_path, page = cfg.out / "summary.json", cfg.out / "report.html"
+    refuse_unwritable(summary_path, page)
     seconds: dict[str, float] = {}
     with _timed(seconds, "import"):
         from mm_sae_plugin.activations import ExtractConfig, extract
@@ -108,7 +110,7 @@ def run_quickstart(cfg: QuickstartConfig, progress: bool = True) -> dict[str, An
         dominance, evaluation, truth = findings.dominance, findings.evaluation, findings.truth
         assert truth is not None, "FactorWorld pairs carry their labels"
     with _timed(seconds, "report"):
-        write_report(study, findings, cfg.out / "report.html")
+        write_report(study, findings, page)
     trained, untrained = (check.to_dict() for check in truth)
     seconds["total"] = sum(seconds.values())
     summary = {
@@ -139,7 +141,7 @@ def run_quickstart(cfg: QuickstartConfig, progress: bool = True) -> dict[str, An
         "n_following": trained["n_following"],
         "seconds": {name: round(value, 2) for name, value in seconds.items()},
     }
-    write_json_atomically(cfg.out / "summary.json", summary)
+    write_json_atomically(summary_path, summary)
     if progress:
         from rich import print as rich_print
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.files import refuse_unwritable
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class ReportCommand:
         # What was asked for is checked before the pass, which may take long.
         if self.out.is_dir():
             raise UserError(f"{self.out} is a folder: give the name of a file for the page.")
+        refuse_unwritable(self.out)
         study = Study.open(self.sae, self.acts)
         latents = None
         if self.latents is not None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from mm_sae_plugin.applications.steering.config import SteeringConfig
+from mm_sae_plugin.files import refuse_unwritable
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class SteeringEvalCommand(SteeringConfig):
         from mm_sae_plugin.report.steering import steering_table, write_steering_figure
         from mm_sae_plugin.study import Study
 
+        drawing = self.out / "steering.svg"
+        refuse_unwritable(drawing)
         torch.set_num_threads(1)
         study = Study.open(self.sae, self.acts)
         cfg = SteeringConfig(**{f.name: getattr(self, f.name) for f in fields(SteeringConfig)})
@@ -34,5 +37,5 @@ class SteeringEvalCommand(SteeringConfig):
         for labels in ("claim_c6", "claim_c6_paper_labels"):
             claim = result.record[labels]
             print(f"{labels}: {claim['verdict']}. {claim['reason']}")
-        figure = write_steering_figure(result.record, self.out / "steering.svg")
+        figure = write_steering_figure(result.record, drawing)
         print(f"All figures are in {self.out / 'steering.json'}, the drawing is {figure}.")

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.files import atomic_path, refuse_unwritable
 
 _CARDS, _CARD = 1_000_000, 1
 
@@ -38,7 +39,6 @@ class SteeringSweepCommand:
 
         from mm_sae_plugin.applications.steering import Painter, mix
         from mm_sae_plugin.factorworld import FactorWorld
-        from mm_sae_plugin.files import atomic_path
         from mm_sae_plugin.report.strengths import strengths_sheet
         from mm_sae_plugin.stats.config import CLASSES
         from mm_sae_plugin.study import Study
@@ -48,6 +48,7 @@ class SteeringSweepCommand:
             raise UserError("There is no strength to draw: give --strengths 0 0.5 1.")
         if self.out.suffix.lower() != ".png":
             raise UserError(f"{self.out} is no name of a PNG file: end it in .png.")
+        refuse_unwritable(self.out)
         torch.set_num_threads(1)
         study = Study.open(self.sae, self.acts)
         given = self.image or FactorWorld(_CARDS).pair(_CARD).image

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from mm_sae_plugin.applications.label_truth.config import SweepConfig
+from mm_sae_plugin.files import refuse_unwritable
 
 
 @dataclass(frozen=True)
@@ -18,9 +19,11 @@ class TruthCommand(SweepConfig):
         from mm_sae_plugin.report.truth_table import sweep_table
         from mm_sae_plugin.report.write_truth import write_truth_figure
 
+        drawing = self.out / "truth.svg"
+        refuse_unwritable(drawing)
         # The process is ours: a dictionary must not depend on how many cores there are.
         torch.set_num_threads(1)
         sweep = run_sweep(self, tell=print)
         rich_print(sweep_table(sweep.rows))
-        figure = write_truth_figure(sweep, self.out / "truth.svg")
+        figure = write_truth_figure(sweep, drawing)
         print(f"All scores are in {sweep.path}, the figure is {figure}.")

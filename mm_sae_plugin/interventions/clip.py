@@ -11,6 +11,7 @@ from torch import Tensor
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.interventions.applied import AppliedEdit, check_parts
 from mm_sae_plugin.interventions.edit import FeatureEdit
+from mm_sae_plugin.interventions.ending import overflow
 from mm_sae_plugin.interventions.schedule import checked_strength
 from mm_sae_plugin.modality import MODALITIES, Modality
 from mm_sae_plugin.models import HookedCLIP
@@ -36,16 +37,24 @@ def edit_hooks(
     UserError
         If the edit is of another SAE, or the SAE has no such modality.
     """
+    towers = _tower_edits(study, edit, modalities, strength)
+    return [hook for name, tower in towers.items() for hook in tower.hooks(name)]
+
+
+def _tower_edits(
+    study: Study,
+    edit: FeatureEdit,
+    modalities: Modality | Sequence[Modality],
+    strength: float,
+) -> dict[str, _TowerEdit]:
+    """What is done at each hook."""
     check_parts(study, edit)
     strength = checked_strength(strength)
     applied = AppliedEdit(study, edit)
-    hooks: NamedHooks = []
-    for modality, name in _hook_names(study, modalities).items():
-        tower = _TowerEdit(applied, modality, strength)
-        if edit.relative_norm is not None:
-            hooks.append((f"{name}.{_INPUT}", tower.measure))
-        hooks.append((f"{name}.{_CODES}", tower.change))
-    return hooks
+    return {
+        name: _TowerEdit(applied, modality, strength)
+        for modality, name in _hook_names(study, modalities).items()
+    }
 
 
 class _TowerEdit:
@@ -55,6 +64,13 @@ class _TowerEdit:
         self._applied, self._strength = applied, strength
         self._modality: Modality = modality
         self._norm: Tensor | None = None
+        self.is_lost: Tensor | None = None
+        """Whether codes overflowed, on the device."""
+
+    def hooks(self, name: str) -> NamedHooks:
+        """By the names under which an SAE that is spliced in at a hook has them."""
+        measuring = [] if self._applied.relative_norm is None else [(_INPUT, self.measure)]
+        return [(f"{name}.{part}", hook) for part, hook in [*measuring, (_CODES, self.change)]]
 
     def measure(self, acts: Tensor, hook: Any = None) -> Tensor:
         """Note how long the vectors are, and let them pass."""
@@ -63,7 +79,10 @@ class _TowerEdit:
 
     def change(self, codes: Tensor, hook: Any = None) -> Tensor:
         """Edit the codes of what passed last."""
-        return self._applied.codes(codes, self._strength, self._norm, self._modality)
+        edited = self._applied.codes(codes, self._strength, self._norm, self._modality)
+        is_lost = ~edited.detach().float().norm(dim=-1).isfinite().all()
+        self.is_lost = is_lost if self.is_lost is None else self.is_lost | is_lost
+        return edited
 
 
 @contextmanager
@@ -98,10 +117,11 @@ def edited(
     Raises
     ------
     UserError
-        If the edit is of another SAE, the SAE cannot be spliced in, or nothing passed it until the
-        block ended.
+        If the edit is of another SAE, the SAE cannot be spliced in, nothing passed it until the
+        block ended, or its codes overflowed.
     """
-    hooks = edit_hooks(study, edit, modalities, strength)
+    towers = _tower_edits(study, edit, modalities, strength)
+    hooks = [hook for name, tower in towers.items() for hook in tower.hooks(name)]
     model = study.model
     if not edit.steps:
         yield model
@@ -115,6 +135,8 @@ def edited(
             f"Nothing passed {' or '.join(repr(name) for name, _ in hooks)} in this block, so "
             "nothing was edited: run the model inside the block, with normalize=True."
         )
+    if any(tower.is_lost is not None and bool(tower.is_lost) for tower in towers.values()):
+        raise overflow(edit, strength)
 
 
 def _counted(hook: Callable[..., Tensor], name: str, fired: list[str]) -> Callable[..., Tensor]:

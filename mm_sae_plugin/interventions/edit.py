@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from mm_sae_plugin.errors import UserError, kind_of
-from mm_sae_plugin.files import write_json_atomically
+from mm_sae_plugin.files import parse_json, write_json_atomically
 from mm_sae_plugin.interventions.choice import Choice, chosen_latents, typical_codes
 from mm_sae_plugin.study import Study
 from mm_sae_plugin.study.given import refuse_no_latent
@@ -214,7 +213,7 @@ class FeatureEdit:
         if not isinstance(path, str | os.PathLike):
             raise UserError(f"path must be a file, not {kind_of(path)}.")
         try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            content = parse_json(Path(path).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise UserError(f"{path} holds no edit ({error}).") from error
         edit = cls.from_dict(content)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 _TINY = 1e-12
@@ -26,11 +26,17 @@ class EditRecord:
         self._n_rows = 0
         self._moved: Tensor | None = None
         self._latents: Tensor | None = None
+        self._is_lost: Tensor | None = None
 
     @property
     def n_rows(self) -> int:
         """Vectors that were edited."""
         return self._n_rows
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether only numbers came of numbers; the device is waited for."""
+        return self._is_lost is None or not bool(self._is_lost)
 
     @property
     def mean_relative_norm(self) -> float:
@@ -40,12 +46,15 @@ class EditRecord:
         return float(self._moved) / self._n_rows
 
     def most_moved(self, top: int = 5) -> list[tuple[int, float]]:
-        """Latents by how far their codes moved on average (up or down), those moved most first."""
+        """Latents with their codes' mean change, less than 0 where they fell, largest first.
+
+        What moves up as often as down comes last, however far it moves.
+        """
         if self._latents is None or not self._n_rows:
             return []
-        values, latents = (self._latents / self._n_rows).topk(min(top, len(self._latents)))
-        pairs = zip(latents.tolist(), values.tolist(), strict=True)
-        return [(latent, value) for latent, value in pairs if value > 0]
+        change = self._latents / self._n_rows
+        latents = change.abs().topk(min(top, len(change))).indices.tolist()
+        return [(latent, float(change[latent])) for latent in latents if change[latent] != 0]
 
     @torch.no_grad()
     def add(
@@ -65,7 +74,22 @@ class EditRecord:
         self._n_rows += before.numel() // before.shape[-1]
         before = before.float()
         length = before.norm(dim=-1).clamp_min(_TINY)
-        distance = ((after.float() - before).norm(dim=-1) / length).sum()
-        by_latent = moved.abs().flatten(0, -2).sum(0) if moved.dim() > 1 else moved.abs()
+        distances = (after.float() - before).norm(dim=-1)
+        distance = (distances / length).sum()
+        # Lengths overflow before vectors do, and nothing that reads them could go on.
+        self._note(length.isfinite().all() & ~distances.isfinite().all())
+        by_latent = moved.flatten(0, -2).sum(0) if moved.dim() > 1 else moved
         self._moved = distance if self._moved is None else self._moved + distance
         self._latents = by_latent if self._latents is None else self._latents + by_latent
+
+    @torch.no_grad()
+    def add_result(self, result: Tensor) -> None:
+        """Count what was made of edited vectors; nothing is read from the device."""
+        self._note(~result.isfinite().all())
+
+    def _note(self, is_lost: Bool[Tensor, ""]) -> None:
+        if self._is_lost is None:
+            self._is_lost = is_lost
+        else:
+            # Parts of a pipeline may lie on several devices.
+            self._is_lost = self._is_lost | is_lost.to(self._is_lost.device, non_blocking=True)

@@ -13,6 +13,7 @@ from mm_sae_plugin.hooks.inspection import compiled_owner
 from mm_sae_plugin.hooks.routes import InputRoute, MethodRoute, OutputRoute, Route
 from mm_sae_plugin.interventions.applied import AppliedEdit, check_parts
 from mm_sae_plugin.interventions.edit import FeatureEdit
+from mm_sae_plugin.interventions.ending import check_ending
 from mm_sae_plugin.interventions.passing import Half, Passing, check_half
 from mm_sae_plugin.interventions.record import EditRecord
 from mm_sae_plugin.interventions.schedule import Schedule, Strength
@@ -41,8 +42,8 @@ def steer(
 
     ``e' = e + |e| * (decode(z') - decode(z))`` with z the codes of e / |e|: what the SAE does not
     reconstruct is kept, and the empty edit changes no bit. Dtype, device and leading dimensions are
-    kept, gradients flow, and the host never waits for the device. Blocks nest. Hooks are state of
-    the module: what another thread sends through it meanwhile is edited, too.
+    kept, gradients flow, and the host waits for the device only when the block ends. Blocks nest.
+    Hooks are state of the module: what another thread sends through it meanwhile is edited, too.
 
     Parameters
     ----------
@@ -84,7 +85,8 @@ def steer(
     ------
     UserError
         If the edit is of another SAE, there is no such place, the vectors are of another width, a
-        batch has no two halves, or nothing passed the place until the block ended.
+        batch has no two halves, or nothing passed the place until the block ended, or nothing
+        within the window, or the vectors were moved beyond all numbers.
     """
     check_parts(study, edit)
     route = _route(module, path, at, item)
@@ -109,6 +111,7 @@ def steer(
             f"Nothing passed the {where} in this block, so nothing was edited: run the module "
             "inside the block, and name the place that it really passes (path=…, at=…)."
         )
+    check_ending(record, edit, schedule)
 
 
 def _route(module: nn.Module, path: str, at: str, item: int | str) -> Route:

@@ -1,12 +1,12 @@
 """Image transforms of open_clip models, and where they come from when weights are a file."""
 
-import json
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.files import parse_json
 
 _DEFAULTS = {
     # What open_clip takes where a tag says nothing.
@@ -82,7 +82,7 @@ def chosen_transform(choice: str, clip: Any) -> Any:
     if published:
         return open_clip_transform(clip, _settings(published))
     try:
-        content = json.loads(Path(choice).read_text(encoding="utf-8-sig"))
+        content = parse_json(Path(choice).read_text(encoding="utf-8-sig"))
         settings = _checked(content.get("preprocess_cfg", content))
     except (OSError, ValueError, AttributeError, TypeError) as error:
         raise UserError(

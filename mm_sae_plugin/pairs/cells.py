@@ -1,12 +1,12 @@
 """The cells of a table file, column by column, whatever its format."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from mm_sae_plugin.errors import UserError, one_line
+from mm_sae_plugin.files import parse_json
 from mm_sae_plugin.pairs.captions import BadText, read_text
 from mm_sae_plugin.pairs.delimited import BadRow, Row, read_csv, read_tsv
 from mm_sae_plugin.pairs.records import Skipped
@@ -136,7 +136,7 @@ def _json_lines(text: str) -> Cells:
         if not line.strip():
             continue
         try:
-            content = json.loads(line)
+            content = parse_json(line)
         except ValueError as error:
             skipped.append((f"line {number}", f"it is not JSON ({error})"))
             continue

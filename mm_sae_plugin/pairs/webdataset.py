@@ -1,6 +1,5 @@
 """Pairs in WebDataset shards: tar files in which files of one sample share a name."""
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.files import parse_json
 from mm_sae_plugin.pairs.captions import BadText, Caption, captions_of, decode_text, text_of
 from mm_sae_plugin.pairs.columns import CAPTION_COLUMNS
 from mm_sae_plugin.pairs.images import IMAGE_SUFFIXES, BadImage, ImageReader
@@ -241,7 +241,7 @@ class _Reading:
         if member is None:
             return {}, None
         try:
-            content = json.loads(decode_text(self._bytes(member), self.options.encoding))
+            content = parse_json(decode_text(self._bytes(member), self.options.encoding))
         except (BadText, ValueError) as error:
             return {}, f"{member.name} is not JSON: {error}"
         if not isinstance(content, dict):

@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from mm_sae_plugin.activations.manifest import StoreManifest
+from mm_sae_plugin.files import parse_json
 from mm_sae_plugin.report.results import Provenance
 from mm_sae_plugin.study import Study
 
@@ -93,7 +94,7 @@ def _sae(study: Study) -> Mapping[str, object]:
 def _training(folder: Path) -> Mapping[str, object]:
     """The settings of the training as they were recorded; empty where they were not."""
     try:
-        content = json.loads((folder / RUNNER_CFG).read_text(encoding="utf-8"))
+        content = parse_json((folder / RUNNER_CFG).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         # A folder of other origin has none, and the page is worth having without.
         return {}

@@ -5,7 +5,6 @@ jumprelu), norms that are not folded yet, and the trainer's scaling of the activ
 beside. Read as an SAE it is refused, or opens with other codes than in training.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from sae_lens import SAE, TrainingSAE
 from sae_lens.training.activation_scaler import ActivationScaler
 
 from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.files import parse_json
 
 # Its import puts the plugin's own architectures into SAELens' registry.
 from mm_sae_plugin.saes import architectures  # noqa: F401
@@ -25,7 +25,7 @@ _OF_THE_TRAINER = ("expected_average_only_in", "covariance_whitening")
 
 def is_checkpoint(folder: Path) -> bool:
     """Whether a folder holds a training SAE rather than one for inference."""
-    content = json.loads((folder / CFG_FILENAME).read_text(encoding="utf-8"))
+    content = parse_json((folder / CFG_FILENAME).read_text(encoding="utf-8"))
     # Every training config has it and no inference config does; old formats have no metadata.
     return "decoder_init_norm" in content and "metadata" in content
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mm_sae_plugin.errors import UserError
-from mm_sae_plugin.files import sha256_of_file, write_json_atomically
+from mm_sae_plugin.files import parse_json, sha256_of_file, write_json_atomically
 
 # SAELens' names, spelled here because importing SAELens takes seconds; a test compares them.
 CFG_FILENAME = "cfg.json"
@@ -127,7 +127,7 @@ def _recorded(folder: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
         return {str(name): str(digest) for name, digest in content.items()}
     except (ValueError, AttributeError) as error:
         raise UserError(
@@ -146,7 +146,7 @@ def _digest(folder: Path, name: str) -> str | None:
     if not path.is_file():
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
         labels = content.get("metadata", {}).pop("modality", None)
     except (ValueError, AttributeError):
         return "not JSON"

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from mm_sae_plugin.errors import UserError
-from mm_sae_plugin.files import atomic_path, write_json_atomically
+from mm_sae_plugin.files import atomic_path, parse_json, write_json_atomically
 from mm_sae_plugin.saes.folder_files import (
     CFG_FILENAME,
     LABELS,
@@ -46,7 +46,7 @@ def write_labels(
     cfg_path = sae_dir / CFG_FILENAME
     if not cfg_path.is_file():
         raise UserError(f"{sae_dir} is not an SAE folder: it holds no cfg.json.")
-    content = json.loads(cfg_path.read_text(encoding="utf-8"))
+    content = parse_json(cfg_path.read_text(encoding="utf-8"))
     d_sae = content.get("d_sae")
     if d_sae is not None and d_sae != n_features:
         raise UserError(
@@ -82,7 +82,7 @@ def read_labels(sae_dir: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     check_files(sae_dir, *LABELS, remedy="run `mm-sae mds` on this SAE again")
     try:
         tensors = load_file(path)
-        content = json.loads((sae_dir / CFG_FILENAME).read_text(encoding="utf-8"))
+        content = parse_json((sae_dir / CFG_FILENAME).read_text(encoding="utf-8"))
         return tensors, content["metadata"]["modality"]
     except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
         raise UserError(

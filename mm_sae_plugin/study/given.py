@@ -75,14 +75,14 @@ def captions_of(texts: Any) -> list[str]:
     return captions
 
 
-def refuse_empty(text: Any) -> None:
+def refuse_empty(text: Any, what: str = "caption") -> None:
     """Raise ``UserError`` for a caption without a word; :meth:`Study.codes` takes it all the same.
 
     What an encoder says of nothing is asked for where a prompt is left out on purpose, and hardly
     where somebody asks what a caption fires.
     """
     if isinstance(text, str) and not text.strip():
-        raise UserError("The caption is empty: give at least one word.")
+        raise UserError(f"The {what} is empty: give at least one word.")
 
 
 def checked_latents(given: Any, n_features: int) -> tuple[int, ...]:

@@ -12,8 +12,10 @@ from mm_sae_plugin.activations import ActivationStore
 from mm_sae_plugin.devices import checked_device
 from mm_sae_plugin.errors import UserError, kind_of
 from mm_sae_plugin.features.sae import SAEFeatureMap
+from mm_sae_plugin.files import refuse_unwritable
 from mm_sae_plugin.saes.encoder_check import check_encoder
 from mm_sae_plugin.saes.folder import load_sae
+from mm_sae_plugin.saes.folder_files import LABELS
 from mm_sae_plugin.stats import ModalityConfig, ModalityDominance
 from mm_sae_plugin.stats.labelling import Findings, inspect_store, label_store
 from mm_sae_plugin.study.asking import Asking
@@ -158,7 +160,14 @@ class Study(Asking):
         engine: Engine | None = None,
         progress: bool = False,
     ) -> Findings:
-        """Score and classify every latent, and write the labels into the folder."""
+        """Score and classify every latent, and write the labels into the folder.
+
+        Raises
+        ------
+        UserError
+            If the folder cannot be written, before the pass.
+        """
+        refuse_unwritable(*(self.path / name for name in LABELS))
         findings = label_store(self.feature_map, self.store, cfg, engine, progress)
         findings.dominance.save(self.path)
         self.__dict__["labels"] = findings.dominance

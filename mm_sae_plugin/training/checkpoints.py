@@ -11,7 +11,7 @@ from sae_lens.training.sae_trainer import SAETrainer
 
 from mm_sae_plugin.activations.provider import ActivationBatches
 from mm_sae_plugin.errors import UserError, one_line
-from mm_sae_plugin.files import path_from, write_json_atomically
+from mm_sae_plugin.files import parse_json, path_from, write_json_atomically
 from mm_sae_plugin.saes.folder_files import (
     CFG_FILENAME,
     CHECKSUMS_FILENAME,
@@ -93,7 +93,7 @@ def restore(
     _refuse_other_run(made, state["identity"], identity, older_key)
     try:
         check_files(checkpoint, *_files(checkpoint))
-        saved = json.loads((checkpoint / CFG_FILENAME).read_text(encoding="utf-8"))
+        saved = parse_json((checkpoint / CFG_FILENAME).read_text(encoding="utf-8"))
         trainer.load_trainer_state(checkpoint)
         trainer.sae.load_weights_from_checkpoint(checkpoint)
     except Exception as error:
@@ -120,7 +120,7 @@ def check_finished(out: Path, identity: Mapping[str, Any], older_key: str) -> No
     """
     path = out / RUNNER_CFG_FILENAME
     try:
-        earlier = dict(json.loads(path.read_text(encoding="utf-8")))
+        earlier = dict(parse_json(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise UserError(
             f"{out} holds an SAE that does not say how it was trained ({path.name} cannot be "
@@ -153,7 +153,7 @@ def _refuse_other_run(
 
 def _note_store(folder: Path, store_path: Path) -> None:
     # SAELens wrote the way from the SAE folder, and a checkpoint lies deeper than that.
-    content = json.loads((folder / CFG_FILENAME).read_text(encoding="utf-8"))
+    content = parse_json((folder / CFG_FILENAME).read_text(encoding="utf-8"))
     content["metadata"]["store_path"] = path_from(folder, store_path)
     write_json_atomically(folder / CFG_FILENAME, content)
 
@@ -170,7 +170,7 @@ def _n_batches(checkpoint: Path) -> int:
 
 def _state(checkpoint: Path) -> dict[str, Any]:
     try:
-        return json.loads((checkpoint / STATE_FILENAME).read_text(encoding="utf-8"))
+        return parse_json((checkpoint / STATE_FILENAME).read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(_unreadable(checkpoint, error)) from error
 

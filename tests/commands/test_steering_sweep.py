@@ -51,7 +51,7 @@ def test_pictures_keep_their_place_and_proportions():
         (["--strengths"], "There is no strength to draw"),
         (["--strengths", "nan"], "strength must be"),
         (["--seed", "-1"], "seed must be a whole number"),
-        (["--prompt", " "], "The caption is empty"),
+        (["--prompt", " "], "The prompt is empty"),
         (["--image", "gone.png"], "gone.png"),
     ],
 )

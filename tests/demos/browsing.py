@@ -6,6 +6,8 @@ from urllib.parse import urlsplit
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 HOW_TO_GET_IT = "needs Chromium on the PATH: apt-get install chromium"
+# Gradio's own stream of events says so now and then where a page is left.
+_ON_LEAVING = ("AbortError: signal is aborted", "Connection errored out")
 _OWN = {"127.0.0.1", "localhost", None}
 
 
@@ -25,11 +27,10 @@ class Visit:
 
     def _note(self, message: Any) -> None:
         if message.type == "error":
-            self.complaints.append(message.text)
+            self._note_error(message.text)
 
     def _note_error(self, error: Any) -> None:
-        # Gradio's own stream of events says so now and then where a page is left.
-        if "AbortError: signal is aborted" not in str(error):
+        if not any(told in str(error) for told in _ON_LEAVING):
             self.complaints.append(str(error))
 
     def check(self) -> None:

@@ -16,7 +16,7 @@ from mm_sae_plugin.demos.common.launch import (
     private_uploads,
     served,
 )
-from tests.demos.browsing import CHROMIUM, HOW_TO_GET_IT, Visit
+from tests.demos.browsing import Visit
 
 
 @pytest.fixture(scope="session")
@@ -70,21 +70,6 @@ def steering(serve, small_sae, tmp_path_factory) -> Steering:
         patch.setattr(Painter, "open", open_and_keep)
         app = DEMOS["steering"].build(DemoOptions(small_sae, pipeline=str(folder)))
     return Steering(serve(app), opened[0])
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    """Headless Chromium."""
-    sync_api = pytest.importorskip("playwright.sync_api")
-    if CHROMIUM is None:
-        pytest.skip(HOW_TO_GET_IT)
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            args=["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"],
-        )
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

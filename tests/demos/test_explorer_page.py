@@ -133,7 +133,7 @@ def test_a_comparison_and_edits(client, small_sae, card, tmp_path):
     latent = study.latents_of(image=card, top=1)[0].latent
     asked = (handle_file(str(card)), CAPTION, "a blue cup")
     times = "times their activation"
-    picture, caption, moved, *sliders = client.predict(
+    picture, caption, moved, _, *sliders = client.predict(
         *asked, str(latent), times, None, api_name="/compare"
     )
     similarity = study.compare(card, CAPTION).similarity

@@ -1,14 +1,17 @@
 """Work in the background: told as it goes, stopped before its next step, and never left hooked."""
 
 import threading
+import time
 from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
-from mm_sae_plugin.demos.common.jobs import Jobs
+from mm_sae_plugin.demos.common.jobs import Jobs, Stopped, Stopping, Waiting
 from mm_sae_plugin.demos.common.lock import lock_of
+
+_ENDED = [Stopping(), Stopped(by_newer=False)]
 
 
 @pytest.fixture
@@ -50,7 +53,7 @@ def test_a_stop_ends_it_before_its_next_step(jobs, unet):
         if step == 1:
             assert not jobs.stop("another") and jobs.stop("me")
             gate.set()
-    assert seen == [0, 1] and _is_free(unet)
+    assert seen == [0, 1, *_ENDED] and _is_free(unet)
 
 
 def test_what_it_raises_arrives_and_nothing_stays(jobs, unet):
@@ -72,9 +75,10 @@ def test_one_waits_for_another_and_can_be_stopped_while_it_waits(jobs, unet):
     waiting.start()
     while not jobs.stop("second"):
         pass
-    gate.set()
+    # It ends though the first one does not.
     waiting.join(10)
-    assert told == [] and list(first) == [1] and _is_free(unet)
+    gate.set()
+    assert told == _ENDED and list(first) == [1] and _is_free(unet)
 
 
 def test_a_page_that_is_left_stops_it(jobs, unet):
@@ -86,3 +90,33 @@ def test_a_page_that_is_left_stops_it(jobs, unet):
     with lock_of(unet):
         assert not jobs.stop("me")
     assert list(jobs.run("me", _steps(unet, 1))) == [0]
+
+
+def test_who_waits_is_told_and_first_come_is_first(jobs, unet):
+    gate = threading.Event()
+    first = jobs.run("first", _steps(unet, 1, lambda _: gate.wait(10)))
+    assert next(first) == 0
+    second, third = (jobs.run(name, _steps(unet, 1)) for name in ("second", "third"))
+    assert next(second) == Waiting(1) and next(third) == Waiting(2)
+    jobs.stop("second")
+    assert list(second) == _ENDED
+    assert next(third) == Waiting(1) and jobs.is_at_work("third")
+    gate.set()
+    assert list(first) == [] and list(third) == [0]
+    assert not jobs.is_at_work("third") and _is_free(unet)
+
+
+def test_newer_work_takes_the_place_of_older(jobs, unet):
+    gate = threading.Event()
+    older = jobs.run("me", _steps(unet, 5, lambda _: gate.wait(10)))
+    assert next(older) == 0
+    newer = []
+    thread = threading.Thread(target=lambda: newer.extend(jobs.run("me", _steps(unet, 2))))
+    thread.start()
+    deadline = time.monotonic() + 10
+    while not newer and time.monotonic() < deadline:
+        time.sleep(0.01)
+    gate.set()
+    assert list(older) == [Stopped(by_newer=True)]
+    thread.join(10)
+    assert newer == [Waiting(1), 0, 1] and _is_free(unet)

@@ -63,7 +63,7 @@ def test_an_address_sets_the_page(visit, steering):
     _press(opened, "Draw before and after")
     opened.page.get_by_text("Drawn with seed 12").wait_for()
     opened = visit(f"{steering.address}/?seed=many&CrossD=nan")
-    opened.page.get_by_text("The address gives no number for seed and CrossD").wait_for()
+    opened.page.get_by_text("What the address gives for seed and CrossD cannot be").wait_for()
 
 
 def test_a_drawing_is_stopped_in_its_middle(visit, steering, screenshots):
@@ -146,8 +146,8 @@ def test_a_fault_is_a_sentence_in_the_page(visit, steering):
     opened = visit(steering.address)
     opened.page.get_by_label("Prompt").fill(" ")
     _press(opened, "Draw before and after")
-    opened.page.get_by_role("status").get_by_text("The caption is empty").wait_for()
-    opened.page.get_by_text("Nothing was drawn.").wait_for()
+    opened.page.get_by_role("status").get_by_text("The prompt is empty").wait_for()
+    opened.page.get_by_text("Nothing new was drawn.").wait_for()
 
 
 def test_without_a_generator_or_a_classifier_the_rest_is_there(

@@ -56,7 +56,9 @@ def draw(client, *fields, prompt=PROMPT, seed: int | None = 0, window=(0, 12)):
     job = client.submit(prompt, seed, True, *window, *fields, api_name="/draw")
     job.result()
     *shown, manifest, preset = job.outputs()[-1]
-    return *shown, manifest["value"], preset["value"]
+    # What does not change with the last step was told before.
+    seeds = [output[3] for output in job.outputs() if isinstance(output[3], int)]
+    return *shown[:-1], seeds[-1], manifest["value"], preset["value"]
 
 
 def pictures(html):
@@ -90,6 +92,7 @@ def test_the_page_draws_what_a_script_draws(client, steering, study, reference):
     assert told["asked"]["reference_sha256"] == picture_hash(Image.open(reference).convert("RGB"))
     assert told["asked"]["strengths"] == {"ImgD": 0.0, "TextD": 0.0, "CrossD": 1.0}
     assert told["asked"]["pipeline"]["settings"]["num_inference_steps"] == 12
+    assert told["asked"]["pipeline"].items() >= steering.painter.identity.items()
     assert FeatureEdit.load(preset, study) == edit == FeatureEdit.from_dict(told["edit"])
 
 
@@ -139,6 +142,9 @@ def test_latents_are_found_and_stacked(client, study, reference):
         client.predict([*numbers[:7]], *NO_SLIDERS, api_name="/stack")
     with pytest.raises(Exception, match="no latent 64"):
         client.predict("64", api_name="/find_latents")
+    # A field that was emptied is told of, also where its slider was given another name.
+    with pytest.raises(Exception, match=rf"strength of latent {second} .* is empty"):
+        draw(client, *edit_fields(None, (0.0, 0.0, 0.0))[:-6], None, 1.0, 1.0, 1.0, 1.0, 1.0)
     client.predict([], *NO_SLIDERS, api_name="/stack")
 
 
@@ -146,18 +152,19 @@ def test_a_sweep_fills_a_grid(client, steering, study, reference):
     job = client.submit(PROMPT, 0, 0, 12, *edit_fields(reference), api_name="/sweep")
     job.result()
     grids = [output[0] for output in job.outputs() if isinstance(output[0], str)]
-    assert [grid.count("<figure>") for grid in grids] == [1, 2, 3, 4, 5, 6]
+    # What stood there before goes first.
+    assert [grid.count("<figure>") for grid in grids] == [0, 1, 2, 3, 4, 5, 6]
     drawn = pictures(grids[-1])
     edit = mix(study, {"CrossD": 1.0}, image=reference)
     for (shown, alt), strength in ((drawn[0], 0.0), (drawn[-1], 1.5)):
         script = steering.painter.paint(PROMPT, 0, edit, strength=strength)
         assert np.array_equal(shown, np.asarray(script.picture))
         assert f"{strength:g} times the edit" in alt
-        assert f"× {strength:g}, |Δe| / |e| {script.moved:.2f}, " in grids[-1]
+        assert f" as asked\n|Δe| / |e| {script.moved:.2f}<" in grids[-1]
 
 
 def test_a_search_is_steered_by_the_same_edit(client, study, reference):
-    html, manifest = client.predict("a blue cup", *edit_fields(reference), api_name="/rerank")
+    html, _, manifest = client.predict("a blue cup", *edit_fields(reference), api_name="/rerank")
     manifest = manifest["value"]
     edit = mix(study, {"CrossD": 1.0}, image=reference)
     found = Gallery(study).rerank(edit, text="a blue cup")
@@ -165,12 +172,14 @@ def test_a_search_is_steered_by_the_same_edit(client, study, reference):
     for one in found.before:
         assert f"<figcaption>{one.rank}: {one.similarity:.3f}</figcaption>" in html
     for one in found.after:
-        was = "(stays)" if one.rank == one.rank_before else f"(was {one.rank_before:,})"
-        assert f"{one.rank}: {one.similarity:.3f} {was}" in html
+        was = "stays" if one.rank == one.rank_before else f"was {one.rank_before:,}"
+        assert f"{one.rank}: {one.similarity:.3f}\n{was}<" in html
     shown = pictures(html)
     assert len(shown) == 24 and shown[0][1] in study.store.captions
     assert f"<b>{found.moved:.2f}</b>" in html
-    assert json.loads(Path(manifest).read_text())["asked"]["query"] == "a blue cup"
+    told = json.loads(Path(manifest).read_text())
+    assert told["asked"]["query"] == "a blue cup"
+    assert told["store"]["key"] == study.store.manifest.key
 
 
 def test_what_cannot_be_is_a_sentence_and_the_demo_goes_on(
@@ -191,7 +200,7 @@ def test_what_cannot_be_is_a_sentence_and_the_demo_goes_on(
         (edit_fields(reference, (0.0, 0.0, None)), "CrossD must be a finite number, and is empty"),
         (edit_fields(reference, norm="inf"), "must be a finite number, and is inf"),
         (edit_fields(reference, norm="nan"), "must be a finite number, and is nan"),
-        (edit_fields(reference, norm="-1"), "fraction must be 0 or more"),
+        (edit_fields(reference, norm="-1"), "e\\| must be 0 or more, and is -1"),
         (edit_fields(reference, norm="far"), "far.* is no"),
     ):
         with pytest.raises(Exception, match=message):
@@ -204,7 +213,7 @@ def test_what_cannot_be_is_a_sentence_and_the_demo_goes_on(
         draw(client, *edit_fields(None, off), window=(5, 5))
     with pytest.raises(Exception, match="seed must be a whole number"):
         draw(client, *edit_fields(None, off), seed=None)
-    with pytest.raises(Exception, match="The caption is empty"):
+    with pytest.raises(Exception, match="The prompt is empty"):
         draw(client, *edit_fields(None, off), prompt=" ")
     assert is_clean(steering.painter)
     assert "Drawn with seed 0" in draw(client, *edit_fields(reference))[1]

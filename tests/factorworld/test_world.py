@@ -204,7 +204,7 @@ def test_export_where_nothing_can_be_written_is_one_line(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="is a file: give a folder"):
         export_world(WorldConfig(tmp_path / "file", pairs=1), progress=False)
-    with pytest.raises(UserError, match=r"file/w cannot be written \(Not a directory\)"):
+    with pytest.raises(UserError, match=r"file/w cannot be written \(.*file is a file"):
         export_world(WorldConfig(tmp_path / "file" / "w", pairs=1), progress=False)
 
     def refuse(*_, **__):

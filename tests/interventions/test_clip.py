@@ -54,6 +54,19 @@ def test_saelens_own_habit_gives_the_same_bits(study, pair, edit):
     assert torch.equal(ours[0], theirs[0]) and torch.equal(ours[1], theirs[1])
 
 
+@pytest.mark.parametrize("huge", [1e38, 1e300])
+def test_codes_that_overflow_are_told(study, pair, edit, huge):
+    far = FeatureEdit.add(study, huge, latents=edit.latents)
+    for asked, strength in ((far, 1.0), (edit, huge), (edit.with_relative_norm(huge), 1.0)):
+        with (
+            pytest.raises(UserError, match="This edit overflows"),
+            edited(study, asked, strength=strength) as model,
+        ):
+            model(*pair)
+    with pytest.raises(UserError, match="This edit overflows: a strength of 1 and amounts of"):
+        similarities(study, study.store.open_image(0), pair[1], far)
+
+
 def test_the_empty_edit_changes_no_bit(study, pair):
     plain = study.model(*pair)
     with edited(study, FeatureEdit.none(study)) as model:

@@ -159,6 +159,18 @@ def test_damaged_presets_are_told(study, tmp_path, spoil):
         FeatureEdit.load(tmp_path / "gone.json")
 
 
+def test_a_preset_that_is_nested_without_end_is_told(tmp_path):
+    for content in ("[" * 100_000, '{"format": "mm_sae_plugin edit", "steps": ' + "[" * 100_000):
+        (tmp_path / "edit.json").write_text(content)
+        with pytest.raises(UserError, match=r"edit\.json holds no edit \(nested too deeply"):
+            FeatureEdit.load(tmp_path / "edit.json")
+    deep: Any = []
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises(UserError, match="This edit is damaged"):
+        FeatureEdit.from_dict({"format": "mm_sae_plugin edit", "steps": deep, "sae_id": ""})
+
+
 def test_a_preset_of_a_latent_that_is_not_there_is_told(study, tmp_path):
     edit = FeatureEdit.ablate(study, latents=[1])
     edit = replace(edit, steps=(replace(edit.steps[0], latents=(99_999,)),))

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import re
 import threading
 from typing import Any
 
@@ -88,7 +89,13 @@ def test_the_vector_is_found_in_any_output(study, edit, acts, expected, form, it
     assert record.halves == {"both": 1} and record.steps == [0]
     moved = (expected - acts).norm(dim=-1) / acts.norm(dim=-1)
     assert record.mean_relative_norm == pytest.approx(float(moved.mean()), rel=1e-4)
-    assert {latent for latent, _ in record.most_moved(9)} <= set(edit.latents)
+    by_row = AppliedEdit(study, edit).vectors(acts, "image")[1]
+    assert by_row is not None
+    change = by_row.mean(0)
+    latents, changes = zip(*record.most_moved(9), strict=True)
+    assert set(latents) <= set(edit.latents)
+    torch.testing.assert_close(torch.tensor(changes), change[list(latents)], rtol=1e-4, atol=1e-6)
+    assert abs(changes[0]) == pytest.approx(float(change.abs().max()), rel=1e-4)
     torch.testing.assert_close(read(pipeline(acts)), acts)
     assert not has_hooks(pipeline.image_encoder)
 
@@ -201,6 +208,42 @@ def test_a_copy_made_inside_a_block_is_not_edited_after_it(study, edit, acts):
         encoder(acts)
         copied = copy.deepcopy(encoder)
     assert torch.equal(copied(acts), acts)
+
+
+@pytest.mark.parametrize("huge", [1e38, 1e300])
+def test_an_edit_that_overflows_is_told_and_names_what_is_too_large(study, edit, acts, huge):
+    """Also where the vectors are numbers still, and only their lengths are none."""
+    encoder = Encoder()
+    latents = edit.latents
+    asked: list[tuple[FeatureEdit, float, str]] = [
+        (edit, huge, f"a strength of {huge:g}"),
+        (edit.with_relative_norm(huge), 1.0, f"|Δe| / |e| of {huge:g}"),
+        (FeatureEdit.add(study, huge, latents=latents), 1.0, "amounts of up to"),
+        (FeatureEdit.scale(study, huge, latents=latents), 1.0, "amounts of up to"),
+    ]
+    for one, strength, told in asked:
+        with (
+            pytest.raises(UserError, match=f"This edit overflows: .*{re.escape(told)}"),
+            steer(encoder, study, one, strength=strength),
+        ):
+            encoder(acts)
+        assert not has_hooks(encoder)
+    # What was no number before is not the edit's doing.
+    with steer(encoder, study, edit) as record:
+        encoder(torch.full_like(acts, float("nan")))
+    assert record.is_finite
+
+
+def test_a_window_that_no_step_lies_in_is_told(study, edit, acts):
+    encoder = Encoder()
+    with (
+        pytest.raises(UserError, match="begins with 3, after the last one that was made"),
+        steer(encoder, study, edit, steps=(3, None)),
+    ):
+        for _ in range(3):
+            encoder(acts)
+    with steer(encoder, study, FeatureEdit.none(study), steps=(3, None)):
+        encoder(acts)
 
 
 def test_a_place_that_nothing_passed_is_told(study, edit, acts):

@@ -1,7 +1,5 @@
 """The page in a browser: no network, no errors, no sideways scrolling, usable by keyboard."""
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +9,6 @@ from mm_sae_plugin.report import render_report
 from mm_sae_plugin.stats import ModalityDominance
 from tests.report.hard import EVALUATION, FACTS, PROVENANCE, SKIPPED, hard_case
 from tests.report.world import rare_statistics
-
-sync_api = pytest.importorskip("playwright.sync_api")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 
 TRAINING = {
     "architecture": "topk",
@@ -39,17 +33,6 @@ def path(tmp_path_factory) -> Path:
         n_captions_cut=480,
         n_per_class=3,
     )
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            args=["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"],
-        )
-        yield browser
-        browser.close()
 
 
 class Visit:

@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from mm_sae_plugin.files import atomic_path
+from mm_sae_plugin.files import atomic_path, parse_json
 from mm_sae_plugin.study import Study
 
 FILENAME = "explorer.safetensors"
@@ -50,7 +50,7 @@ class Cache:
                 if metadata.get("key") != key:
                     return None
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return cls(key, tensors, json.loads(metadata["record"]))
+            return cls(key, tensors, parse_json(metadata["record"]))
         except (OSError, SafetensorError, KeyError, json.JSONDecodeError):
             return None
 

@@ -1,6 +1,5 @@
 """One dictionary of a sweep: trained, labelled, checked against the truth, and kept in a file."""
 
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mm_sae_plugin.applications.label_truth.grid import Cell
-from mm_sae_plugin.files import write_json_atomically
+from mm_sae_plugin.files import parse_json, write_json_atomically
 
 Record = dict[str, Any]
 """What is kept of a cell: `settings`, `rows`, `latents`, `evaluation`, `seconds`."""
@@ -36,7 +35,7 @@ class CellWork:
     def finished(self, cell: Cell) -> Record | None:
         """Return the record that is kept, if it was measured with the settings of this run."""
         try:
-            record = json.loads(self._path(cell).read_text(encoding="utf-8"))
+            record = parse_json(self._path(cell).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
         same = isinstance(record, dict) and record.get("settings") == self._settings(cell)

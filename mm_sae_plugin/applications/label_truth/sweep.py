@@ -9,7 +9,7 @@ from mm_sae_plugin.applications.label_truth.cell import CellWork, Record
 from mm_sae_plugin.applications.label_truth.config import SweepConfig
 from mm_sae_plugin.applications.label_truth.grid import Cell, grid
 from mm_sae_plugin.applications.label_truth.workers import run_all
-from mm_sae_plugin.files import write_json_atomically
+from mm_sae_plugin.files import refuse_unwritable, write_json_atomically
 from mm_sae_plugin.termination import termination_interrupts
 
 _WORLD_SEED = 0
@@ -52,6 +52,8 @@ def run_sweep(cfg: SweepConfig, tell: Callable[[str], None] | None = None) -> Sw
     """
     tell = tell or (lambda _line: None)
     cells, records = grid(cfg), dict[Cell, Record]()
+    path = cfg.out / "truth.json"
+    refuse_unwritable(path)
     try:
         with termination_interrupts():
             work = _work(cfg, cells, tell)
@@ -74,7 +76,7 @@ def run_sweep(cfg: SweepConfig, tell: Callable[[str], None] | None = None) -> Sw
         told = f"Interrupted; {len(records)} of {len(cells)} dictionaries are finished and kept"
         raise type(interruption)(f"{told}: run the same command again to go on.") from None
     order = sorted(cells, key=lambda c: (c.d_sae, c.k, c.architecture, c.model, c.seed))
-    sweep = Sweep(cfg.out / "truth.json", {cell: records[cell] for cell in order})
+    sweep = Sweep(path, {cell: records[cell] for cell in order})
     write_json_atomically(sweep.path, {"pairs": cfg.pairs, "rows": sweep.rows})
     return sweep
 

@@ -100,6 +100,11 @@ def moved(arm: Arm, prompts: Vectors, references: Vectors, strength: float) -> V
         Row by row what they are drawn to.
     strength : float
         |Δe| / |e|, 0 or more. A vector that an arm does not move stays where it is.
+
+    Raises
+    ------
+    UserError
+        If it is no such number, or so large that the vectors overflow.
     """
     if not strength >= 0:
         raise UserError(f"strength must be 0 or more, a fraction of |e|, not {strength}.")
@@ -109,7 +114,13 @@ def moved(arm: Arm, prompts: Vectors, references: Vectors, strength: float) -> V
         direction = arm.direction(prompts / length, unit)
     reach = direction.norm(dim=1, keepdim=True)
     step = torch.where(reach > _TINY, direction / reach.clamp_min(_TINY), 0.0)
-    return prompts + strength * length * step
+    found = prompts + strength * length * step
+    if not found.norm(dim=1).isfinite().all():
+        raise UserError(
+            f"A strength of {strength:g} moves vectors beyond all numbers: give a smaller fraction "
+            "of |e|, such as 1."
+        )
+    return found
 
 
 def _swap_arm(

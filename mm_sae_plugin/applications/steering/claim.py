@@ -21,6 +21,10 @@ Verdict = Literal["supported", "not supported", "undecided"]
 Measure = Literal["control", "kept"]
 LEAST_DIFFERENCE = 0.05
 """Difference of slopes below which one class has no advantage: five points over a whole |e|."""
+LEAST_CASES = 6
+"""Cases that a firm verdict needs: where fewer agree, chance alone makes them agree more often than
+once in twenty (a sign test of n cases that are all on one side has p = 2 · 0.5ⁿ, .031 for six).
+Student's interval does not see that: it has no width where a few cases happen to be alike."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ def claim_c6(readings: Sequence[Reading], labels: str = "") -> Claim:
     Claim
         *Supported* where both differences of slopes lie above 0 with their whole intervals, *not
         supported* where one of them lies below ``LEAST_DIFFERENCE`` with its whole interval, else
-        *undecided*.
+        *undecided*, as it always is with fewer cases than ``LEAST_CASES``.
     """
 
     def difference(measure: Measure, more: str, less: str) -> Slope:
@@ -98,7 +102,12 @@ def claim_c6(readings: Sequence[Reading], labels: str = "") -> Claim:
     control = difference("control", "TextD", "ImgD")
     kept = difference("kept", "ImgD", "TextD")
     verdict: Verdict = "undecided"
-    if min(control.low, kept.low) > 0:
+    n_cases = len(readings[0].control)
+    # With enough cases an interval of no width may stand: shares are counted, so that all cases can
+    # be alike, and that many do not agree by chance.
+    if n_cases < LEAST_CASES:
+        pass
+    elif min(control.low, kept.low) > 0:
         verdict = "supported"
     elif min(control.high, kept.high) < LEAST_DIFFERENCE:
         verdict = "not supported"
@@ -106,6 +115,8 @@ def claim_c6(readings: Sequence[Reading], labels: str = "") -> Claim:
         f"For each unit of |Δe| / |e| the control of TextD rises by {_told(control)} more than "
         f"that of ImgD, and what ImgD keeps of the reference by {_told(kept)} more than TextD."
     )
+    if n_cases < LEAST_CASES:
+        reason += f" {n_cases} cases are too few for a verdict: {LEAST_CASES} are the least."
     if any(reading.name == f"CrossD{labels}" for reading in readings):
         shared = (slope(slopes(readings, f"CrossD{labels}", m)) for m in ("control", "kept"))
         reason += " CrossD gains {} of control and {} of what is kept.".format(*map(_told, shared))

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import inspect
+import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import nn
 
-from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.applications.steering.identity import pipeline_identity
+from mm_sae_plugin.applications.steering.loading import load_pipeline
+from mm_sae_plugin.errors import UserError, kind_of
 from mm_sae_plugin.interventions import FeatureEdit
 from mm_sae_plugin.interventions.pipelines import find_site, steer_pipeline
+from mm_sae_plugin.interventions.pipelines.encoder import check_pipeline_encoder
 from mm_sae_plugin.interventions.pipelines.sites import decoder_of, denoiser_of
-from mm_sae_plugin.interventions.schedule import checked_strength
+from mm_sae_plugin.interventions.schedule import Schedule, checked_strength
 from mm_sae_plugin.study import Study
 from mm_sae_plugin.study.given import refuse_empty
 
@@ -100,17 +106,25 @@ class Painter:
         Raises
         ------
         UserError
-            If there is none, it lacks parts, or it cannot be steered by this study.
+            If there is none, it lacks parts or weights, or it cannot be steered by this study.
         """
         from mm_sae_plugin.applications.steering.run import check_encoder_of_generator
-
-        # Its classes must be known before a folder of theirs is loaded.
         from mm_sae_plugin.factorworld.generator import load_generator
 
         if pipeline is not None:
-            return cls(study, _loaded(pipeline, study.device))
+            loaded = load_pipeline(pipeline, study.device)
+            painter = cls(study, loaded)
+            # Before anything is drawn, the first picture being one without an edit.
+            device = torch.device(study.device)
+            check_pipeline_encoder(study, find_site(loaded), loaded, None, device)
+            return painter
         check_encoder_of_generator(study)
         return cls(study, load_generator().to(study.device))
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """Which pipeline it is, for a manifest; see :func:`pipeline_identity`."""
+        return pipeline_identity(self.pipeline)
 
     @property
     def n_decoder_steps(self) -> int:
@@ -151,13 +165,14 @@ class Painter:
         Raises
         ------
         UserError
-            If the prompt is empty, the seed or strength is no such number, the edit is of another
-            SAE or encoder, or memory runs out. The hooks are gone all the same.
+            If the prompt is empty, the seed or strength is no such number, no step lies within the
+            window, the edit is of another SAE or encoder or moves the vector beyond all numbers,
+            or memory runs out. The hooks are gone all the same.
         """
-        refuse_empty(prompt)
-        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= _MOST_SEED:
-            raise UserError(f"seed must be a whole number, 0 or more, not {seed!r:.40}.")
-        checked_strength(strength)
+        prompt, seed = _checked_prompt(prompt), _checked_seed(seed)
+        # Also without an edit, so that what is wrong is told whatever is drawn.
+        strength = checked_strength(strength)
+        self._check_window(Schedule.of(steps, 1, strength).start)
         with ExitStack() as block, _memory_told():
             block.enter_context(self._steps_told(on_step))
             record = None
@@ -188,7 +203,7 @@ class Painter:
         prompt, seed, edit
             As for :meth:`paint`.
         strengths : sequence of float
-            What the edit is multiplied by.
+            What the edit is multiplied by; all are checked before the first picture.
         **how
             Further arguments of :meth:`paint`.
 
@@ -196,14 +211,27 @@ class Painter:
         ------
         strength, painted
         """
-        for strength in strengths:
+        for strength in [checked_strength(strength) for strength in strengths]:
             yield strength, self.paint(prompt, seed, edit, strength=strength, **how)
 
     def _draw(self, prompt: str, seed: int) -> Image:
+        from mm_sae_plugin.factorworld.generator import NO_CALLBACK
+
         asked: dict[str, Any] = {"prompt": prompt} if "prompt" in self._call else {}
         # On the CPU, so that every device draws from the same noise.
+        if "callback_steps" in self._call and decoder_of(self.pipeline) is not self.pipeline:
+            asked |= NO_CALLBACK
         asked["generator"] = torch.Generator().manual_seed(seed)
-        return self.pipeline(**asked, **self.settings).images[0]
+        # Where an edit overflows, the picture is made of it before that is told.
+        with np.errstate(invalid="ignore"):
+            return self.pipeline(**asked | self.settings).images[0]
+
+    def _check_window(self, start: int) -> None:
+        if start >= self.n_decoder_steps:
+            raise UserError(
+                f"The window begins with step {start}, and the picture has {self.n_decoder_steps} "
+                "steps, numbered from 0: begin it earlier."
+            )
 
     def _n_steps(self, name: str) -> int:
         parameter = self._call.get(name)
@@ -230,26 +258,22 @@ class Painter:
             yield
 
 
-def _loaded(pipeline: str | Path, device: str) -> Any:
-    """A pipeline by its folder or its name at Hugging Face, on a study's device."""
-    from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+def _checked_prompt(prompt: Any) -> str:
+    if not isinstance(prompt, str):
+        raise UserError(f"prompt must be a str, not {kind_of(prompt)}.")
+    refuse_empty(prompt, "prompt")
+    return prompt
 
-    if Path(pipeline).exists() and not (Path(pipeline) / "model_index.json").is_file():
-        raise UserError(
-            f"There is no pipeline in {pipeline}: give a folder with a model_index.json."
-        )
-    dtype = torch.float32 if torch.device(device).type == "cpu" else torch.float16
+
+def _checked_seed(seed: Any) -> int:
+    """Whole numbers of any library are taken, and True and False are none."""
     try:
-        loaded = DiffusionPipeline.from_pretrained(pipeline, dtype=dtype)
-    # What a folder that lacks a part, or a name that is none, ends in depends on the part.
-    except Exception as error:
-        reason = str(error).strip().partition("\n")[0].rstrip(".:") or type(error).__name__
-        raise UserError(
-            f"The pipeline {pipeline} could not be loaded ({reason:.300}): give a folder that "
-            "save_pretrained wrote, or the name of one at Hugging Face that was fetched before."
-        ) from error
-    loaded.set_progress_bar_config(disable=True)
-    return loaded.to(device)
+        number = -1 if isinstance(seed, bool) else operator.index(seed)
+    except TypeError:
+        number = -1
+    if not 0 <= number <= _MOST_SEED:
+        raise UserError(f"seed must be a whole number, 0 or more, not {seed!r:.40}.")
+    return number
 
 
 @contextmanager

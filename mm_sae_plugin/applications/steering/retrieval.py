@@ -13,6 +13,7 @@ from torch.nn.functional import normalize
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.interventions import FeatureEdit
 from mm_sae_plugin.interventions.applied import AppliedEdit
+from mm_sae_plugin.interventions.ending import overflow
 from mm_sae_plugin.interventions.record import EditRecord
 from mm_sae_plugin.models.hook_names import JOINT_SITES
 from mm_sae_plugin.study import Study
@@ -108,7 +109,7 @@ class Gallery:
         ------
         UserError
             If not exactly one query is given, it is empty or no picture, the edit is of another
-            SAE, or `top` is no such number.
+            SAE or moves the query beyond all numbers, or `top` is no such number.
         """
         if isinstance(top, bool) or not isinstance(top, int) or top < 1:
             raise UserError(f"top must be a whole number, at least 1, not {top!r:.80}.")
@@ -127,6 +128,8 @@ class Gallery:
             edited, moved = applied.vectors(query, "image" if text is None else "text")
             if moved is not None:
                 record.add(query, edited, moved, 0, "both")
+        if not record.is_finite:
+            raise overflow(edit)
         before, after = self._similarities(query), self._similarities(edited)
         places = before.argsort(descending=True, stable=True).argsort()
         return Rerank(

@@ -19,9 +19,12 @@ from mm_sae_plugin.applications.steering.evaluation import (
     cases,
     evaluate,
 )
+from mm_sae_plugin.applications.steering.identity import pipeline_identity
 from mm_sae_plugin.applications.steering.kandinsky import KandinskyDrawing
 from mm_sae_plugin.errors import UserError
-from mm_sae_plugin.files import write_json_atomically
+from mm_sae_plugin.files import refuse_unwritable, write_json_atomically
+from mm_sae_plugin.interventions.pipelines.encoder import check_pipeline_encoder
+from mm_sae_plugin.interventions.pipelines.sites import find_site
 from mm_sae_plugin.study import Study
 
 RESULT = "steering.json"
@@ -55,7 +58,8 @@ def run_evaluation(
     Raises
     ------
     UserError
-        If the SAE is of another encoder than the generator, or one of its parts is missing.
+        If the SAE is of another encoder than the generator, one of its parts is missing, or the
+        folder cannot be written: all of it is found before the first picture.
     """
     from mm_sae_plugin.factorworld.classifier import load_classifier
     from mm_sae_plugin.factorworld.generator import DEFAULTS, GENERATOR_FOLDER, load_generator
@@ -65,8 +69,11 @@ def run_evaluation(
         held_out_scenes,
     )
 
+    refuse_unwritable(cfg.out / RESULT)
     check_encoder_of_generator(study)
     pipeline = load_generator(generator or GENERATOR_FOLDER)
+    # A folder may hold another encoder than the one of that name.
+    check_pipeline_encoder(study, find_site(pipeline), pipeline, None, torch.device("cpu"))
     classifier = load_classifier()
     chosen = cases(cfg.n_cases)
     arms = [
@@ -92,6 +99,8 @@ def run_evaluation(
         "claim_c6": _claim(readings, ""),
         "claim_c6_paper_labels": _claim(readings, " (paper)"),
         "settings": {**asdict(cfg), "out": cfg.out.name},
+        "generator": pipeline_identity(pipeline),
+        "store_key": study.store.manifest.key,
         "sae_id": study.sae_id,
         "weights_id": study.weights_id,
     }

@@ -11,6 +11,7 @@ try:
     from mm_sae_plugin.factorworld.generator.folder import (
         DEFAULTS,
         GENERATOR_FOLDER,
+        NO_CALLBACK,
         build_pipeline,
         load_generator,
         save_generator,
@@ -30,6 +31,7 @@ except ModuleNotFoundError as error:
 __all__ = [
     "DEFAULTS",
     "GENERATOR_FOLDER",
+    "NO_CALLBACK",
     "JointPrior",
     "Layout",
     "LayoutNet",

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
+from torch import nn
 
-from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.errors import UserError, one_line
 from mm_sae_plugin.factorworld.embedded import WEIGHTS_FOLDER, load_embedded
 from mm_sae_plugin.factorworld.generator.codec import PatchCodec
 from mm_sae_plugin.factorworld.generator.prior import JointPrior
@@ -21,7 +21,7 @@ from mm_sae_plugin.factorworld.generator.towers import (
     vision_tower,
 )
 from mm_sae_plugin.factorworld.generator.unet import LayoutUNet
-from mm_sae_plugin.files import sha256_of_file, write_json_atomically
+from mm_sae_plugin.files import parse_json, sha256_of_file, write_json_atomically
 
 if TYPE_CHECKING:
     from diffusers.pipelines.kandinsky2_2.pipeline_kandinsky2_2_combined import (
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 GENERATOR_FOLDER = WEIGHTS_FOLDER / "generator"
 """Where the shipped generator lies, as ``DiffusionPipeline.from_pretrained`` reads it."""
+
+INDEX = "model_index.json"
+"""The file in which a pipeline's folder says what it holds."""
 
 CLIP_NAME = "factorworld"
 """The embedded CLIP whose joint space the generator draws from."""
@@ -43,6 +46,10 @@ DEFAULTS: dict[str, int | float] = {
     "prior_guidance_scale": 2.0,
 }
 """Arguments of a call that the generator is made for; the pipeline's own are for larger models."""
+
+NO_CALLBACK: dict[str, None] = {"callback_steps": None}
+"""Arguments of every call of a combined Kandinsky pipeline: it hands its default on to its decoder,
+which then warns that nobody should give it."""
 
 
 def build_pipeline(
@@ -83,7 +90,7 @@ def save_generator(pipeline: KandinskyV22CombinedPipeline, folder: Path) -> None
     pipeline.to(dtype=torch.float32)
     # diffusers loads its parts in float32, and transformers as their configs say.
     for config in folder.glob("prior_*_encoder/config.json"):
-        content = json.loads(config.read_text(encoding="utf-8"))
+        content = parse_json(config.read_text(encoding="utf-8"))
         write_json_atomically(config, content | {"dtype": "float32"})
 
 
@@ -102,24 +109,65 @@ def load_generator(folder: str | Path = GENERATOR_FOLDER) -> KandinskyV22Combine
     Raises
     ------
     UserError
-        If the folder is not there, lacks a part, or has a card beside it and other weights than the
-        card says.
+        If the folder is not there, lacks a part or some of its weights, or has a card beside it and
+        other weights than the card says.
     """
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
-    if not (Path(folder) / "model_index.json").is_file():
+    if not (Path(folder) / INDEX).is_file():
         raise UserError(
-            f"There is no generator in {folder}: give a folder with a model_index.json, as "
+            f"There is no generator in {folder}: give a folder with a {INDEX}, as "
             "`python -m mm_sae_plugin.factorworld.recipes.ship_generator` writes it of a training."
         )
+    read_index(Path(folder))
     _check_weights(Path(folder))
     try:
         with _quietly():
             pipeline = DiffusionPipeline.from_pretrained(folder, dtype=torch.float32)
-    except (OSError, ValueError, AttributeError) as error:
-        raise UserError(f"The generator in {folder} could not be loaded: {error}") from error
+    # What a folder that lacks a part ends in depends on the part.
+    except Exception as error:
+        raise UserError(
+            f"The generator in {folder} could not be loaded ({one_line(error)}): copy it again."
+        ) from error
+    refuse_missing_weights(pipeline, folder)
     pipeline.set_progress_bar_config(disable=True)
     return cast("KandinskyV22CombinedPipeline", pipeline)
+
+
+def read_index(folder: Path) -> dict[str, Any]:
+    """Return what a pipeline's folder says of its parts.
+
+    Raises
+    ------
+    UserError
+        If it says nothing of the kind.
+    """
+    try:
+        index = parse_json((folder / INDEX).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        index = None
+    if not isinstance(index, dict) or not isinstance(index.get("_class_name"), str):
+        raise UserError(
+            f"{folder / INDEX} does not say which pipeline this is: copy the folder again, or "
+            "write it anew with save_pretrained."
+        )
+    return index
+
+
+def refuse_missing_weights(pipeline: Any, folder: object) -> None:
+    """Raise ``UserError`` where a part of a pipeline was loaded without some of its weights.
+
+    diffusers only warns of them, and leaves them without values. Parts of transformers get values
+    by chance instead, which is only seen by what they compute.
+    """
+    for name, part in pipeline.components.items():
+        tensors = part.state_dict() if isinstance(part, nn.Module) else {}
+        missing = [key for key, tensor in tensors.items() if tensor.is_meta]
+        if missing:
+            raise UserError(
+                f"The {name} in {folder} lacks {len(missing)} of its {len(tensors)} weights, such "
+                f"as {missing[0]}: copy the folder again."
+            )
 
 
 def card_of(folder: Path) -> Path:
@@ -130,7 +178,7 @@ def card_of(folder: Path) -> Path:
 def _check_weights(folder: Path) -> None:
     if not card_of(folder).is_file():
         return
-    card = json.loads(card_of(folder).read_text(encoding="utf-8"))
+    card = parse_json(card_of(folder).read_text(encoding="utf-8"))
     for name, expected in card["sha256"].items():
         path = folder / name
         if not path.is_file() or sha256_of_file(path) != expected:

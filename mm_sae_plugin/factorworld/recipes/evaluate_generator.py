@@ -20,12 +20,18 @@ from jaxtyping import Int, UInt8
 from PIL import Image
 from tqdm import tqdm
 
+from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.factorworld.captions import write_caption
 from mm_sae_plugin.factorworld.classifier import FactorClassifier, load_classifier
 from mm_sae_plugin.factorworld.factors import FACTORS, SHARED_FACTORS
-from mm_sae_plugin.factorworld.generator.folder import DEFAULTS, GENERATOR_FOLDER, load_generator
+from mm_sae_plugin.factorworld.generator.folder import (
+    DEFAULTS,
+    GENERATOR_FOLDER,
+    NO_CALLBACK,
+    load_generator,
+)
 from mm_sae_plugin.factorworld.world import FactorWorld, Scene
-from mm_sae_plugin.files import write_json_atomically
+from mm_sae_plugin.files import refuse_unwritable, write_json_atomically
 
 if TYPE_CHECKING:
     from diffusers.pipelines.kandinsky2_2.pipeline_kandinsky2_2_combined import (
@@ -61,9 +67,19 @@ class EvaluateGeneratorConfig:
     n_threads: int = 1
     """Threads of the process."""
 
+    def __post_init__(self) -> None:
+        """Refuse numbers of which no share can be taken."""
+        if min(self.n_prompts, self.n_open_prompts) < 1 or self.n_seeds < 2:
+            raise UserError(
+                "A generator is measured on one prompt of each kind at least, and what varies over "
+                "seeds on two."
+            )
+
 
 def evaluate_generator(cfg: EvaluateGeneratorConfig) -> dict[str, Any]:
     """Measure a generator; write the figures and a contact sheet; return the figures."""
+    figures_path, sheet_path = cfg.out / "generator.json", cfg.out / "contact_sheet.png"
+    refuse_unwritable(figures_path, sheet_path)
     torch.set_num_threads(cfg.n_threads)
     pipeline, classifier = load_generator(cfg.folder), load_classifier()
     scenes = held_out_scenes(cfg.n_prompts)
@@ -73,9 +89,8 @@ def evaluate_generator(cfg: EvaluateGeneratorConfig) -> dict[str, Any]:
         "faithful": faithfulness(classifier.answers(pictures), scenes),
         "entropy": nuisance_entropy(pipeline, classifier, cfg.n_open_prompts, cfg.n_seeds),
     }
-    cfg.out.mkdir(parents=True, exist_ok=True)
-    write_json_atomically(cfg.out / "generator.json", figures)
-    contact_sheet(pictures[: 6 * _SHEET_COLUMNS]).save(cfg.out / "contact_sheet.png")
+    write_json_atomically(figures_path, figures)
+    contact_sheet(pictures[: 6 * _SHEET_COLUMNS]).save(sheet_path)
     return figures
 
 
@@ -105,7 +120,7 @@ def draw(
     pictures = []
     for start in tqdm(range(0, len(prompts), batch_size), "drawing"):
         batch = list(prompts[start : start + batch_size])
-        arguments: dict[str, Any] = DEFAULTS | changes
+        arguments: dict[str, Any] = {**DEFAULTS, **NO_CALLBACK, **changes}
         drawn: Any = pipeline(batch, generator=chance, **arguments)
         pictures += [np.asarray(picture) for picture in drawn.images]
     return np.stack(pictures)

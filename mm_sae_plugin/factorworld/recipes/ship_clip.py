@@ -16,7 +16,12 @@ from mm_sae_plugin.factorworld.architecture import build_model, model_config
 from mm_sae_plugin.factorworld.embedded import EMBEDDED_MODELS, WEIGHTS_FOLDER, read_card
 from mm_sae_plugin.factorworld.factors import FACTORS
 from mm_sae_plugin.factorworld.recipes.evaluate_clip import evaluate_clip
-from mm_sae_plugin.files import atomic_path, sha256_of_file, write_json_atomically
+from mm_sae_plugin.files import (
+    atomic_path,
+    refuse_unwritable,
+    sha256_of_file,
+    write_json_atomically,
+)
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,7 @@ def ship_clip(cfg: ShipCLIPConfig) -> None:
     from safetensors.torch import save_file
 
     assert cfg.name in EMBEDDED_MODELS
+    refuse_unwritable(WEIGHTS_FOLDER / f"{cfg.name}.json")
     state = torch.load(cfg.checkpoint, weights_only=True)
     learned = state["learner"].items()
     # The heads that named factors in training stay behind.

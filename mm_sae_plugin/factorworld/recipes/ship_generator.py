@@ -18,7 +18,12 @@ from mm_sae_plugin.factorworld.generator.prior import build_prior
 from mm_sae_plugin.factorworld.generator.unet import LayoutUNet
 from mm_sae_plugin.factorworld.recipes.generator_training import averaged_weights, progress
 from mm_sae_plugin.factorworld.recipes.train_generator import fitted_codec
-from mm_sae_plugin.files import atomic_path, sha256_of_file, write_json_atomically
+from mm_sae_plugin.files import (
+    atomic_path,
+    refuse_unwritable,
+    sha256_of_file,
+    write_json_atomically,
+)
 
 _PARTS = ("layout", "unet", "prior")
 
@@ -37,6 +42,7 @@ class ShipGeneratorConfig:
 
 def ship_generator(cfg: ShipGeneratorConfig) -> Path:
     """Write the generator of a training's averaged weights, in half precision."""
+    refuse_unwritable(card_of(cfg.out))
     unet, prior = LayoutUNet(), build_prior()
     unet.load_state_dict(averaged_weights(cfg.run / "unet.pt"))
     prior.load_state_dict(averaged_weights(cfg.run / "prior.pt"))

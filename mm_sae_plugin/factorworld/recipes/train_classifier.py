@@ -30,7 +30,12 @@ from mm_sae_plugin.factorworld.recipes.generator_training import (
     train_stage,
 )
 from mm_sae_plugin.factorworld.world import FactorWorld
-from mm_sae_plugin.files import atomic_path, sha256_of_file, write_json_atomically
+from mm_sae_plugin.files import (
+    atomic_path,
+    refuse_unwritable,
+    sha256_of_file,
+    write_json_atomically,
+)
 
 CHECKPOINT = "classifier.pt"
 """Name of the checkpoint in the training's folder."""
@@ -65,6 +70,7 @@ class TrainClassifierConfig:
 
 def train_classifier(cfg: TrainClassifierConfig) -> dict[str, float]:
     """Train the classifier; return its accuracy of every factor on held-out pictures."""
+    refuse_unwritable(cfg.out / CHECKPOINT, *([classifier_path()] if cfg.ship else []))
     torch.set_num_threads(1)
     torch.manual_seed(cfg.stage.seed)
     data = make_data(FactorWorld(cfg.world_seed), cfg.n_pairs, cfg.out / "cache")

@@ -54,7 +54,7 @@ from mm_sae_plugin.factorworld.recipes.views import (
 )
 from mm_sae_plugin.factorworld.tokenizer import WordTokenizer
 from mm_sae_plugin.factorworld.world import FactorWorld
-from mm_sae_plugin.files import atomic_path
+from mm_sae_plugin.files import atomic_path, refuse_unwritable
 
 if TYPE_CHECKING:
     from open_clip.model import CustomTextCLIP
@@ -128,6 +128,7 @@ def train_clip(cfg: TrainCLIPConfig, factors: Mapping[str, Factor] = FACTORS) ->
     """Train a model on the world of a table; resumes from ``cfg.out`` if it holds a checkpoint."""
     from open_clip.loss import ClipLoss
 
+    refuse_unwritable(cfg.out / CHECKPOINT)
     torch.set_num_threads(cfg.n_threads)
     torch.manual_seed(cfg.seed)
     if cfg.occupation_drawn != 1:

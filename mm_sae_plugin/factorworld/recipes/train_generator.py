@@ -34,6 +34,7 @@ from mm_sae_plugin.factorworld.recipes.generator_training import (
 )
 from mm_sae_plugin.factorworld.recipes.generator_unet import cache_layouts, unet_losses
 from mm_sae_plugin.factorworld.world import FactorWorld
+from mm_sae_plugin.files import refuse_unwritable
 
 CODEC_PICTURES = 4_000
 """Pictures from which the codec is made."""
@@ -69,6 +70,7 @@ class TrainGeneratorConfig:
 
 def train_generator(cfg: TrainGeneratorConfig) -> None:
     """Train the parts of the generator that ``cfg.stages`` names."""
+    refuse_unwritable(*(cfg.out / f"{stage}.pt" for stage in cfg.stages))
     torch.set_num_threads(cfg.n_threads)
     data = make_data(FactorWorld(cfg.world_seed), cfg.n_pairs, cfg.out / "cache")
     codec = fitted_codec(cfg.world_seed)

@@ -37,11 +37,12 @@ def check_pipeline_encoder(
 ) -> None:
     """Refuse an SAE of another encoder than the pipeline's.
 
-    A pipeline holds one tower, often in half precision and in another library's layout than the
-    whole CLIP that the SAE was trained on, so ids of weights cannot be compared. Instead both
+    A pipeline holds one tower or two, often in half precision and in another library's layout than
+    the whole CLIP that the SAE was trained on, so ids of weights cannot be compared. Instead both
     encoders are asked: random pixels (or random tokens) go through the study's and the pipeline's,
-    and the embeddings must be the same up to rounding (cosine 0.99). That is done once for a pair
-    of encoders while both live; weights that are changed in place afterwards are not noticed.
+    and the embeddings must be the same up to rounding (cosine 0.99). So is the text tower that
+    brings the prompt into the same joint space. That is done once for a pair of encoders while both
+    live; weights that are changed in place afterwards are not noticed.
     Where the pipeline holds no encoder and none is given, a warning says that nobody checked.
 
     Raises
@@ -51,28 +52,40 @@ def check_pipeline_encoder(
         are named.
     """
     _check_joint(study, site.modality)
-    own = getattr(pipeline, site.encoder, None)
-    if encoder is None and isinstance(own, nn.Module):
-        encoder = own
-    if encoder is None:
-        warnings.warn(
-            f"{type(pipeline).__name__} holds no encoder, so whether the SAE in {study.path} is of "
-            "the encoder that its embeddings come from was not checked: give it, encoder=….",
-            UserWarning,
-            stacklevel=4,
-        )
+    encoder = encoder or _part(pipeline, site.encoder)
+    text_encoder = _part(pipeline, site.text_encoder)
+    if text_encoder is not None:
+        _check_tower(study, "text", pipeline, text_encoder, device)
+    if encoder is not None:
+        _check_tower(study, site.modality, pipeline, encoder, device)
         return
+    warnings.warn(
+        f"{type(pipeline).__name__} holds no encoder, so whether the SAE in {study.path} is of "
+        "the encoder that its embeddings come from was not checked: give it, encoder=….",
+        UserWarning,
+        stacklevel=4,
+    )
+
+
+def _part(pipeline: Any, name: str) -> nn.Module | None:
+    found = getattr(pipeline, name, None) if name else None
+    return found if isinstance(found, nn.Module) else None
+
+
+def _check_tower(
+    study: Study, modality: Modality, pipeline: Any, encoder: nn.Module, device: torch.device
+) -> None:
     model = study.model
     if model in _same.get(encoder, ()):
         return
-    cosine = _agreement(model, encoder, site.modality, study, device)
+    cosine = _agreement(model, encoder, modality, study, device)
     if cosine is None or cosine < _LEAST_COSINE:
         agree = (
             "" if cosine is None else f"; on the same input they agree to a cosine of {cosine:.2f}"
         )
         raise UserError(
             f"The SAE in {study.path} was trained on {model.cfg.model_name} ({model.weights_id}), "
-            f"but the {site.modality} encoder of {type(pipeline).__name__} is {_name(encoder)}"
+            f"but the {modality} encoder of {type(pipeline).__name__} is {_name(encoder)}"
             f"{agree}: use an SAE of that encoder."
         )
     _same.setdefault(encoder, WeakSet()).add(model)

@@ -32,6 +32,9 @@ class EditSite:
     encoder: str
     """Part of the pipeline whose joint space it is; the SAE must be of the same encoder. Decoders
     that are given ready embeddings lack it."""
+    text_encoder: str = ""
+    """Part that brings the prompt into the same joint space; it must be of the same encoder, too.
+    Empty where the prompt goes another way."""
     zero_unconditional: bool = False
     """Whether the unconditional half is always zero, so that there is nothing to edit."""
 
@@ -63,6 +66,7 @@ EDIT_SITES: tuple[EditSite, ...] = (
         "[batch, d_joint]",
         "the embedding of a blank picture, or of the negative prompt",
         "prior_image_encoder",
+        "prior_text_encoder",
     ),
     EditSite(
         "ip_adapter",

@@ -13,6 +13,7 @@ from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.hooks.routes import InputRoute
 from mm_sae_plugin.interventions.applied import AppliedEdit, check_parts
 from mm_sae_plugin.interventions.edit import FeatureEdit
+from mm_sae_plugin.interventions.ending import check_ending
 from mm_sae_plugin.interventions.passing import Half, Passing, check_half
 from mm_sae_plugin.interventions.pipelines.adapters import refuse_no_picture
 from mm_sae_plugin.interventions.pipelines.caches import refuse_caches
@@ -43,8 +44,9 @@ def steer_pipeline(
     The vector is edited where the denoiser takes it, at every step anew, so a window of steps works
     and step 0 is reached. Which argument that is, in which pipelines, is in
     :data:`~mm_sae_plugin.interventions.pipelines.EDIT_SITES`. What :func:`steer` promises holds:
-    the empty edit changes no bit, the host never waits for the device, blocks nest, and the hooks
-    are gone at the end, whatever happens. Every call of the pipeline counts its steps from 0.
+    the empty edit changes no bit, the host never waits for the device in a step, blocks nest, and
+    the hooks are gone at the end, whatever happens. Every call of the pipeline counts its steps
+    from 0.
 
     Parameters
     ----------
@@ -80,7 +82,8 @@ def steer_pipeline(
     UserError
         If the pipeline is unknown or has no joint vector, the SAE is of another encoder, a block
         cache would skip what is edited, a noise level would erase the edit, there is no such half,
-        or no picture was made until the block ended.
+        no picture was made until the block ended, or none of its steps lay within the window, or
+        what was edited overflowed.
     """
     check_parts(study, edit)
     check_half(half)
@@ -104,6 +107,11 @@ def steer_pipeline(
         passing.is_doubled = guidance.is_on
         return passing(acts)
 
+    def denoised(_: nn.Module, args: Any, output: Any) -> None:
+        result = output if isinstance(output, Tensor) else output[0]
+        if passing.record.n_edited and isinstance(result, Tensor):
+            passing.record.add_result(result)
+
     def begin(_: Any) -> None:
         refuse_caches(denoiser)
         passing.restart()
@@ -111,6 +119,7 @@ def steer_pipeline(
     with ExitStack() as hooks:
         hooks.callback(passing.close)
         hooks.callback(guidance.attach())
+        hooks.callback(denoiser.register_forward_hook(denoised).remove)
         # Each call of a pipeline sets its timesteps once.
         hooks.callback(watch(decoder.scheduler, "set_timesteps", begin))
         if found.name == "ip_adapter":
@@ -126,3 +135,4 @@ def steer_pipeline(
             f"{type(pipeline).__name__} denoised nothing in this block, so nothing was edited: "
             "call it inside the block."
         )
+    check_ending(passing.record, edit, schedule)

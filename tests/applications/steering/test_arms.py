@@ -30,6 +30,10 @@ def test_every_arm_moves_as_far_as_it_is_told(study, vectors):
             assert not stays.all() or arm.kind == "class"
     with pytest.raises(UserError, match="strength must be 0 or more"):
         moved(arms[0], *vectors, strength=-1.0)
+    blend = next(arm for arm in arms if arm.name == "blend")
+    for strength in (1e30, 1e38, 1e300, float("inf")):
+        with pytest.raises(UserError, match="moves vectors beyond all numbers: give a smaller"):
+            moved(blend, *vectors, strength=strength)
 
 
 def test_a_class_arm_is_the_mixer_at_a_stated_length(study, vectors):

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from scipy.stats import binomtest
 
-from mm_sae_plugin.applications.steering.arms import baseline_arms, latent_arms
-from mm_sae_plugin.applications.steering.claim import claim_c6, slope, slopes
+from mm_sae_plugin.applications.steering.arms import MIXED, baseline_arms, latent_arms
+from mm_sae_plugin.applications.steering.claim import LEAST_CASES, claim_c6, slope, slopes
 from mm_sae_plugin.applications.steering.evaluation import (
     DETAILS,
     MARKS,
@@ -107,7 +108,7 @@ def test_what_leads_to_the_reference_shows_it(readings, chosen):
 
 def _made(name, strength, control, kept):
     zero = np.zeros(len(control))
-    return Reading(name, strength, np.array(control), np.array(kept), *[zero] * 4, 10)
+    return Reading(name, strength, np.array(control), np.array(kept), zero, zero, zero, zero, 10)
 
 
 @pytest.mark.parametrize(
@@ -121,20 +122,37 @@ def _made(name, strength, control, kept):
     ],
 )
 def test_the_verdict_follows_the_slopes(text, image, verdict):
+    # Twice as many cases, which is what a verdict needs.
+    text, image = ([2 * values for values in given] for given in (text, image))
     made = [
-        _made(UNMOVED, 0.0, [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]),
+        _made(UNMOVED, 0.0, [0.0] * 6, [0.0] * 6),
         _made("TextD", 1.0, *text),
         _made("ImgD", 1.0, *image),
     ]
     found = claim_c6(made)
     assert found.verdict == verdict and f"{found.control.value:+.3f}" in found.reason
     assert "CrossD" not in found.reason
-    shared = [*made, _made("CrossD", 0.5, [0.4] * 3, [0.1] * 3)]
+    shared = [*made, _made("CrossD", 0.5, [0.4] * 6, [0.1] * 6)]
     assert claim_c6(shared).reason.startswith(found.reason)
     assert "CrossD gains +0.800 [" in claim_c6(shared).reason
     assert slopes(made, "TextD", "control") == pytest.approx(text[0])
     with pytest.raises(UserError, match="There is no arm 'CrossD': choose of none, TextD, ImgD"):
         slopes(made, "CrossD", "kept")
+
+
+@pytest.mark.parametrize("n", [2, 5, 6, 24])
+def test_few_cases_that_happen_to_be_alike_decide_nothing(n):
+    same = [_made(name, float(name != UNMOVED), [0.0] * n, [0.0] * n) for name in (UNMOVED, *MIXED)]
+    found = claim_c6(same)
+    assert (found.control.low, found.control.high) == (0.0, 0.0)
+    is_enough = n >= LEAST_CASES
+    assert found.verdict == ("not supported" if is_enough else "undecided")
+    assert (f"{n} cases are too few for a verdict: 6 are the least" in found.reason) != is_enough
+
+
+def test_the_least_number_of_cases_is_that_of_a_sign_test():
+    p_value = [binomtest(n, n).pvalue for n in (LEAST_CASES - 1, LEAST_CASES)]
+    assert p_value[0] > 0.05 > p_value[1]
 
 
 def test_an_interval_of_slopes_is_students():

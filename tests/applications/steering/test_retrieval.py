@@ -59,6 +59,15 @@ def test_the_empty_edit_changes_nothing(gallery, study):
     assert all(one.rank == one.rank_before for one in found.after)
 
 
+@pytest.mark.parametrize("huge", [1e38, 1e300])
+def test_a_query_that_overflows_is_told(gallery, study, huge):
+    edit = FeatureEdit.replace(study, study.store.open_image(9), mask=torch.ones(128).bool())
+    latents = [found.latent for found in study.latents_of(text=QUERY, top=2)]
+    for one in (edit.with_relative_norm(huge), FeatureEdit.add(study, huge, latents=latents)):
+        with pytest.raises(UserError, match="This edit overflows"):
+            gallery.rerank(one, text=QUERY)
+
+
 def test_bad_searches_are_sentences(gallery, study):
     none = FeatureEdit.none(study)
     with pytest.raises(UserError, match=r"one caption .* or one picture"):

@@ -46,6 +46,9 @@ def test_the_command_writes_figures_and_a_drawing(study, generator, untrained, t
     assert record["claim_c6"]["verdict"] in ("supported", "not supported", "undecided")
     assert f"claim_c6: {record['claim_c6']['verdict']}. " in told
     assert all(0 <= entry["share"] <= 1 and entry["n"] for entry in record["faithful"].values())
+    assert record["generator"]["source"] == generator.name
+    assert record["generator"]["weights"].keys() >= {"unet", "prior_prior"}
+    assert record["store_key"] == study.store.manifest.key
     names = [row["name"] for row in record["arms"]]
     assert names[:2] == ["none", "prompt edit"] and len(names) == len(set(names))
     for name in ("gap", "reconstruction", "blend"):
@@ -66,8 +69,16 @@ def test_the_command_writes_figures_and_a_drawing(study, generator, untrained, t
     ("settings", "message"),
     [
         ({"n_cases": 1}, "the least that an interval can be made of"),
-        ({"strengths": ()}, "Strengths must be above 0"),
-        ({"strengths": (0.0,)}, "Strengths must be above 0"),
+        ({"n_cases": 10**9}, "1,000,000,000 cases would take days: give 1,000 at most"),
+        ({"n_seeds": 10**6}, "1,000,000 seeds would take days"),
+        ({"n_faithful": 0}, "n_faithful must be at least 1, not 0"),
+        ({"n_faithful": -3}, "n_faithful must be at least 1, not -3"),
+        ({"n_faithful": 10**6}, "would take days: give 10,000 at most"),
+        ({"strengths": ()}, "Strengths must be finite and above 0"),
+        ({"strengths": (0.0,)}, "Strengths must be finite and above 0"),
+        ({"strengths": (0.5, float("nan"))}, "Strengths must be finite and above 0"),
+        ({"strengths": (float("inf"),)}, "Strengths must be finite and above 0"),
+        ({"strengths": (0.5, 1.0, 0.5)}, "A strength is given twice"),
     ],
 )
 def test_settings_without_a_meaning_are_told(tmp_path, settings, message):
@@ -79,3 +90,17 @@ def test_an_sae_of_another_encoder_is_refused(study, generator, tmp_path, monkey
     monkeypatch.setattr(study.sae.cfg.metadata, "model_name", "ViT-B-32")
     with pytest.raises(UserError, match="draws from the joint space of 'factorworld', and this"):
         run_evaluation(study, SteeringConfig(tmp_path), generator)
+
+
+@pytest.mark.parametrize("part", ["prior_text_encoder", "prior_image_encoder"])
+def test_a_generator_with_another_encoder_is_refused(study, untrained, tmp_path, part):
+    """Whichever tower it is: the prompt comes in by one, and the SAE reads the other."""
+    pipeline = tiny_pipeline()
+    with torch.no_grad():
+        for parameter in getattr(pipeline, part).parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=torch.Generator()) * 0.1)
+    save_generator(pipeline, tmp_path / "changed")
+    modality = part.split("_")[1]
+    told = rf"trained on factorworld \(.*\), but the {modality} encoder of Kandinsky\w+ is .*sha256"
+    with pytest.raises(UserError, match=told):
+        run_evaluation(study, SteeringConfig(tmp_path / "out"), tmp_path / "changed")

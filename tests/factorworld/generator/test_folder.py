@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from safetensors.torch import load_file, save_file
 
 from mm_sae_plugin import UserError
 from mm_sae_plugin.factorworld.generator import DEFAULTS, load_generator, save_generator
@@ -82,6 +83,18 @@ def test_no_generator_and_a_part_that_is_missing_are_named(folder, tmp_path):
     (tmp_path / "model_index.json").write_text(json.dumps(index))
     with pytest.raises(UserError, match="could not be loaded"):
         load_generator(tmp_path)
+
+
+def test_missing_weights_and_an_index_that_says_nothing(tmp_path):
+    save_generator(tiny_pipeline(), tmp_path / "half")
+    (path,) = (tmp_path / "half/unet").glob("*.safetensors")
+    save_file(dict(sorted(load_file(path).items())[::2]), path, {"format": "pt"})
+    with pytest.raises(UserError, match=r"The unet in .*half lacks \d+ of its \d+ weights"):
+        load_generator(tmp_path / "half")
+    for content in ("{}", "[]", "[" * 100_000):
+        (tmp_path / "half/model_index.json").write_text(content)
+        with pytest.raises(UserError, match="does not say which pipeline this is"):
+            load_generator(tmp_path / "half")
 
 
 def test_the_package_does_not_import_diffusers():

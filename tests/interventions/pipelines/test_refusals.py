@@ -146,6 +146,7 @@ def test_a_pipeline_without_its_denoiser_is_told(clip_folder, study, edit):
     ("name", "part", "tower"),
     [
         ("KandinskyV22CombinedPipeline", "prior_image_encoder", parts.vision_tower),
+        ("KandinskyV22CombinedPipeline", "prior_text_encoder", parts.text_tower),
         ("StableDiffusionPipeline", "image_encoder", parts.vision_tower),
         ("StableDiffusionXLPipeline", "text_encoder_2", parts.text_tower),
         ("StableUnCLIPImg2ImgPipeline", "image_encoder", parts.vision_tower),
