@@ -1,5 +1,7 @@
 """Attacks on a linear model, whose robust accuracy is known in closed form."""
 
+from typing import Any, cast
+
 import pytest
 import torch
 
@@ -129,4 +131,4 @@ def test_no_radius_that_is_none(eps, norm):
 @pytest.mark.usefixtures("any_types")
 def test_no_norm_that_is_none():
     with pytest.raises(UserError, match="norm must be Linf or L2, not 'L1'"):
-        Budget(0.1, "L1")
+        Budget(0.1, cast(Any, "L1"))
