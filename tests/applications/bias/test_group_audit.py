@@ -1,0 +1,74 @@
+"""An audit of groups finds what was put in, and nothing where nothing was."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import normalize
+
+from mm_sae_plugin import UserError
+from mm_sae_plugin.applications.bias.group_audit import audit_groups, zero_shot_targets
+from mm_sae_plugin.applications.bias.groups import Groups
+from mm_sae_plugin.applications.bias.prompts import PromptSet
+
+N, D, SCALE = 120, 16, 20.0
+TARGETS = tuple("abcdef")
+PROMPTS = PromptSet(
+    ("a {}", "the {}"),
+    {name: (name,) for name in TARGETS},
+    {name: "woman" if name in "abc" else "man" for name in TARGETS},
+)
+
+
+def vectors(lean: float):
+    """Images whose axis 0 is the group; prompts of a, b, c lean to it and those of d, e, f away."""
+    chance = torch.Generator().manual_seed(0)
+    group = ["woman" if i % 2 else "man" for i in range(N)]
+    images = torch.randn(N, D, generator=chance)
+    images[:, 0] = torch.tensor([1.0 if name == "woman" else -1.0 for name in group])
+    texts = {}
+    for name in TARGETS:
+        rows = torch.randn(2, D, generator=chance)
+        rows[:, 0] = lean if name in "abc" else -lean
+        texts[name] = normalize(rows, dim=1)
+    return normalize(images, dim=1), texts, group
+
+
+def test_a_lean_is_found_in_every_prompt_and_in_the_stated_direction():
+    images, texts, group = vectors(2.0)
+    found = audit_groups(images, texts, SCALE, Groups(tuple(group)), PROMPTS, "woman", 200)
+    for name, audit in found.prompts.items():
+        sign = 1 if name in "abc" else -1
+        logits = SCALE * (images @ texts[name].T).mean(1)
+        is_woman = torch.tensor([one == "woman" for one in group])
+        gap = float(logits[is_woman].mean() - logits[~is_woman].mean())
+        assert audit.gap.value == pytest.approx(gap, abs=1e-4) and sign * gap > 1
+        assert audit.interval.low <= gap <= audit.interval.high
+        assert audit.p == pytest.approx(1 / 201) and audit.p <= audit.p_adjusted <= 0.05
+        assert set(audit.gap_by_template) == {"a {}", "the {}"}
+        assert np.mean(list(audit.gap_by_template.values())) == pytest.approx(gap, abs=1e-4)
+        assert list(audit.max_skews) == list(audit.share_gaps) == [10, 50, 100]
+        assert sign * audit.share_gaps[50].value > 0 and audit.max_skews[10].value > 0
+        assert audit.ndkl.value > audit.ndkl.expected
+    assert found.direction is not None and found.direction.n_following == 6
+    assert found.direction.p == found.direction.floor == pytest.approx(1 / 20)
+
+
+def test_no_lean_follows_no_direction():
+    images, texts, group = vectors(0.0)
+    found = audit_groups(images, texts, SCALE, Groups(tuple(group)), PROMPTS, "woman", 200)
+    assert found.direction is not None and found.direction.p > 0.05
+    assert min(audit.p_adjusted for audit in found.prompts.values()) > 0.01
+
+
+def test_without_a_direction_none_is_tested_and_groups_are_named():
+    images, texts, group = vectors(1.0)
+    silent = PromptSet(PROMPTS.templates, PROMPTS.targets)
+    groups = Groups(tuple(group))
+    assert audit_groups(images, texts, SCALE, groups, silent, "man", 50).direction is None
+    with pytest.raises(UserError, match="no group 'child': choose from man, woman"):
+        audit_groups(images, texts, SCALE, groups, PROMPTS, "child")
+
+
+def test_the_nearest_target_is_that_of_the_mean_prompt():
+    texts = {"x": torch.eye(4)[:1], "y": torch.eye(4)[1:2]}
+    assert zero_shot_targets(torch.eye(4)[[0, 1, 0]], texts) == ["x", "y", "x"]
