@@ -105,17 +105,16 @@ def claim_c6(readings: Sequence[Reading], labels: str = "") -> Claim:
     n_cases = len(readings[0].control)
     # With enough cases an interval of no width may stand: shares are counted, so that all cases can
     # be alike, and that many do not agree by chance.
-    if n_cases < LEAST_CASES:
-        pass
-    elif min(control.low, kept.low) > 0:
+    are_enough = n_cases >= LEAST_CASES
+    if are_enough and min(control.low, kept.low) > 0:
         verdict = "supported"
-    elif min(control.high, kept.high) < LEAST_DIFFERENCE:
+    elif are_enough and min(control.high, kept.high) < LEAST_DIFFERENCE:
         verdict = "not supported"
     reason = (
         f"For each unit of |Δe| / |e| the control of TextD rises by {_told(control)} more than "
         f"that of ImgD, and what ImgD keeps of the reference by {_told(kept)} more than TextD."
     )
-    if n_cases < LEAST_CASES:
+    if not are_enough:
         reason += f" {n_cases} cases are too few for a verdict: {LEAST_CASES} are the least."
     if any(reading.name == f"CrossD{labels}" for reading in readings):
         shared = (slope(slopes(readings, f"CrossD{labels}", m)) for m in ("control", "kept"))
