@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -54,10 +55,14 @@ class TwinPictures:
     """The same scenes with the second."""
 
 
+@lru_cache(maxsize=2 * (len(NUISANCES) + 1))
 def draw_twins(
     flip: tuple[str, str, str] = GENDER, n_per_target: int = 25, seed: int = TWIN_SEED
 ) -> TwinPictures:
-    """Draw twins for every occupation; only the flipped factor differs, the noise is the same."""
+    """Draw twins for every occupation; only the flipped factor differs, the noise is the same.
+
+    The pictures are kept, for the next model that is shown them.
+    """
     assert n_per_target >= 1
     factor, first, second = flip
     occupations = FACTORS["occupation"].values
