@@ -147,8 +147,8 @@ class PromptSet:
         unknown = [key for key in content if key not in _KEYS]
         if unknown:
             raise UserError(
-                f"Prompts have no {unknown[0]!r:.40}: give {', '.join(_KEYS[:2])} and, where needed, "
-                f"{' and '.join(_KEYS[2:])}."
+                f"Prompts have no {unknown[0]!r:.40}: give {' and '.join(_KEYS[:2])}, and where "
+                f"needed {' and '.join(_KEYS[2:])}."
             )
         templates = content.get("templates", list(DEFAULT_TEMPLATES))
         targets = content.get("targets")
