@@ -22,10 +22,10 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from mm_sae_plugin.applications.bias.attribution import Attribution
+from mm_sae_plugin.applications.bias.attributed import attribute
+from mm_sae_plugin.applications.bias.bench import Bench
 from mm_sae_plugin.applications.bias.contrast import Contrast, Gaps
-from mm_sae_plugin.applications.bias.direction import DirectionTest, direction_test, signed_gap
-from mm_sae_plugin.applications.bias.embedding import embed_pictures, embed_texts
+from mm_sae_plugin.applications.bias.direction import DirectionTest, direction_test
 from mm_sae_plugin.applications.bias.permutation import proportion_interval
 from mm_sae_plugin.applications.bias.prompts import factorworld_prompts
 from mm_sae_plugin.applications.bias.twin_audit import gaps_between, prompt_rows
@@ -98,7 +98,7 @@ def main(cfg: BiasTruthConfig) -> dict[str, Any]:
         "variants": variants,
         "pooled": [{"strength": s, **told(tested(gaps))} for s, gaps in means.items()],
         "false_alarms": false_alarms(alarms),
-        "attribution": attribution(cfg, pictures[GENDER]),
+        "attribution": attribution(cfg),
         "settings": {"n_per_target": cfg.n_per_target, "nuisances": [list(f) for f in NUISANCES]},
     }
     record["checks"] = checks(record)
@@ -134,36 +134,29 @@ def false_alarms(alarms: list[bool]) -> dict[str, Any]:
     return {"n": len(alarms), "alarms": sum(alarms), "level": LEVEL, "interval": interval}
 
 
-def attribution(cfg: BiasTruthConfig, twins: TwinPictures) -> dict[str, Any]:
+def attribution(cfg: BiasTruthConfig) -> dict[str, Any]:
     """Rank the latents of the shipped variant's SAE by how much of the signed gap is theirs."""
     run_quickstart(QuickstartConfig(out=cfg.out / "sae", model=SHIPPED), progress=False)
     study = Study.open(cfg.out / "sae" / "sae")
-    prompts = factorworld_prompts()
-    direction = prompts.signs("woman")
-    contrast = twin_contrast(twins, float(study.model.logit_scale.detach().exp()))
-    texts = [text for name in contrast.targets for text in prompts.prompts[name]]
-    found = Attribution(
-        study.feature_map,
-        contrast,
-        embed_pictures(study.model, [*twins.first, *twins.second]),
-        embed_texts(study.model, texts),
-        [len(prompts.prompts[name]) for name in contrast.targets],
-        lambda gaps: signed_gap(gaps, direction),
-    )
-    taken = found.by_latent()
+    found = attribute(Bench.of_twins(study, cfg.n_per_target))
     truth = truth_check(
         study.feature_map, cast(PairedActivations, study.store), study.labels, FACTORS
     )
     factor = {entry.latent: asdict(entry) for entry in truth.latents}
     first = [
-        {
-            "latent": latent,
-            "taken": float(taken[latent]),
-            **{name: factor.get(latent, {}).get(name) for name in ("factor", "value", "eta2")},
-        }
-        for latent in taken.argsort(descending=True)[:10].tolist()
+        asdict(row)
+        | {name: factor.get(row.latent, {}).get(name) for name in ("factor", "value", "eta2")}
+        for row in found.latents[:10]
     ]
-    return {"signed": found.whole, "first": first}
+    return {
+        "signed": found.whole,
+        "first": first,
+        "classes": [
+            {name: getattr(row.removed, name) for name in ("name", "side", "n_latents", "value")}
+            for row in found.classes
+        ],
+        "asymmetry": {"verdict": found.asymmetry.verdict, "reason": found.asymmetry.reason},
+    }
 
 
 def checks(record: dict[str, Any]) -> dict[str, bool]:

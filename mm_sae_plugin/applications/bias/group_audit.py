@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -170,14 +169,3 @@ def _audited(
 def _gap(logits: Float[np.ndarray, "n"], is_first: Sequence[bool] | np.ndarray) -> float:
     chosen = np.asarray(is_first)
     return float(logits[chosen].mean() - logits[~chosen].mean())
-
-
-def zero_shot_targets(
-    images: Float[Tensor, "n_images d"], texts: Mapping[str, Float[Tensor, "n_prompts d"]]
-) -> list[str]:
-    """Return each image's nearest target, by the mean of its prompts' vectors."""
-    names = list(texts)
-    classes = torch.nn.functional.normalize(
-        torch.stack([rows.mean(0) for rows in texts.values()]), dim=1
-    )
-    return [names[index] for index in (images @ classes.T).argmax(1).tolist()]

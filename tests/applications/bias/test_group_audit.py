@@ -6,8 +6,9 @@ import torch
 from torch.nn.functional import normalize
 
 from mm_sae_plugin import UserError
-from mm_sae_plugin.applications.bias.group_audit import audit_groups, zero_shot_targets
+from mm_sae_plugin.applications.bias.group_audit import audit_groups
 from mm_sae_plugin.applications.bias.groups import Groups
+from mm_sae_plugin.applications.bias.nearest import nearest_names
 from mm_sae_plugin.applications.bias.prompts import PromptSet
 
 N, D, SCALE = 120, 16, 20.0
@@ -71,4 +72,4 @@ def test_without_a_direction_none_is_tested_and_groups_are_named():
 
 def test_the_nearest_target_is_that_of_the_mean_prompt():
     texts = {"x": torch.eye(4)[:1], "y": torch.eye(4)[1:2]}
-    assert zero_shot_targets(torch.eye(4)[[0, 1, 0]], texts) == ["x", "y", "x"]
+    assert nearest_names(torch.eye(4)[[0, 1, 0]], texts) == ["x", "y", "x"]

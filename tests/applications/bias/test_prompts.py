@@ -95,7 +95,7 @@ def test_prompts_of_the_world_state_what_was_planted():
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (None, "Prompts are a mapping with templates, targets, direction, not None"),
+        (None, "Prompts are a mapping with templates, targets, direction, groups, not None"),
         ([], "not a list"),
         ({"targets": {}}, "have no targets"),
         ({"targets": []}, "have no targets"),
@@ -109,6 +109,11 @@ def test_prompts_of_the_world_state_what_was_planted():
         ({"targets": ["nurse"], "templates": ["{} {}"]}, "needs exactly one {}"),
         ({"targets": ["nurse"], "direction": {"pilot": "man"}}, "'pilot', which is no target"),
         ({"targets": ["nurse"], "direction": ["man"]}, "maps targets to the groups .* a list"),
+        (
+            {"targets": ["nurse"], "groups": ["man"]},
+            "groups maps each group to sentences; .* a list",
+        ),
+        ({"targets": ["nurse"], "groups": {"man": [" "]}}, "'man' has an empty sentence"),
         ({"targets": ["nurse"], "words": 1}, "Prompts have no 'words'"),
     ],
 )
