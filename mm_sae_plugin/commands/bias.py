@@ -117,7 +117,7 @@ class BiasCommand:
         table = self._table(pairs)
         prompts, first = prompts_for(table.groups, given), self._first(table)
         model, study = self._opened()
-        data = embed_own(model, table)
+        data = embed_own(model, table, progress=True)
         if data.groups != table.groups:
             # Of a target too few may be left.
             prompts = prompts_for(data.groups, given)

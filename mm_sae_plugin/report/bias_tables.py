@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.table import Table
 
-_GAP_COLUMNS = ("gap", "low", "high", "no_bias_low", "no_bias_high", "p", "n")
+_GAP_COLUMNS = ("target", "gap", "low", "high", "no_bias_low", "no_bias_high", "p", "n")
 
 
 def gaps_frame(record: Mapping[str, Any]) -> "pd.DataFrame":
@@ -20,12 +20,12 @@ def gaps_frame(record: Mapping[str, Any]) -> "pd.DataFrame":
     """
     import pandas as pd
 
-    rows = {}
+    rows = []
     for target, found in record["targets"].items():
         low, high = found["no_bias"]
-        rows[target] = {**found, "no_bias_low": low, "no_bias_high": high}
-    frame = pd.DataFrame.from_dict(rows, orient="index")
-    return frame[list(_GAP_COLUMNS)].rename_axis("target")
+        values = {**found, "target": target, "no_bias_low": low, "no_bias_high": high}
+        rows.append([values[name] for name in _GAP_COLUMNS])
+    return pd.DataFrame(rows, columns=list(_GAP_COLUMNS)).set_index("target")
 
 
 def counts_table(counts: "pd.DataFrame") -> "Table":

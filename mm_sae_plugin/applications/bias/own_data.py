@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from tqdm import tqdm
 
 from mm_sae_plugin.activations.decoding import decoded_batches, default_num_workers
 from mm_sae_plugin.applications.bias.groups import Groups
@@ -79,8 +80,16 @@ class OwnData:
         }
 
 
-def embed_own(model: HookedCLIP, table: OwnTable) -> OwnData:
+def embed_own(model: HookedCLIP, table: OwnTable, progress: bool = False) -> OwnData:
     """Embed the pictures of a table, some at a time; those that cannot be read are left out.
+
+    Parameters
+    ----------
+    model : HookedCLIP
+    table : OwnTable
+        As it was read and checked.
+    progress : bool
+        Show a bar.
 
     Raises
     ------
@@ -94,7 +103,8 @@ def embed_own(model: HookedCLIP, table: OwnTable) -> OwnData:
         FileOpener(table.folder), model.preprocess, batches, default_num_workers(len(rows))
     )
     vectors, unreadable = [], {}
-    for batch, names in zip(decoded, batches, strict=True):
+    bar = tqdm(decoded, "embedding", len(batches), disable=not progress, unit="batch")
+    for batch, names in zip(bar, batches, strict=True):
         unreadable |= {names[at]: why for at, why in batch.bad.items()}
         if batch.pixels is not None:
             with torch.no_grad():

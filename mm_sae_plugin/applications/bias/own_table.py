@@ -132,8 +132,8 @@ def prompts_for(groups: Groups, given: PromptSet | None) -> PromptSet:
     if groups.target is None:
         if given is None:
             raise UserError(
-                "The images have no target column to take prompts from: name one, or give a file "
-                "of prompts."
+                "There is no target column to take prompts from: name one with --target-col, or "
+                "give --prompts (columns and given in Python)."
             )
         prompts = given
     else:
@@ -163,9 +163,7 @@ class _Rows:
     left_out: dict[str, int]
 
     @classmethod
-    def of_file(
-        cls, path: Path, columns: AuditColumns, identities: str | Path | None
-    ) -> _Rows:
+    def of_file(cls, path: Path, columns: AuditColumns, identities: str | Path | None) -> _Rows:
         table = _table(path)
         if columns.group is None:
             return cls._of_layout(table, path, columns, identities)
@@ -204,9 +202,7 @@ class _Rows:
         names = sorted({name for name in self.held["group"] if name})
         strange = [name for name in groups if name not in names]
         if strange:
-            raise UserError(
-                f"There is no group {strange[0]!r:.60}: choose from {_listed(names)}."
-            )
+            raise UserError(f"There is no group {strange[0]!r:.60}: choose from {_listed(names)}.")
         # A group that is not given is missing all the same, and is refused later.
         others = {*names} - {*groups}
         self._drop("its group is not asked about", [g in others for g in self.held["group"]])
@@ -280,9 +276,11 @@ def _list(path: Path, has_heading: bool) -> pd.DataFrame:
     if not path.is_file():
         raise UserError(f"There is no file {path}: check its path.")
     # In the list of attributes the number of pictures stands above the heading.
-    heading = {"skiprows": 1} if has_heading else {"header": None}
+    header, above = (0, 1) if has_heading else (None, 0)
     try:
-        return pd.read_csv(path, sep=r"\s+", dtype=str, keep_default_na=False, **heading)
+        return pd.read_csv(
+            path, sep=r"\s+", header=header, skiprows=above, dtype=str, keep_default_na=False
+        )
     except (ValueError, OSError) as error:
         raise UserError(f"{path} cannot be read as a table: {one_line(error)}.") from error
 
