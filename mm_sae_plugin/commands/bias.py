@@ -48,7 +48,9 @@ class BiasCommand:
     identities: Path | None = None
     """For CelebA: its identity_CelebA.txt."""
     groups: tuple[str, ...] = ()
-    """Groups to compare, where there are others too; an attribution is of two."""
+    """Groups to compare, where rows are of others too or of none; an attribution is of two."""
+    encoding: str | None = None
+    """Encoding of the table without a byte-order mark, such as cp1252; UTF-8 by default."""
     prompts: Path | None = None
     """YAML or JSON with templates, targets and, where one is stated, a direction; by default each
     target's name in a few templates."""
@@ -126,7 +128,9 @@ class BiasCommand:
         found = None
         if self.sensitivity and len(data.groups.names) == 2:
             evidence = Evidence.of_groups(model, data.images, data.groups, prompts, first)
-            found = asdict(sensitivity_of_images(model, evidence, prompts, data.open_image))
+            found = asdict(
+                sensitivity_of_images(model, evidence, prompts, data.open_image, progress=True)
+            )
         record = record_of_groups(
             model,
             data.images,
@@ -153,7 +157,9 @@ class BiasCommand:
         columns = AuditColumns(
             self.image_col, self.group_col, self.target_col, self.identity_col, self.twin_col
         )
-        return read_own_table(pairs, columns, self.groups, self.images_dir, self.identities)
+        return read_own_table(
+            pairs, columns, self.groups, self.images_dir, self.identities, self.encoding
+        )
 
     def _first(self, table: OwnTable) -> str:
         names = table.groups.names
@@ -181,14 +187,16 @@ class BiasCommand:
             name = self.choice.model or study.sae.cfg.metadata.model_name or ModelChoice.model
             model = replace(self.choice, model=name).load()
             study = Study.open(self.sae, self.acts, model)
-        # Before the pictures: labels, store and site are asked for only after them.
+        # Before the pictures: all of this is asked for only after them.
         check_site(study)
-        _ = study.labels, study.store
+        if self.pairs is not None:
+            _ = study.store
+        _ = study.labels
         return study.model, study
 
     def _refuse_without_pairs(self) -> None:
         names = ("group_col", "target_col", "identity_col", "twin_col", "image_col")
-        names += ("images_dir", "identities", "groups", "first")
+        names += ("images_dir", "identities", "groups", "encoding", "first")
         given = [name for name in names if getattr(self, name)]
         if given:
             option = f"--{given[0].replace('_', '-')}"
@@ -204,6 +212,8 @@ class BiasCommand:
         gaps = gaps_frame(record)
         rich_print(gaps_table(record))
         print(record["verdict"] or _NO_DIRECTION)
+        if self.sae is not None and record["attribution_left_out"] is not None:
+            print(f"Without an attribution: {record['attribution_left_out']}")
         for name, frame in ((_COUNTS, counts), (_GAPS, gaps)):
             with atomic_path(self.out / name) as temporary:
                 frame.to_csv(temporary)

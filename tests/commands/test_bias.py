@@ -101,6 +101,24 @@ def test_without_a_table_twins_of_factorworld_are_audited(small_sae, tmp_path, c
     assert record["sensitivity"]["changes"] and record["attribution"]["latents"] is not None
 
 
+def test_more_than_two_groups_are_audited_and_not_attributed(folder, small_sae, tmp_path, capsys):
+    rows = draw_faces(folder, 60)
+    for row in rows[::3]:
+        row["gender"] = "not told"
+    table = write_table(folder / "three.csv", rows)
+    asked = ["--pairs", str(table), *COLUMNS, "--sae", str(small_sae), "--out", str(tmp_path)]
+    main(["bias", *asked])
+    told = capsys.readouterr().out
+    assert "Without an attribution: What a gap comes from is asked of two groups" in told
+    record = _record(tmp_path)
+    assert record["groups"]["names"] == ["man", "not told", "woman"]
+    assert record["attribution"] is None and record["sensitivity"] is None
+    main(["bias", *asked, "--groups", "not told", "man", "--no-sensitivity"])
+    record = _record(tmp_path)
+    assert record["groups"]["first"] == "not told" and record["attribution"] is not None
+    assert record["source"]["left_out"] == {"its group is not asked about": 20}
+
+
 WRONG = {
     "no such column": (["--group-col", "sex"], "has no column 'sex' for the group"),
     "no layout": ([], "of no layout that is known"),

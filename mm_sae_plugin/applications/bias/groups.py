@@ -179,6 +179,13 @@ class Groups:
                     f"The twin {name!r:.60} has {sizes[0]} of {one!r:.60} and {sizes[1]} of "
                     f"{other!r:.60}: each needs exactly one image of either."
                 )
+        shown: dict[str, str] = {}
+        for name, target in zip(twin, self.target or (), strict=False):
+            if shown.setdefault(name, target) != target:
+                raise UserError(
+                    f"The twin {name!r:.60} has the targets {shown[name]!r:.40} and {target!r:.40}:"
+                    " both of its images need the same."
+                )
 
 
 def texts(column: Iterable[Any]) -> tuple[str, ...]:

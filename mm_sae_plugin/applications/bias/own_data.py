@@ -160,6 +160,7 @@ def _only(table: OwnTable, kept: np.ndarray, n_unreadable: int) -> Groups:
             twin=of(groups.twin),
         )
     except UserError as error:
+        lost = "one picture" if n_unreadable == 1 else f"{n_unreadable} pictures"
         raise UserError(
-            f"Without the {n_unreadable} pictures of {table.path.name} that cannot be read: {error}"
+            f"Without the {lost} of {table.path.name} that cannot be read: {error}"
         ) from error

@@ -16,6 +16,7 @@ from mm_sae_plugin.applications.bias.groups import LEAST, Groups, texts
 from mm_sae_plugin.applications.bias.layouts import read_layout
 from mm_sae_plugin.applications.bias.prompts import PromptSet, default_prompts
 from mm_sae_plugin.errors import UserError, one_line
+from mm_sae_plugin.pairs.captions import check_encoding
 from mm_sae_plugin.pairs.cells import TABLE_SUFFIXES, Cells, read_cells
 from mm_sae_plugin.pairs.columns import IMAGE_COLUMNS
 
@@ -77,6 +78,7 @@ def read_own_table(
     groups: Sequence[str] = (),
     images_dir: str | Path | None = None,
     identities: str | Path | None = None,
+    encoding: str | None = None,
     least: int = LEAST,
 ) -> OwnTable:
     """Read a table and check it; no picture is opened yet.
@@ -88,11 +90,13 @@ def read_own_table(
     columns : AuditColumns, optional
         Which column holds what; those that are not named are a layout's.
     groups : sequence of str
-        The groups to compare, where the table has others too; by default all.
+        The groups to compare, where the table has others too, or rows of none; by default all.
     images_dir : str or Path, optional
         Where relative paths of pictures start; by default where the table lies.
     identities : str or Path, optional
         Picture and person, two columns without a heading, as CelebA's `identity_CelebA.txt`.
+    encoding : str, optional
+        Of a text file without a byte-order mark; by default UTF-8.
     least : int
         How many samples each group needs.
 
@@ -102,12 +106,13 @@ def read_own_table(
         If the table cannot be read, a column that was named is missing, no group column is named
         and the layout is not known, or the columns do not fit an audit (see :class:`Groups`).
     """
+    check_encoding(encoding)
     path, columns = Path(path).resolve(), columns or AuditColumns()
     folder = path.parent if images_dir is None else Path(images_dir).resolve()
     if not folder.is_dir():
         raise UserError(f"There is no folder {folder}: give the one that the pictures lie in.")
     try:
-        rows = _Rows.of_file(path, columns, identities)
+        rows = _Rows.of_file(path, columns, identities, encoding)
         rows.drop_others(groups)
         rows.drop_without_picture()
         rows.drop_repeated()
@@ -163,10 +168,18 @@ class _Rows:
     left_out: dict[str, int]
 
     @classmethod
-    def of_file(cls, path: Path, columns: AuditColumns, identities: str | Path | None) -> _Rows:
-        table = _table(path)
+    def of_file(
+        cls,
+        path: Path,
+        columns: AuditColumns,
+        identities: str | Path | None,
+        encoding: str | None,
+    ) -> _Rows:
+        table, left_out = _table(path, encoding)
         if columns.group is None:
-            return cls._of_layout(table, path, columns, identities)
+            rows = cls._of_layout(table, path, columns, identities)
+            rows.left_out |= left_out
+            return rows
         if identities is not None:
             raise UserError(
                 "A file of identities goes with a published layout: name the identity column, or "
@@ -176,14 +189,14 @@ class _Rows:
             image = next((name for name in IMAGE_COLUMNS if name in table), IMAGE_COLUMNS[0])
             columns = replace(columns, image=image)
         _check_columns(table, path, columns)
-        return cls(_read(table, columns), None, {})
+        return cls(_read(table, columns), None, left_out)
 
     @classmethod
     def _of_layout(
         cls, table: pd.DataFrame, path: Path, columns: AuditColumns, identities: str | Path | None
     ) -> _Rows:
         _check_columns(table, path, columns)
-        people = None if identities is None else _table(Path(identities), has_heading=False)
+        people = None if identities is None else _list(Path(identities), has_heading=False)
         found = read_layout(table, identities=people)
         held: dict[str, list[str]] = {"image": list(found.image), "group": list(found.group)}
         for name, column in (("target", found.target), ("identity", found.identity)):
@@ -203,9 +216,8 @@ class _Rows:
         strange = [name for name in groups if name not in names]
         if strange:
             raise UserError(f"There is no group {strange[0]!r:.60}: choose from {_listed(names)}.")
-        # A group that is not given is missing all the same, and is refused later.
-        others = {*names} - {*groups}
-        self._drop("its group is not asked about", [g in others for g in self.held["group"]])
+        self._drop("its group is not given", [not name for name in self.held["group"]])
+        self._drop("its group is not asked about", [g not in groups for g in self.held["group"]])
 
     def drop_without_picture(self) -> None:
         """Leave out rows whose picture is not said, or is only an address."""
@@ -253,21 +265,22 @@ class _Rows:
             }
 
 
-def _table(path: Path, has_heading: bool = True) -> pd.DataFrame:
-    """Read a table as it is: text stays text."""
+def _table(path: Path, encoding: str | None) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Read a table as it is, text as text, and why lines of it are no rows."""
     import pandas as pd
 
     if path.suffix.lower() == _LIST:
-        return _list(path, has_heading)
+        return _list(path, has_heading=True), {}
     if not path.name.lower().endswith(TABLE_SUFFIXES):
         raise UserError(
             f"{path} is no table: give a {', '.join(TABLE_SUFFIXES)} file, with a column of paths."
         )
-    cells = read_cells(path)
+    cells = read_cells(path, encoding)
     twice = [name for name in cells.names if name and list(cells.names).count(name) > 1]
     if twice:
         raise UserError(f"{path} has several columns {twice[0]!r:.60}: give them different names.")
-    return pd.DataFrame({name: _cells(cells, name) for name in cells.names})
+    table = pd.DataFrame({name: _cells(cells, name) for name in cells.names})
+    return table, {"its line is no row": len(cells.skipped)} if cells.skipped else {}
 
 
 def _list(path: Path, has_heading: bool) -> pd.DataFrame:

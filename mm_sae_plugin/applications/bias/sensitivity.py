@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
+from tqdm import tqdm
 
 from mm_sae_plugin.applications.bias.contrast import Gaps, pooled
 from mm_sae_plugin.applications.bias.embedding import embed_pictures
@@ -114,6 +117,7 @@ def sensitivity_of_images(
     prompts: PromptSet,
     open_image: Callable[[int], Image],
     blurs: Sequence[float] = BLURS,
+    progress: bool = False,
 ) -> Sensitivity:
     """Measure on any pictures, whose surroundings are blurred.
 
@@ -132,23 +136,17 @@ def sensitivity_of_images(
         Number of an image of the evidence to its picture, in RGB.
     blurs : sequence of float
         Radii, over the shorter side.
+    progress : bool
+        Show a bar.
     """
     gaps = evidence.gaps()
     whole = evidence.summary(gaps)
-    parts: list[list[torch.Tensor]] = [[] for _ in blurs]
-    for at in range(0, len(evidence.group), _BATCH):
-        rows = range(at, min(at + _BATCH, len(evidence.group)))
-        pictures = [open_image(row) for row in rows]
-        for radius, part in zip(blurs, parts, strict=True):
-            part.append(embed_pictures(model, [blurred_around(one, radius) for one in pictures]))
+    blurred = _blurred(model, len(evidence.group), open_image, blurs, progress)
     changes = [
         _changed(
-            f"blur around the middle, {radius:.0%} of the shorter side",
-            evidence,
-            torch.cat(part),
-            whole,
+            f"blur around the middle, {radius:.0%} of the shorter side", evidence, images, whole
         )
-        for radius, part in zip(blurs, parts, strict=True)
+        for radius, images in zip(blurs, blurred, strict=True)
     ]
     return Sensitivity(whole, gaps, _of_templates(evidence, prompts, gaps), changes)
 
@@ -173,7 +171,28 @@ def blurred_around(picture: Image, radius: float) -> Image:
     return Image.composite(picture, picture.filter(blur), inner)
 
 
-def _changed(name: str, evidence: Evidence, images: torch.Tensor, whole: float) -> Changed:
+@torch.no_grad()
+def _blurred(
+    model: HookedCLIP,
+    n: int,
+    open_image: Callable[[int], Image],
+    blurs: Sequence[float],
+    progress: bool,
+) -> list[Float[Tensor, "n d"]]:
+    """Embed all pictures with each blur; each is opened once, and few are held at a time."""
+    parts: list[list[Tensor]] = [[] for _ in blurs]
+    for at in tqdm(range(0, n, _BATCH), "blurring", disable=not progress, unit="batch"):
+        pixels: list[list[Tensor]] = [[] for _ in blurs]
+        for row in range(at, min(at + _BATCH, n)):
+            picture = open_image(row)
+            for radius, batch in zip(blurs, pixels, strict=True):
+                batch.append(model.to_pixels([blurred_around(picture, radius)]))
+        for part, batch in zip(parts, pixels, strict=True):
+            part.append(model.encode_image(torch.cat(batch), normalize=True).float().cpu())
+    return [torch.cat(part) for part in parts]
+
+
+def _changed(name: str, evidence: Evidence, images: Float[Tensor, "n d"], whole: float) -> Changed:
     gaps = evidence.gaps(images)
     summary = evidence.summary(gaps)
     return Changed(name, summary, (summary - whole) / abs(whole) if whole else None, gaps)

@@ -61,12 +61,12 @@ def test_people_are_counted_not_their_images():
 
 def test_columns_of_a_table_become_text():
     frame = pd.DataFrame(
-        {"sex": SEXES, "job": [1.0, 2.0] * 20, "pair": [i // 2 for i in range(40)]}
+        {"sex": SEXES, "job": [1.0, 1.0, 2.0, 2.0] * 10, "pair": [i // 2 for i in range(40)]}
     )
     groups = Groups.of_columns(
         frame["sex"].tolist(), frame["job"].tolist(), twin=list(frame["pair"])
     )
-    assert groups.target == ("1", "2") * 20
+    assert groups.target == ("1", "1", "2", "2") * 10
     assert groups.twin is not None and groups.twin[:3] == ("0", "0", "1")
     assert len(groups) == 40 and groups.names == ("man", "woman")
 
@@ -94,6 +94,10 @@ def test_missing_values_are_counted(missing):
         (
             {"group": SEXES, "twin": (*PAIRS[:-2], "pair0", "pair19")},
             r"twin 'pair0' has 1 of 'man' and 2 of 'woman': each needs exactly one",
+        ),
+        (
+            {"group": SEXES, "twin": PAIRS, "target": ("nurse", "pilot") * 20},
+            r"twin 'pair0' has the targets 'nurse' and 'pilot': both of its images need the same",
         ),
         (
             {"group": SEXES, "twin": (*PAIRS[:-1], "alone")},

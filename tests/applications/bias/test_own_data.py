@@ -62,6 +62,9 @@ def test_other_tables_give_the_same(rows, table, tmp_path, suffix):
         frame.to_json(other, orient="records", lines=True)
     one, same = read_own_table(table, TWINS), read_own_table(other, TWINS)
     assert same.groups == one.groups and same.images == one.images
+    if suffix == ".jsonl":
+        other.write_text(other.read_text() + "not JSON\n")
+        assert read_own_table(other, TWINS).left_out == {"its line is no row": 1}
 
 
 def test_unreadable_pictures_are_named_and_leave_with_their_twins(model, rows, tmp_path):
@@ -109,10 +112,15 @@ def test_a_picture_counts_once_however_many_captions_it_has(rows, tmp_path):
 
 def test_groups_that_are_not_asked_about_are_left_out(rows, tmp_path):
     rows.append(dict(rows[0], image="faces/x.png", gender="not given"))
-    table = write_table(tmp_path / "faces.csv", [*rows, dict(rows[0], image="")])
+    rows += [dict(rows[0], image=""), dict(rows[0], image="faces/y.png", gender="")]
+    table = write_table(tmp_path / "faces.csv", rows)
     read = read_own_table(table, GENDER, groups=("man", "woman"))
     assert read.groups.names == ("man", "woman")
-    assert read.left_out == {"its group is not asked about": 1, "it names no picture": 1}
+    assert read.left_out == {
+        "its group is not given": 1,
+        "its group is not asked about": 1,
+        "it names no picture": 1,
+    }
     with pytest.raises(UserError, match=r"no group 'men': choose from man, not given, woman"):
         read_own_table(table, GENDER, groups=("men", "woman"))
 
@@ -166,6 +174,15 @@ def test_what_is_wrong_with_a_table_is_told_before_any_work(rows, tmp_path, case
     with pytest.raises(UserError, match=r"faces\.csv") as caught:
         read_own_table(table, columns)
     assert told in str(caught.value)
+
+
+def test_other_encodings_are_named(rows, tmp_path):
+    table = tmp_path / "faces.csv"
+    write_table(table, [row | {"occupation": f"é{row['occupation']}"} for row in rows])
+    table.write_bytes(table.read_text(encoding="utf-8").encode("cp1252"))
+    assert read_own_table(table, JOBS, encoding="cp1252").groups.target is not None
+    with pytest.raises(UserError, match=r"cannot be read as a table: .*--encoding"):
+        read_own_table(table, JOBS)
 
 
 def test_what_is_no_table_is_refused(table, tmp_path):
