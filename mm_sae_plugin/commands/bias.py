@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from mm_sae_plugin.models import HookedCLIP
     from mm_sae_plugin.study import Study
 
-_RECORD, _COUNTS, _GAPS = "audit.json", "counts.csv", "gaps.csv"
+_RECORD, _CARD = "audit.json", "audit_card.html"
+_COUNTS, _GAPS = "counts.csv", "gaps.csv"
 _USUAL_FIRST = "woman"
 """The group that counts with a plus where nothing else is said, as in FactorWorld's twins."""
 
@@ -28,7 +29,7 @@ class BiasCommand:
     """Audit a model: gaps between groups, what they come from, and whether they mean anything."""
 
     out: Path
-    """Folder for audit.json, counts.csv and gaps.csv."""
+    """Folder for audit.json, the audit card, counts.csv and gaps.csv."""
     pairs: Path | None = None
     """Your own pictures: a .csv, .tsv, .jsonl or .parquet file with their paths and groups; by
     default twins of FactorWorld."""
@@ -75,7 +76,7 @@ class BiasCommand:
 
         if self.seed < 0:
             raise UserError(f"The seed must be a whole number from 0, not {self.seed}.")
-        refuse_unwritable(*(self.out / name for name in (_RECORD, _COUNTS, _GAPS)))
+        refuse_unwritable(*(self.out / name for name in (_RECORD, _CARD, _COUNTS, _GAPS)))
         # The process is ours: on a few pictures at a time two threads are slower than one.
         torch.set_num_threads(1)
         if self.pairs is None:
@@ -105,7 +106,7 @@ class BiasCommand:
         _print_counts(counts, "twins of FactorWorld", {})
         found = asdict(sensitivity_of_twins(model, prompts)) if self.sensitivity else None
         record = record_of_twins(model, study, prompts, seed=self.seed, sensitivity=found)
-        self._write(record, counts)
+        self._write(record, counts, study)
 
     def _audit_own(self, pairs: Path) -> None:
         from mm_sae_plugin.applications.bias.evidence import Evidence
@@ -142,7 +143,7 @@ class BiasCommand:
             seed=self.seed,
             sensitivity=found,
         )
-        self._write(record, counts)
+        self._write(record, counts, study)
 
     # ------------------------------------------------------------------ what is given
 
@@ -189,9 +190,7 @@ class BiasCommand:
             study = Study.open(self.sae, self.acts, model)
         # Before the pictures: all of this is asked for only after them.
         check_site(study)
-        if self.pairs is not None:
-            _ = study.store
-        _ = study.labels
+        _ = study.store, study.labels
         return study.model, study
 
     def _refuse_without_pairs(self) -> None:
@@ -204,9 +203,10 @@ class BiasCommand:
 
     # ------------------------------------------------------------------ what comes out
 
-    def _write(self, record: dict[str, Any], counts: pd.DataFrame) -> None:
+    def _write(self, record: dict[str, Any], counts: pd.DataFrame, study: Study | None) -> None:
         from rich import print as rich_print
 
+        from mm_sae_plugin.report.bias_card import write_bias_card
         from mm_sae_plugin.report.bias_tables import gaps_frame, gaps_table
 
         gaps = gaps_frame(record)
@@ -218,7 +218,8 @@ class BiasCommand:
             with atomic_path(self.out / name) as temporary:
                 frame.to_csv(temporary)
         write_json_atomically(self.out / _RECORD, record)
-        print(f"All of it is in {self.out / _RECORD}.")
+        card = write_bias_card(record, self.out / _CARD, study)
+        print(f"Open {card}; all of it is in {self.out / _RECORD}.")
 
 
 _NO_DIRECTION = (

@@ -53,11 +53,14 @@ def test_a_table_of_ones_own_with_an_sae(own, folder, small_sae, tmp_path, capsy
     record = _record(out)
     assert record["seed"] == 3 and record["groups"]["first"] == "woman"
     assert record["source"]["columns"] == {"group": "gender", "target": "occupation"}
-    assert record["source"]["left_out"] == {"its picture cannot be read": 1}
+    assert record["source"]["left_out"] == {}
+    assert record["source"]["unreadable"] == {"faces/47.png": "no such file"}
     assert record["prompts"]["targets"] == {"nurse": ["nurse"], "pilot": ["pilot"]}
     assert record["sensitivity"]["whole"] == pytest.approx(record["summary"]["value"], abs=1e-4)
     assert record["attribution"]["classes"] and record["mitigations"]
     assert record["model"]["name"] == "factorworld"
+    card = (out / "audit_card.html").read_text()
+    assert "the stated direction" in card and "data:image/" in card
     counts = pd.read_csv(out / "counts.csv", index_col=0)
     assert counts.loc["man"].to_dict() == {"nurse": 12, "pilot": 11, "all": 23}
     gaps = pd.read_csv(out / "gaps.csv", index_col="target")

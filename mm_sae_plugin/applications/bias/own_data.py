@@ -71,11 +71,13 @@ class OwnData:
     @property
     def told(self) -> dict[str, object]:
         """Where the pictures come from, as plain JSON values."""
+        # Those that cannot be read are named, and so are not counted again.
+        left_out = {why: n for why, n in self.left_out.items() if why != UNREADABLE}
         return {
             "name": self.source.name,
             "layout": self.layout,
             "columns": self.columns,
-            "left_out": self.left_out,
+            "left_out": left_out,
             "unreadable": self.unreadable,
         }
 
