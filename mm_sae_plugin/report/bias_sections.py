@@ -165,7 +165,8 @@ def _accuracy(record: Record, _: Any) -> Values:
     table: dict[str, dict[str, Any]] = {}
     for cell in cells:
         table.setdefault(cell["target"], {})[cell["group"]] = cell
-    return {"accuracy": accuracy, "names": names, "table": table}
+    n_choices = len(record["prompts"]["targets"])
+    return {"accuracy": accuracy, "names": names, "table": table, "n_choices": n_choices}
 
 
 def _sensitivity(record: Record, _: Any) -> Values:
