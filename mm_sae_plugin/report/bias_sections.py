@@ -135,7 +135,6 @@ def _direction(record: Record, _: Any) -> Values:
         "first": first,
         "second": second,
         "level": LEVEL,
-        "names": record["groups"]["names"],
     }
 
 
