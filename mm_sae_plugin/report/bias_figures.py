@@ -15,7 +15,7 @@ from mm_sae_plugin.report.svg import element, figure, scale, text, title
 
 SIDE_COLOURS = ("#2a8c6e", "#b8860b")
 """Of targets stated for the first group and for the second; they name nobody's gender."""
-_BROAD, _NARROW = 900, 372
+_BROAD, _NARROW = 1024, 372
 _ROW, _TOP, _BOTTOM, _RIGHT = 28, 30, 28, 56
 
 
@@ -126,7 +126,7 @@ class _Frame:
     """Rows of names on the left, numbers on the right, and a common axis between them."""
 
     def __init__(self, rows: Sequence[object], values: Sequence[float], width: float) -> None:
-        self.left = 190 if width > _NARROW else 126
+        self.left = 200 if width > _NARROW else 146
         self._n, self._width = len(rows), width
         low, high = min(0.0, *values), max(0.0, *values)
         # A little air, so that no mark touches a name.
@@ -154,9 +154,9 @@ class _Frame:
 
     def labels(self, i: int, name: str, value: str, kind: str | None = None) -> list[str]:
         y = self.middle(i) + 4.5
-        shown = clipped(name, int(self.left / 7.4))
+        shown = clipped(name, int((self.left - 12) / (8 if kind else 7)))
         return [
-            element("g", title(name), text(shown, self.left - 14, y, text_anchor="end", class_=kind)),
+            element("g", title(name), text(shown, 0, y, class_=kind or "name")),
             text(_minus(value), self._width, y, text_anchor="end", class_="strong"),
         ]
 

@@ -1,7 +1,7 @@
 """Sections of the audit card that need an SAE: what a gap comes from, and what makes it smaller."""
 
 from collections.abc import Mapping
-from statistics import mean, median
+from statistics import mean
 from typing import Any
 
 from mm_sae_plugin.report.bias_examples import LatentExamples
@@ -45,7 +45,6 @@ def origin(record: Mapping[str, Any], examples: Mapping[int, LatentExamples]) ->
             "by the labels' own score": found["asymmetry"],
             "by the paper's score": found["asymmetry_paper"],
         },
-        "median": median,
         "chance": found["measured"]["chance"],
     }
 
@@ -82,7 +81,7 @@ def _class_row(row: Mapping[str, Any]) -> dict[str, Any]:
         "side": side,
         "is_paper": removed["name"].endswith(_PAPER),
         "n_by_association": row["n_by_association"],
-        "reach": (min(random), median(random), max(random)) if random else None,
+        "reach": (min(random), max(random)) if random else None,
         "mismatch": row["mismatch"],
         "as_removed": row["measured"]["summary"],
         "cost": _cost(row["measured"]),

@@ -135,7 +135,6 @@ def _direction(record: Record, _: Any) -> Values:
         "first": first,
         "second": second,
         "level": LEVEL,
-        "names": record["groups"]["names"],
     }
 
 
@@ -165,7 +164,8 @@ def _accuracy(record: Record, _: Any) -> Values:
     table: dict[str, dict[str, Any]] = {}
     for cell in cells:
         table.setdefault(cell["target"], {})[cell["group"]] = cell
-    return {"accuracy": accuracy, "names": names, "table": table}
+    n_choices = len(record["prompts"]["targets"])
+    return {"accuracy": accuracy, "names": names, "table": table, "n_choices": n_choices}
 
 
 def _sensitivity(record: Record, _: Any) -> Values:

@@ -28,7 +28,7 @@ def _environment() -> Environment:
     )
     environment.globals |= {"COLOURS": COLOURS, "MEANINGS": MEANINGS}
     environment.filters |= {"hash": _hash, "percent": _percent}
-    environment.filters |= {"signed": _signed, "rate": _rate, "p_value": _p_value, "listed": _listed}
+    environment.filters |= {"signed": _signed, "rate": _rate, "p_value": _p_value, "listed": _listed, "change": _change}
     return environment
 
 
@@ -45,6 +45,12 @@ def _signed(value: float | None) -> str:
 def _rate(value: float | None) -> str:
     """A share of 1 in percent; – where there is none."""
     return "–" if value is None else _percent(100 * value)
+
+
+def _change(value: float) -> str:
+    """By which share of 1 something is more or less, in percent."""
+    written = f"{value:+.0%}".replace("-", "−")
+    return "0%" if written[1:] == "0%" else written
 
 
 def _p_value(value: float) -> str:
