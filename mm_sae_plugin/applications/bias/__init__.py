@@ -5,5 +5,6 @@ groups. `layouts` and `groups` read and check the columns, `prompts` the prompts
 `accuracy` measure, and `permutation`, `assignments` and `direction` say what chance would give.
 `evidence` holds the vectors of an audit, `bench` a study with all that an edit of it is judged by;
 on one, `attributed` says what a gap comes from and `mitigations` what makes it smaller, at what
-cost.
+cost. `own_table` and `own_data` take the user's pictures; `sensitivity` says how far gaps hang on
+wording and background.
 """
