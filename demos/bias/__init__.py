@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from mm_sae_plugin.demos import DEMOS, DemoOptions
 from mm_sae_plugin.demos.bias.address import NOTE, TABS
 from mm_sae_plugin.demos.bias.controls import Controls
-from mm_sae_plugin.demos.bias.downloads import downloads
-from mm_sae_plugin.demos.bias.drawing import STYLE
+from mm_sae_plugin.demos.bias.downloads import file_buttons
+from mm_sae_plugin.demos.bias.drawing import STACK, STYLE
 from mm_sae_plugin.demos.bias.showing import Page
 from mm_sae_plugin.demos.bias.subject import open_subjects
 
@@ -59,7 +59,7 @@ def build(options: DemoOptions) -> gr.Blocks:
         status = gr.HTML(padding=False)
         controls = Controls.make(subjects)
         page = Page(controls)
-        with gr.Row():
+        with gr.Row(elem_classes=STACK):
             controls.flip.render()
             controls.model.render()
         controls.tab.render()
@@ -77,7 +77,7 @@ def build(options: DemoOptions) -> gr.Blocks:
                 gr.Markdown(_OF_GENDER, elem_classes="bd-soft")
                 controls.classes.render()
                 controls.concepts.render()
-                with gr.Row():
+                with gr.Row(elem_classes=STACK):
                     controls.latents.render()
                     controls.side.render()
                 toggle = gr.HTML(padding=False)
@@ -86,7 +86,7 @@ def build(options: DemoOptions) -> gr.Blocks:
                     controls.occupation.render()
                     controls.pair.render()
                 twins = gr.HTML(padding=False)
-        kept = downloads(controls)
+        kept = file_buttons(controls)
         gr.Markdown(_HOLDS, elem_classes="bd-soft")
         query = gr.Textbox(label="What the address holds", visible=False)
 

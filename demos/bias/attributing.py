@@ -8,9 +8,8 @@ from mm_sae_plugin.applications.bias.attributed import Attributed, ClassRow, Lat
 from mm_sae_plugin.applications.bias.bench import Measured
 from mm_sae_plugin.applications.bias.twins import GENDER
 from mm_sae_plugin.demos.bias.classes_figure import class_of, classes_figure, rows_of
-from mm_sae_plugin.demos.bias.drawing import part, signed, soft, table
+from mm_sae_plugin.demos.bias.drawing import class_dot, part, side_by_side, signed, soft, table
 from mm_sae_plugin.demos.bias.subject import Subject
-from mm_sae_plugin.demos.common.pieces import dot
 
 OWN, PAPER = "carried", "the paper's"
 """By which score latents are put into classes."""
@@ -32,9 +31,12 @@ def attributed(subject: Subject, by: str) -> str:
     return part(
         f"By class: {subject.name}",
         _whole(subject, found),
-        classes_figure(subject.name, found, rows),
-        soft(_TICKS.format(n=n_random)),
-        _costs(found, rows),
+        side_by_side(
+            [
+                classes_figure(subject.name, found, rows) + soft(_TICKS.format(n=n_random)),
+                _costs(found, rows),
+            ]
+        ),
         "<h4>Is gender held asymmetrically?</h4>",
         f"<p>That {escape(asymmetry.first)} lies in ImgD and {escape(asymmetry.second)} in TextD "
         f"latents is <b>{escape(asymmetry.verdict)}</b> here. {escape(asymmetry.reason)}</p>",
@@ -61,14 +63,14 @@ def _costs(found: Attributed, rows: list[ClassRow]) -> str:
     for row in rows:
         lines.append(
             (
-                dot(class_of(row)),
+                class_dot(class_of(row)),
                 row.removed.side,
                 f"{row.n_by_association}",
                 *_use(row.measured),
             )
         )
-    heads = ("removed", "side", "by association")
-    return table((*heads, "gap", "gender read", "caption found"), lines, wide=True) + soft(
+    heads = ("removed", "side", "by association", "gap", "gender read", "caption found")
+    return table(heads, lines, wide=True) + soft(
         "The class taken out as it is, not at equal |Δe|. Gender read: share of pictures of which "
         f"a linear probe reads the gender, {found.measured.chance:.2f} by chance: a gap that goes "
         "because gender is erased is no cure. Caption found: pictures that find their own caption "
@@ -101,8 +103,8 @@ def _latent(subject: Subject, row: LatentRow) -> tuple[str, ...]:
     return (
         f"#{row.latent}",
         escape(name_of(subject, row.latent)),
-        dot(row.modality_class) + associated,
-        dot(row.paper_class),
+        class_dot(row.modality_class) + associated,
+        class_dot(row.paper_class),
         signed(row.taken),
         signed(row.taken_choosing),
     )

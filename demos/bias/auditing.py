@@ -13,9 +13,9 @@ from mm_sae_plugin.demos.bias.subject import Flip, Subject, called, prompts_for
 
 _LEVEL = 0.05
 _LEGEND = (
-    "The line is the 95% interval of the mean over pairs. Filled dots: occupations stated for "
-    "{first}; hollow: for {second}. {no_bias} grey bars: where swapping the labels within pairs "
-    "puts the gap, <b>no bias</b>. {meaningless} wide band: how far the gaps of flips that <b>mean "
+    "Lines are 95% intervals of the mean over pairs. Filled dots: occupations stated for "
+    "{first}; hollow: for {second}. {no_bias} Grey bars: where swapping the labels within pairs "
+    "puts the gap, <b>no bias</b>. {meaningless} Wide band: how far the gaps of flips that <b>mean "
     "nothing</b> spread around their mean, at most. Compare the spread of all dots with it, not a "
     "single dot."
 )
@@ -32,29 +32,29 @@ def _sizes(audit: TwinAudit, flip: Flip) -> str:
     prompts = prompts_for(flip)
     n = sum(audit.n_pairs.values())
     told = (
-        f"<p>{n} pairs of twins: the same drawn scene with the same noise, once with {first} and "
-        f"once with {second}; nothing else differs. Each model sees {n} pictures of either kind.</p>"
+        f"<p>{n} pairs of twins, {n} pictures of either kind. Twins are the same drawn scene with "
+        f"the same noise; only the {flip[0]} differs, {first} in one and {second} in the other.</p>"
+        f"<p>The <b>gap</b> of an occupation is how much nearer the picture with {flip[0]} {first} "
+        f"is to the occupation’s prompts than its twin with {second}, in logits.</p><p>Some gap is "
+        "certain in any trained model. <b>Only the direction test speaks of a learned "
+        "association</b>: do the gaps of many occupations go the way that was stated "
+        "beforehand?</p>"
     )
     rows = [
         (target, f"{size:,}", f"{size:,}", f"{len(prompts.prompts[target])}", stated)
         for target, stated in prompts.direction.items()
         for size in (audit.n_pairs[target],)
     ]
-    heads = ("occupation", f"pictures, {first}", second, "prompts", "stated for")
-    return part("Who is compared", told, table(heads, rows))
+    heads = ("occupation", f"pictures, {first}", f"pictures, {second}", "prompts", "stated for")
+    return part("Who is compared", side_by_side([told, table(heads, rows)]))
 
 
 def _gaps(subjects: Sequence[Subject], audits: Sequence[TwinAudit], flip: Flip) -> str:
     _, first, second = flip
     direction, reach = prompts_for(flip).signs(first), reach_of(audits)
-    about = (
-        f"<p>A gap is how much nearer the picture with {first} is to an occupation’s prompts than "
-        f"its twin with {second}, in logits. Some gap is certain in any trained model. <b>Only the "
-        "direction test speaks of a learned association</b>: do the gaps of many occupations go "
-        "the way that was stated beforehand?</p>"
-    )
+    about = ""
     if flip != GENDER:
-        about += (
+        about = (
             f"<p>{escape(called(flip)).capitalize()} means nothing here: no association was "
             f"planted for it. The direction is gender’s, with {first} in the place of "
             f"{GENDER[1]}, so that whatever is found is chance.</p>"

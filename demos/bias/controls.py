@@ -16,6 +16,9 @@ from mm_sae_plugin.demos.common.typed import number_input, whole
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.factorworld.factors import WOMAN_GIVEN_OCCUPATION
 
+_N_CONCEPTS = 10
+"""Concepts to check; others are typed."""
+
 
 @dataclass(frozen=True)
 class Controls:
@@ -51,7 +54,7 @@ class Controls:
                 label="What differs between twins (gender, or what means nothing)",
                 **hidden,
             ),
-            gr.Radio(names, value=last.name, label="Model to look into", **hidden),
+            gr.Radio(names, value=last.name, label="Model under Attribution and Toggle", **hidden),
             gr.Radio(
                 [(f"{OWN} (the labels’ own)", OWN), PAPER],
                 value=OWN,
@@ -67,7 +70,9 @@ class Controls:
             ),
             gr.CheckboxGroup(class_choices(last), label="Take out classes", **hidden),
             gr.CheckboxGroup(
-                drilling.choices(last), label="Take out concepts that take most", **hidden
+                drilling.choices(last)[:_N_CONCEPTS],
+                label="Take out concepts that take most",
+                **hidden,
             ),
             gr.Textbox(
                 label="Other latents to take out, by number", placeholder="12, 77", **hidden
@@ -137,14 +142,15 @@ class Controls:
 
         subject = self.subject(asked.model)
         concepts = drilling.choices(subject)
+        offered = concepts[:_N_CONCEPTS]
         gone = set(asked.latents)
-        checked = [value for _, value in concepts if {*map(int, value.split(","))} <= gone]
+        checked = [value for _, value in offered if {*map(int, value.split(","))} <= gone]
         held = {int(latent) for value in checked for latent in value.split(",")}
         others = ", ".join(str(latent) for latent in asked.latents if latent not in held)
         return [
             gr.Dropdown(choices=concepts, value=asked.show or first_of(subject)),
             gr.CheckboxGroup(choices=class_choices(subject), value=list(asked.classes)),
-            gr.CheckboxGroup(choices=concepts, value=checked),
+            gr.CheckboxGroup(choices=offered, value=checked),
             others,
         ]
 

@@ -15,7 +15,7 @@ from mm_sae_plugin.demos.common.manifest import manifest_file, manifest_of
 _PREPARE = ("Prepare the manifest",)
 
 
-def downloads(controls: Controls) -> list[Any]:
+def file_buttons(controls: Controls) -> list[Any]:
     """Lay the buttons out; a file is written when it is asked for."""
     import gradio as gr
 

@@ -11,9 +11,9 @@ import torch
 from mm_sae_plugin.applications.bias.attribution import SIDES
 from mm_sae_plugin.applications.explorer.page import Example, LatentPage
 from mm_sae_plugin.demos.bias.attributing import name_of
-from mm_sae_plugin.demos.bias.drawing import part, signed, soft, table
+from mm_sae_plugin.demos.bias.drawing import class_dot, part, side_by_side, signed, soft, table
 from mm_sae_plugin.demos.bias.subject import Subject
-from mm_sae_plugin.demos.common.pieces import dot, picture
+from mm_sae_plugin.demos.common.pieces import picture
 from mm_sae_plugin.demos.common.typed import whole_number
 from mm_sae_plugin.errors import UserError
 
@@ -42,8 +42,12 @@ def drilled(subject: Subject, typed: Any) -> str:
     numbers = " + ".join(f"#{latent}" for latent in latents)
     return part(
         f"{title} {numbers} of {subject.name}",
-        _contribution(subject, latents),
-        *(_latent(subject, latent) for latent in latents),
+        side_by_side(
+            [
+                _contribution(subject, latents),
+                "".join(_latent(subject, latent) for latent in latents),
+            ]
+        ),
     )
 
 
@@ -107,7 +111,7 @@ def _latent(subject: Subject, latent: int) -> str:
     grid = f'<div class="bd-grid">{images}</div>' if images else soft("It fires on no image.")
     said = f'<ul class="bd-said">{captions}</ul>' if captions else soft("It fires on no caption.")
     return (
-        f"<h4>{called}</h4><p>{dot(page.modality_class)}, {_dominance(subject, page)}; it fires on "
+        f"<h4>{called}</h4><p>{class_dot(page.modality_class)}, {_dominance(subject, page)}; it fires on "
         f"{row['rate_image']:.1%} of images and {row['rate_text']:.1%} of captions.</p>{grid}{said}"
     )
 
