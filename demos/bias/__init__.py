@@ -136,7 +136,7 @@ def build(options: DemoOptions) -> gr.Blocks:
             **private,
         )
         for event in (*changes, arrived):
-            event.success(
-                page.query, fields, [query, *kept], queue=False, **private
-            ).success(None, query, None, js=NOTE, **private)
+            event.success(page.query, fields, [query, *kept], queue=False, **private).success(
+                None, query, None, js=NOTE, **private
+            )
     return app

@@ -81,9 +81,7 @@ def read(params: Mapping[str, str], subjects: Sequence[Subject]) -> tuple[Asked,
             return []
 
     classes = tuple(filter(None, params.get("classes", "").split(",")))
-    if any(
-        name not in CLASSES or not subject.study.labels.class_counts[name] for name in classes
-    ):
+    if any(name not in CLASSES or not subject.study.labels.class_counts[name] for name in classes):
         wrong.append("classes")
         classes = ()
     pair = whole_number(params.get("pair", "1"))

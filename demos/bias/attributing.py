@@ -15,8 +15,8 @@ OWN, PAPER = "carried", "the paper's"
 """By which score latents are put into classes."""
 _LEVEL = 0.05
 _TICKS = (
-    "Bars: what is left of the signed gap without the class. Ticks: without each of {n} random sets "
-    "of as many latents that fire as often and as strongly; a bar among its ticks is no finding. "
+    "Bars: what is left of the signed gap without the class. Ticks: without each of {n} random "
+    "sets of as many latents that fire as often and as strongly; a bar among its ticks is no finding. "
     "* No such sets exist (few text-dominant latents fire on images at all, and the other way "
     "round), so that this row and its ticks move every vector equally far (|Δe|) instead."
 )
@@ -52,8 +52,8 @@ def _whole(subject: Subject, found: Attributed) -> str:
             "attribute: what moves below moves by chance."
         )
     return (
-        f"<p>The signed gap of gender is {signed(found.whole)} logits on the half of the twins that "
-        f"nothing was chosen by, and {signed(found.reconstruction_only)} of what the SAE "
+        f"<p>The signed gap of gender is {signed(found.whole)} logits on the half of the twins "
+        f"that nothing was chosen by, and {signed(found.reconstruction_only)} of what the SAE "
         f"reconstructs alone.{doubt}</p>"
     )
 

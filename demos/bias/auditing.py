@@ -84,9 +84,7 @@ def _gaps(subjects: Sequence[Subject], audits: Sequence[TwinAudit], flip: Flip) 
 
 
 def _verdict(audit: TwinAudit) -> str:
-    return (
-        f'<div class="bd-verdict"><b>The direction test</b><p>{escape(audit.verdict)}</p></div>'
-    )
+    return f'<div class="bd-verdict"><b>The direction test</b><p>{escape(audit.verdict)}</p></div>'
 
 
 def _numbers(audit: TwinAudit, targets: Sequence[str]) -> str:

@@ -44,7 +44,11 @@ def _manifest(controls: Controls, values: Any) -> dict[str, Any]:
     told = {
         **asdict(asked),
         "beside": [
-            {"model": other.name, "weights_id": other.study.weights_id, "sae_id": other.study.sae_id}
+            {
+                "model": other.name,
+                "weights_id": other.study.weights_id,
+                "sae_id": other.study.sae_id,
+            }
             for other in controls.subjects
             if other is not subject
         ],

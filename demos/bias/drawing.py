@@ -87,9 +87,7 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]], wide: bool = Fals
         for first, *rest in rows
     ]
     kind = "bd-table bd-wide" if wide else "bd-table"
-    return (
-        f'<div class="bd-scroll"><table class="{kind}"><tr>{head}</tr>{"".join(lines)}</table></div>'
-    )
+    return f'<div class="bd-scroll"><table class="{kind}"><tr>{head}</tr>{"".join(lines)}</table></div>'
 
 
 def details(summary: str, content: str) -> str:

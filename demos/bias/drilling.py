@@ -51,9 +51,7 @@ def drilled(subject: Subject, typed: Any) -> str:
     )
 
 
-def read_latents(
-    subject: Subject, typed: Any, what: str, most: int | None = _MOST
-) -> list[int]:
+def read_latents(subject: Subject, typed: Any, what: str, most: int | None = _MOST) -> list[int]:
     """Return latents from a text such as ``12, #77``; each once.
 
     Raises

@@ -103,9 +103,7 @@ def _row(target: str, audit: TwinAudit, sign: int, x, y: float) -> list[str]:
 
 
 def _rect(left: float, right: float, y: float, height: float, kind: str, told: str) -> str:
-    return element(
-        "rect", title(told), x=left, width=right - left, y=y, height=height, class_=kind
-    )
+    return element("rect", title(told), x=left, width=right - left, y=y, height=height, class_=kind)
 
 
 def _told(name: str, audit: TwinAudit, targets: Sequence[str]) -> str:

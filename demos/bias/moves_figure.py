@@ -24,12 +24,8 @@ def moves_figure(name: str, before: Gaps, after: Gaps, targets: Sequence[str]) -
         parts += [
             text(target, _LEFT - 10, y + 4, text_anchor="end", class_="strong"),
             element("line", x1=x(old), x2=x(new), y1=y, y2=y, class_="move"),
-            element(
-                "circle", title(f"{target} as it is"), cx=x(old), cy=y, r=4.5, class_="hollow"
-            ),
-            element(
-                "circle", title(f"{target} edited"), cx=x(new), cy=y, r=4.5, class_="filled"
-            ),
+            element("circle", title(f"{target} as it is"), cx=x(old), cy=y, r=4.5, class_="hollow"),
+            element("circle", title(f"{target} edited"), cx=x(new), cy=y, r=4.5, class_="filled"),
             text(signed(new), _WIDTH - 4, y + 4, text_anchor="end"),
         ]
     told = "; ".join(f"{name} {signed(before[name])} to {signed(after[name])}" for name in targets)

@@ -85,7 +85,10 @@ class Subject:
                 "SAE of one that does with --sae."
             )
         explorer = Explorer.open(study, progress=True)
-        print(f"{name}: drawing twins and measuring their gaps; it takes a quarter of a minute …", flush=True)
+        print(
+            f"{name}: drawing twins and measuring their gaps; it takes a quarter of a minute …",
+            flush=True,
+        )
         bench = Bench.of_twins(study, N_PER_TARGET)
         attributed = attribute(bench, seed=SEED)
         subject = cls(name, study, explorer, bench, attributed, TwinVectors(model), N_PER_TARGET)
