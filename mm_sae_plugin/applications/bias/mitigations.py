@@ -118,19 +118,12 @@ def _rivals(bench: Bench) -> Iterator[_Way]:
     images = leading(evidence.images[is_first], evidence.images[~is_first])
     words = [evidence.words[name] for name in (evidence.first, evidence.second)]
     said = leading(*words)
-    yield (
-        "direction between the groups' images projected out",
-        "both",
-        (),
-        _of_rows(Projection(images)),
-    )
-    yield (
-        "direction between the groups' words projected out",
-        "both",
-        (),
-        _of_rows(Projection(said)),
-    )
-    yield "prompts balanced between the groups' words", "text", (), _of_rows(Balancing(said))
+    for name, side, way in (
+        ("direction between the groups' images projected out", "both", Projection(images)),
+        ("direction between the groups' words projected out", "both", Projection(said)),
+        ("prompts balanced between the groups' words", "text", Balancing(said)),
+    ):
+        yield name, side, (), _of_rows(way)
 
 
 def _of_rows(way: Projection | Balancing) -> Change:

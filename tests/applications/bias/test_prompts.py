@@ -111,7 +111,7 @@ def test_prompts_of_the_world_state_what_was_planted():
         ({"targets": ["nurse"], "direction": ["man"]}, "maps targets to the groups .* a list"),
         (
             {"targets": ["nurse"], "groups": ["man"]},
-            "groups maps each group to sentences; .* a list",
+            "maps each group to sentences; .* list",
         ),
         ({"targets": ["nurse"], "groups": {"man": [" "]}}, "'man' has an empty sentence"),
         ({"targets": ["nurse"], "words": 1}, "Prompts have no 'words'"),
