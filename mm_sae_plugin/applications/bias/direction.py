@@ -14,6 +14,8 @@ import numpy as np
 from mm_sae_plugin.applications.bias.assignments import Assignments
 from mm_sae_plugin.errors import UserError
 
+LEVEL = 0.05
+"""Of the test."""
 _ROUNDING = 1e-9
 
 
@@ -32,6 +34,16 @@ class DirectionTest:
     """Share of all assignments with as many targets on each side that are at least as far."""
     floor: float
     """The least p that so many targets can have: one over the number of assignments."""
+
+    @property
+    def verdict(self) -> str:
+        """One sentence: the only one that speaks of a learned association."""
+        follows = "follow" if self.p <= LEVEL else "do not follow"
+        return (
+            f"The gaps {follows} the stated direction: {self.n_following} of {self.n_targets} "
+            f"targets go that way, by {self.signed:+.2f} on average (p {self.p:.3f}, at least "
+            f"{self.floor:.3f})."
+        )
 
 
 def direction_test(

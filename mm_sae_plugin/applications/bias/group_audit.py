@@ -2,16 +2,19 @@
 
 Groups of different people differ in much besides the group, so that a gap here says less than one
 between twins: group sizes come first, and the test of a stated direction last, the only one that
-speaks of a learned association.
+speaks of a learned association. Where images have targets, a gap is between images of one target
+(women who are nurses and men who are nurses): between all images it would be large as soon as more
+of the nurses are women. Rankings are of all images, as a search would find them, and so hold both.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from mm_sae_plugin.applications.bias.direction import DirectionTest, direction_test
@@ -25,14 +28,18 @@ from mm_sae_plugin.applications.bias.metrics import (
 )
 from mm_sae_plugin.applications.bias.permutation import (
     Interval,
+    PermutationTest,
     Shuffle,
     bootstrap_interval,
     holm,
+    one_row_each,
     permutation_test,
 )
 from mm_sae_plugin.applications.bias.prompts import PromptSet
 from mm_sae_plugin.errors import UserError
 
+_LEAST = 2
+"""People of each group, without whom there is no interval."""
 DEPTHS = (10, 50, 100)
 """Lengths of rankings; those longer than there are images are left out."""
 
@@ -41,6 +48,8 @@ DEPTHS = (10, 50, 100)
 class PromptAudit:
     """One target's prompts over all images."""
 
+    n_images: int
+    """How many images the gap is between: those of the target itself, where images have one."""
     gap: Metric
     """Mean logit of the first group less that of the others, beside its value under no bias."""
     interval: Interval
@@ -67,6 +76,8 @@ class GroupAudit:
     """The group whose images count with a plus."""
     prompts: dict[str, PromptAudit]
     """By target."""
+    left_out: tuple[str, ...]
+    """Targets of which a group has fewer than two people."""
     direction: DirectionTest | None
     """None where no direction was stated, or not for both groups."""
 
@@ -103,65 +114,102 @@ def audit_groups(
     Raises
     ------
     UserError
-        If there is no such group, or a direction is stated for a group that no image is of.
+        If there is no such group, or no target has two people of each.
     """
     if first not in groups.names:
         raise UserError(f"There is no group {first!r:.60}: choose from {', '.join(groups.names)}.")
     shuffle = Shuffle(groups.identity, n_permutations, seed)
     logits = {name: (scale * images @ rows.T).double().numpy() for name, rows in texts.items()}
-    tests = {name: _gap_test(each.mean(1), groups, first, shuffle) for name, each in logits.items()}
-    adjusted = holm(tests)
+    within = {name: _Within.of(name, groups, first, shuffle) for name in texts}
+    compared = {name: part for name, part in within.items() if part.is_comparable}
+    if not compared:
+        raise UserError(
+            "No target has two people of each group: give more images, or leave the target column "
+            "out."
+        )
+    tests = {name: part.test(logits[name].mean(1)) for name, part in compared.items()}
+    adjusted = holm({name: test.p for name, test in tests.items()})
     audited = {
-        name: _audited(each, groups, prompts, first, tests[name], adjusted[name], shuffle)
-        for name, each in logits.items()
+        name: _audited(logits[name], groups, prompts, part, tests[name], adjusted[name], shuffle)
+        for name, part in compared.items()
     }
-    stated = {name for name in prompts.direction.values()}
+    sides = set(prompts.direction.values())
+    signs = prompts.signs(first) if len(sides) == 2 and first in sides else {}
+    stated = {name: sign for name, sign in signs.items() if name in audited}
     tested = None
-    if len(stated) == 2 and first in stated:
+    if set(stated.values()) == {1, -1}:
         gaps = {name: audit.gap.value for name, audit in audited.items()}
-        tested = direction_test(gaps, prompts.signs(first), seed)
-    return GroupAudit(first, audited, tested)
+        tested = direction_test(gaps, stated, seed)
+    return GroupAudit(first, audited, tuple(n for n in within if n not in compared), tested)
 
 
-def _gap_test(
-    logits: Float[np.ndarray, "n"], groups: Groups, first: str, shuffle: Shuffle
-) -> float:
-    return permutation_test(
-        lambda labels: _gap(logits, labels == first), np.array(groups.group), shuffle
-    ).p
+@dataclass(frozen=True)
+class _Within:
+    """The images that a target's gap is between."""
+
+    rows: Int[np.ndarray, "m"]
+    labels: Shaped[np.ndarray, "m"]
+    first: str
+    shuffle: Shuffle
+
+    @classmethod
+    def of(cls, name: str, groups: Groups, first: str, shuffle: Shuffle) -> _Within:
+        targets = (name,) * len(groups) if groups.target is None else groups.target
+        rows = np.flatnonzero(np.array(targets) == name)
+        people = groups.identity
+        part = None if people is None else tuple(people[row] for row in rows)
+        return cls(rows, np.array(groups.group)[rows], first, replace(shuffle, identities=part))
+
+    @property
+    def is_comparable(self) -> bool:
+        """Whether either side has two people, without whom there is no interval."""
+        first, _ = one_row_each(self.labels, self.shuffle.identities)
+        sizes = Counter(self.labels[first].tolist())
+        return len(sizes) > 1 and sizes[self.first] >= _LEAST and min(sizes.values()) >= _LEAST
+
+    def test(self, logits: Float[np.ndarray, "n"]) -> PermutationTest:
+        chosen = logits[self.rows]
+        return permutation_test(
+            lambda labels: _gap(chosen, labels == self.first), self.labels, self.shuffle
+        )
+
+    def interval(self, logits: Float[np.ndarray, "n"]) -> Interval:
+        chosen = logits[self.rows]
+        return bootstrap_interval(
+            lambda at: _gap(chosen[at], self.labels[at] == self.first),
+            len(chosen),
+            self.shuffle.identities,
+            self.labels.tolist(),
+            seed=self.shuffle.seed,
+        )
 
 
 def _audited(
     by_prompt: Float[np.ndarray, "n n_prompts"],
     groups: Groups,
     prompts: PromptSet,
-    first: str,
-    p: float,
+    part: _Within,
+    test: PermutationTest,
     p_adjusted: float,
     shuffle: Shuffle,
 ) -> PromptAudit:
     logits = by_prompt.mean(1)
-    labels = np.array(groups.group)
     depths = [k for k in DEPTHS if k <= len(groups)]
     # Prompts are template after template, each with all the words of the target.
-    per_template = np.split(by_prompt, len(prompts.templates), axis=1)
+    per_template = np.split(by_prompt[part.rows], len(prompts.templates), axis=1)
+    is_first = part.labels == part.first
     return PromptAudit(
-        gap=logit_gap(logits, groups.group, first, shuffle),
-        interval=bootstrap_interval(
-            lambda at: _gap(logits[at], labels[at] == first),
-            len(groups),
-            groups.identity,
-            groups.group,
-            seed=shuffle.seed,
-        ),
-        p=p,
+        n_images=len(part.rows),
+        gap=logit_gap(logits[part.rows], part.labels.tolist(), part.first, part.shuffle),
+        interval=part.interval(logits),
+        p=test.p,
         p_adjusted=p_adjusted,
-        share_gaps={k: share_gap(logits, groups.group, first, k, shuffle) for k in depths},
+        share_gaps={k: share_gap(logits, groups.group, part.first, k, shuffle) for k in depths},
         max_skews={k: max_skew_at_k(logits, groups.group, k, shuffle=shuffle) for k in depths},
         ndkl=ndkl(logits, groups.group, shuffle=shuffle),
         gap_by_template={
-            template: _gap(part.mean(1), labels == first)
-            for template, part in zip(prompts.templates, per_template, strict=True)
+            template: _gap(each.mean(1), is_first)
+            for template, each in zip(prompts.templates, per_template, strict=True)
         },
     )
 

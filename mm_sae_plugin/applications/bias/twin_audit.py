@@ -9,10 +9,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
+from jaxtyping import Float
 
 from mm_sae_plugin.applications.bias.contrast import Contrast, Gaps, pooled
 from mm_sae_plugin.applications.bias.direction import DirectionTest, direction_test
@@ -79,13 +82,7 @@ class TwinAudit:
     @property
     def verdict(self) -> str:
         """One sentence on the third question, which alone speaks of a learned association."""
-        test = self.direction
-        follows = "follow" if test.p <= 0.05 else "do not follow"
-        return (
-            f"The gaps {follows} the stated direction: {test.n_following} of {test.n_targets} "
-            f"targets go that way, by {test.signed:+.2f} on average (p {test.p:.3f}, at least "
-            f"{test.floor:.3f})."
-        )
+        return self.direction.verdict
 
 
 def audit_twins(
@@ -128,17 +125,7 @@ def audit_twins(
     pairs = gaps_of_pairs(
         vectors.of(twins), twins.targets, dict(zip(contrast.targets, rows, strict=True)), scale
     )
-    tests = {name: paired_test(values, seed=seed) for name, values in pairs.items()}
-    adjusted = holm({name: test.p for name, test in tests.items()})
-    targets = {
-        name: TargetGap(
-            float(values.mean()),
-            bootstrap_interval(lambda at, of=values: float(of[at].mean()), len(values), seed=seed),
-            adjusted[name],
-            tests[name].band,
-        )
-        for name, values in pairs.items()
-    }
+    targets = gaps_of_targets(pairs, seed)
     gaps = {name: found.gap for name, found in targets.items()}
     nuisances = {
         f"{other[0]} {other[1]}/{other[2]}": spread(
@@ -154,6 +141,31 @@ def audit_twins(
         nuisances,
         direction_test(gaps, prompts.signs(flip[1]), seed),
     )
+
+
+def gaps_of_targets(
+    pairs: Mapping[str, Float[np.ndarray, "n_pairs"]], seed: int = 0
+) -> dict[str, TargetGap]:
+    """Return each target's gap, from the gaps of its pairs of twins.
+
+    Parameters
+    ----------
+    pairs : mapping of str to float
+        Target to the gap of each of its pairs, in logits.
+    seed : int
+        Of permutations and resamples.
+    """
+    tests = {name: paired_test(values, seed=seed) for name, values in pairs.items()}
+    adjusted = holm({name: test.p for name, test in tests.items()})
+    return {
+        name: TargetGap(
+            float(values.mean()),
+            bootstrap_interval(lambda at, of=values: float(of[at].mean()), len(values), seed=seed),
+            adjusted[name],
+            tests[name].band,
+        )
+        for name, values in pairs.items()
+    }
 
 
 def prompt_rows(model: HookedCLIP, prompts: PromptSet, contrast: Contrast) -> torch.Tensor:

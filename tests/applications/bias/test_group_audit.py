@@ -70,6 +70,40 @@ def test_without_a_direction_none_is_tested_and_groups_are_named():
         audit_groups(images, texts, SCALE, groups, PROMPTS, "child")
 
 
+def test_a_gap_is_between_images_of_one_target_where_images_have_targets():
+    """Two women who are nurses for every man, and no lean at all within either occupation."""
+    images, texts, _ = vectors(0.0)
+    target = ["a" if i % 3 else "b" for i in range(N)]
+    group = ["woman" if (i % 3) ^ (i % 7 == 0) else "man" for i in range(N)]
+    images[[i for i in range(N) if target[i] == "a"]] += 3 * texts["a"][0]
+    images = normalize(images, dim=1)
+    prompts = PROMPTS.of_targets(("a", "b"))
+    asked = {name: texts[name] for name in "ab"}
+    blind = audit_groups(images, asked, SCALE, Groups(tuple(group)), prompts, "woman", 200)
+    groups = Groups(tuple(group), tuple(target))
+    within = audit_groups(images, asked, SCALE, groups, prompts, "woman", 200)
+    assert blind.prompts["a"].p_adjusted < 0.01
+    assert within.prompts["a"].p_adjusted > 0.05
+    assert within.prompts["a"].n_images == target.count("a")
+    assert abs(within.prompts["a"].gap.value) < 0.3 * blind.prompts["a"].gap.value
+    # A ranking is of all images.
+    assert within.prompts["a"].ndkl == blind.prompts["a"].ndkl
+
+
+def test_targets_without_two_people_of_each_group_are_left_out():
+    images, texts, group = vectors(1.0)
+    target = tuple(
+        "a" if i < 100 else "b" if name == "man" else "a" for i, name in enumerate(group)
+    )
+    groups = Groups(tuple(group), target)
+    asked = {name: texts[name] for name in "ab"}
+    found = audit_groups(images, asked, SCALE, groups, PROMPTS.of_targets("ab"), "woman", 50)
+    assert list(found.prompts) == ["a"] and found.left_out == ("b",) and found.direction is None
+    apart = Groups(tuple(group), tuple("a" if name == "man" else "b" for name in group))
+    with pytest.raises(UserError, match="No target has two people of each group"):
+        audit_groups(images, asked, SCALE, apart, PROMPTS.of_targets("ab"), "woman", 50)
+
+
 def test_the_nearest_target_is_that_of_the_mean_prompt():
     texts = {"x": torch.eye(4)[:1], "y": torch.eye(4)[1:2]}
     assert nearest_names(torch.eye(4)[[0, 1, 0]], texts) == ["x", "y", "x"]
