@@ -16,9 +16,9 @@ OWN, PAPER = "carried", "the paper's"
 _LEVEL = 0.05
 _TICKS = (
     "Bars: what is left of the signed gap without the class. Ticks: without each of {n} random "
-    "sets of as many latents that fire as often and as strongly; a bar among its ticks is no finding. "
-    "* No such sets exist (few text-dominant latents fire on images at all, and the other way "
-    "round), so that this row and its ticks move every vector equally far (|Δe|) instead."
+    "sets of as many latents that fire as often and as strongly; a bar among its ticks is no "
+    "finding. * No such sets exist (few text-dominant latents fire on images at all, and the other "
+    "way round), so that this row and its ticks move every vector equally far (|Δe|) instead."
 )
 
 

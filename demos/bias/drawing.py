@@ -87,7 +87,8 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]], wide: bool = Fals
         for first, *rest in rows
     ]
     kind = "bd-table bd-wide" if wide else "bd-table"
-    return f'<div class="bd-scroll"><table class="{kind}"><tr>{head}</tr>{"".join(lines)}</table></div>'
+    whole = f'<table class="{kind}"><tr>{head}</tr>{"".join(lines)}</table>'
+    return f'<div class="bd-scroll">{whole}</div>'
 
 
 def details(summary: str, content: str) -> str:

@@ -109,8 +109,9 @@ def _latent(subject: Subject, latent: int) -> str:
     grid = f'<div class="bd-grid">{images}</div>' if images else soft("It fires on no image.")
     said = f'<ul class="bd-said">{captions}</ul>' if captions else soft("It fires on no caption.")
     return (
-        f"<h4>{called}</h4><p>{class_dot(page.modality_class)}, {_dominance(subject, page)}; it fires on "
-        f"{row['rate_image']:.1%} of images and {row['rate_text']:.1%} of captions.</p>{grid}{said}"
+        f"<h4>{called}</h4><p>{class_dot(page.modality_class)}, {_dominance(subject, page)}; it "
+        f"fires on {row['rate_image']:.1%} of images and {row['rate_text']:.1%} of captions.</p>"
+        f"{grid}{said}"
     )
 
 

@@ -1,4 +1,4 @@
-"""What is audited: models, each opened from its own labelled SAE, measured before the page opens."""
+"""What is audited: models, each opened from its own labelled SAE, and measured at the start."""
 
 from __future__ import annotations
 
@@ -85,10 +85,7 @@ class Subject:
                 "SAE of one that does with --sae."
             )
         explorer = Explorer.open(study, progress=True)
-        print(
-            f"{name}: drawing twins and measuring their gaps; it takes a quarter of a minute …",
-            flush=True,
-        )
+        print(f"{name}: measuring the gaps between twins takes a quarter of a minute …", flush=True)
         bench = Bench.of_twins(study, N_PER_TARGET)
         attributed = attribute(bench, seed=SEED)
         subject = cls(name, study, explorer, bench, attributed, TwinVectors(model), N_PER_TARGET)

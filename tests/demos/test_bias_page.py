@@ -129,6 +129,8 @@ def test_another_model_brings_its_own_choices(client, bias):
     assert concepts["value"] == [] and latents == ""
     assert all("factorworld-biased" not in html for html in shown)
     assert "Nothing is taken out yet." in shown[-1]
+    # A visit keeps the choices that it was shown last.
+    ask(client, "model")
 
 
 @pytest.mark.parametrize("side", SIDES)
@@ -173,7 +175,8 @@ def test_twins_are_compared(client, bias):
 def test_the_manifest_repeats_it(client, biased):
     path = ask(client, "manifest", latents="3,5", side="text", pair=2)["value"]
     told = json.loads(Path(path).read_text())
-    assert told["edit"] == FeatureEdit.ablate(biased.study, latents=[3, 5]).to_dict()
+    edit = FeatureEdit.ablate(biased.study, latents=[3, 5])
+    assert FeatureEdit.from_dict(told["edit"]) == edit
     asked = told["asked"]
     assert (asked["side"], asked["pair"], asked["latents"]) == ("text", 2, [3, 5])
     assert asked["prompts"] == prompts_for(GENDER).to_dict()

@@ -31,8 +31,8 @@ def test_a_second_audit_embeds_nothing_and_finds_the_same(monkeypatch):
 
 
 def test_the_band_of_no_bias_is_that_of_swapped_labels():
-    audit = audit_twins(load_model("factorworld-biased"), n_per_target=4)
+    audit = audit_twins(load_model("factorworld-biased"), n_per_target=15)
     for found in audit.targets.values():
         low, high = found.no_bias
-        # All 16 ways to swap four pairs: each has its opposite among them.
-        assert low < 0 < high and abs(low + high) < 1e-6 and high <= abs(found.gap) + 1e-6
+        # Each way to swap the pairs has its opposite, and the gaps of this model are beyond most.
+        assert low < 0 < high < abs(found.gap) and abs(low + high) < 0.2 * high
