@@ -40,7 +40,8 @@ class LatentRow:
     latent: int
     """Its index."""
     taken_choosing: float
-    """What of the summary goes with it, on the images that it was chosen by."""
+    """What of the summary goes with it, on the images that it was chosen by: of the sign of the
+    whole, which it brings nearer to 0."""
     taken: float
     """The same on the others."""
     modality_class: str
@@ -71,6 +72,8 @@ class Attributed:
 
     whole: float
     """The summary of the gaps as they are, on the testing half."""
+    whole_choosing: float
+    """The same on the half that latents were chosen by."""
     reconstruction_only: float
     """The same of what the SAE reconstructs, without what it misses."""
     measured: Measured
@@ -109,6 +112,7 @@ def attribute(bench: Bench, n_random: int = 20, n_latents: int = 20, seed: int =
     feature_map, testing = bench.study.feature_map, bench.testing
     return Attributed(
         found.whole,
+        chosen.whole,
         found.reconstruction_only(),
         bench.measure(),
         _classes(bench, n_random, seed),
@@ -145,7 +149,9 @@ def _latents(
     chosen: Attribution, tested: Attribution, labels: ModalityDominance, n: int
 ) -> list[LatentRow]:
     taken = chosen.by_latent()
-    strongest = taken.argsort(descending=True, stable=True)[:n].tolist()
+    # What brings the summary nearer to 0, from whichever side.
+    towards = taken * (1.0 if chosen.whole >= 0 else -1.0)
+    strongest = towards.argsort(descending=True, stable=True)[:n].tolist()
     associated, paper = _associated(labels), labels.by_paper_score.classes
     return [
         LatentRow(
@@ -158,7 +164,7 @@ def _latents(
             _number(float(labels.scores[latent])),
         )
         for latent in strongest
-        if taken[latent] > 0
+        if towards[latent] > 0
     ]
 
 

@@ -57,10 +57,19 @@ def compare_mitigations(bench: Bench, attributed: Attributed) -> list[Mitigated]
 
 
 def chosen_latents(attributed: Attributed) -> tuple[int, ...]:
-    """Return the latents that take most of the gap with them, chosen on the choosing half."""
-    least = LEAST_TAKEN * abs(attributed.whole)
-    rows = [row.latent for row in attributed.latents if row.taken_choosing >= least]
-    return tuple(rows[:MOST_LATENTS])
+    """Return the latents that take most of the gap with them, on the choosing half.
+
+    Strongest first, until what they take one by one adds up to the whole.
+    """
+    whole = abs(attributed.whole_choosing)
+    chosen, taken = [], 0.0
+    for row in attributed.latents[:MOST_LATENTS]:
+        share = abs(row.taken_choosing)
+        if taken >= whole or share < LEAST_TAKEN * whole:
+            break
+        chosen.append(row.latent)
+        taken += share
+    return tuple(chosen)
 
 
 _Way = tuple[str, str, tuple[int, ...], Change]

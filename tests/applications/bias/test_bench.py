@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mm_sae_plugin.applications.bias.asymmetry import Asymmetry, asymmetry
-from mm_sae_plugin.applications.bias.attributed import attribute
+from mm_sae_plugin.applications.bias.attributed import LatentRow, attribute
 from mm_sae_plugin.applications.bias.bench import Bench
 from mm_sae_plugin.applications.bias.mitigations import (
     chosen_latents,
@@ -69,7 +69,8 @@ def test_attribution_names_classes_latents_and_concepts(bench, attributed):
         assert row.removed.n_latents == labelled.classes.count(name)
         assert len(row.removed.random) == 20
         assert 0 <= row.n_by_association <= row.removed.n_latents
-    taken = [row.taken_choosing for row in attributed.latents]
+    sign = 1 if attributed.whole_choosing > 0 else -1
+    taken = [sign * row.taken_choosing for row in attributed.latents]
     assert taken == sorted(taken, reverse=True) and min(taken) > 0
     for row in attributed.latents:
         assert row.modality_class == labels.classes[row.latent]
@@ -95,10 +96,14 @@ def test_ways_to_mitigate_stand_beside_the_model_as_it_is(bench, attributed):
     assert all(row.latents for row in rows if "latents" in row.name)
 
 
-def test_only_latents_that_matter_are_chosen(attributed):
-    chosen = chosen_latents(attributed)
-    taken = {row.latent: row.taken_choosing for row in attributed.latents}
-    assert all(taken[latent] >= 0.05 * abs(attributed.whole) for latent in chosen)
+def test_latents_are_chosen_until_they_add_up_to_the_whole(attributed):
+    rows = [
+        LatentRow(k, taken, taken, "CrossD", "ImgD", False, 0.5)
+        for k, taken in enumerate((-2.0, -1.0, -0.5, -0.4, -0.1))
+    ]
+    for whole, chosen in ((-3.2, 3), (-4.0, 4), (-30.0, 1), (-100.0, 0)):
+        found = replace(attributed, whole_choosing=whole, latents=rows)
+        assert chosen_latents(found) == tuple(range(chosen))
 
 
 def test_modulated_latents_lean_to_a_group(bench):
