@@ -8,7 +8,7 @@ from mm_sae_plugin.applications.bias.bench import Bench
 from mm_sae_plugin.applications.bias.twin_audit import audit_twins
 
 # Made by: mm-sae quickstart --model factorworld-biased --out runs/quickstart-biased
-study = mm.Study.open(*sys.argv[1:] or ["runs/quickstart-biased/sae"])
+study = mm.Study.open(sys.argv[1] if sys.argv[1:] else "runs/quickstart-biased/sae")
 audit = audit_twins(study.model)
 for occupation, found in audit.targets.items():
     low, high, n = found.interval.low, found.interval.high, audit.n_pairs[occupation]

@@ -57,7 +57,8 @@ def _gaps(subjects: Sequence[Subject], audits: Sequence[TwinAudit], flip: Flip) 
         about = (
             f"<p>{escape(called(flip)).capitalize()} means nothing here: no association was "
             f"planted for it. The direction is gender’s, with {first} in the place of "
-            f"{GENDER[1]}, so that whatever is found is chance.</p>"
+            f"{GENDER[1]}, so that whatever is found is chance: at a level of {_LEVEL:g} about one "
+            "flip in twenty follows it.</p>"
         )
     columns = [
         f"<h4>{escape(subject.name)}</h4>{_verdict(audit)}"

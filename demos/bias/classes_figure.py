@@ -49,8 +49,8 @@ def classes_figure(name: str, found: Attributed, rows: Sequence[ClassRow]) -> st
         )
     return element(
         "svg",
-        *parts,
         *lines,
+        *parts,
         viewBox=f"0 0 {_WIDTH} {y + 6}",
         role="img",
         aria_label=_told(name, found, rows),

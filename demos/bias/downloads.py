@@ -1,7 +1,8 @@
-"""Files to keep: the manifest of what is shown."""
+"""Files to keep: the record of the audit, and the manifest of what is shown."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from typing import Any
 
@@ -10,14 +11,25 @@ from mm_sae_plugin.demos.bias.controls import Controls
 from mm_sae_plugin.demos.bias.subject import FLIPS, SEED, prompts_for
 from mm_sae_plugin.demos.bias.toggling import removal
 from mm_sae_plugin.demos.common.errors import told
+from mm_sae_plugin.demos.common.keeping import written
 from mm_sae_plugin.demos.common.manifest import manifest_file, manifest_of
 
-_PREPARE = ("Prepare the manifest",)
+_PREPARE = ("Prepare the audit as audit.json", "Prepare the manifest")
+_ABOUT = (
+    "The audit is that of gender in the model chosen above: every prompt, count, seed, metric and "
+    "removal; it takes a quarter of a minute. The manifest says what was chosen on this page."
+)
 
 
 def file_buttons(controls: Controls) -> list[Any]:
     """Lay the buttons out; a file is written when it is asked for."""
     import gradio as gr
+
+    @told
+    def record(*values: Any):
+        subject = controls.subject(controls.read(values).model)
+        path = written("audit.json", json.dumps(subject.record(), indent=1, allow_nan=False))
+        return gr.DownloadButton("Download audit.json", value=path)
 
     @told
     def manifest(*values: Any):
@@ -26,7 +38,9 @@ def file_buttons(controls: Controls) -> list[Any]:
 
     with gr.Row():
         buttons = [gr.DownloadButton(name) for name in _PREPARE]
-    buttons[0].click(manifest, controls.fields, buttons[0], api_name="manifest")
+    gr.Markdown(_ABOUT, elem_classes="bd-soft")
+    for button, prepare in zip(buttons, (record, manifest), strict=True):
+        button.click(prepare, controls.fields, button, api_name=prepare.__name__)
     return buttons
 
 

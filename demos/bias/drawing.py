@@ -22,7 +22,7 @@ padding:10px 16px;margin:8px 0}
 .bd-verdict b{display:block;margin:0 0 4px}.bd-verdict p{margin:4px 0!important}
 .bd-figure{display:block;width:100%;max-width:480px;height:auto}
 .bd-figure text{font-size:13px;fill:var(--soft);font-family:inherit}
-.bd-figure .strong{fill:var(--ink)}
+.bd-figure .strong{fill:var(--ink);paint-order:stroke;stroke:var(--page);stroke-width:4px}
 .bd-figure .axis{stroke:var(--faint)}
 .bd-figure .whole{stroke:var(--ink);stroke-dasharray:4 3}
 .bd-figure .meaningless{fill:var(--band);stroke:var(--faint);stroke-dasharray:2 3}

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from mm_sae_plugin.applications.bias.attributed import Attributed, attribute
 from mm_sae_plugin.applications.bias.bench import Bench
 from mm_sae_plugin.applications.bias.prompts import PromptSet, factorworld_prompts
+from mm_sae_plugin.applications.bias.record import record_of_twins
 from mm_sae_plugin.applications.bias.twin_audit import TwinAudit, audit_twins
 from mm_sae_plugin.applications.bias.twin_vectors import TwinVectors
 from mm_sae_plugin.applications.bias.twins import GENDER, NUISANCES, TwinPictures, draw_twins
@@ -65,6 +67,7 @@ class Subject:
     vectors: TwinVectors
     n_per_target: int
     _audits: dict[Flip, TwinAudit] = field(default_factory=dict)
+    _record: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def open(cls, path: Path, acts: Path | None = None) -> Subject:
@@ -105,6 +108,16 @@ class Subject:
                     self.vectors,
                 )
             return self._audits[flip]
+
+    def record(self) -> dict[str, Any]:
+        """Return the record of the audit of gender, which its card is made from; made once."""
+        with alone_with(self.study.model):
+            if not self._record:
+                found = record_of_twins(
+                    self.study.model, self.study, None, self.n_per_target, seed=SEED
+                )
+                self._record.update(found)
+            return self._record
 
     def gap_of_pair(self, twins: TwinPictures, pair: int) -> float:
         """Return the gap of one pair of twins for the prompts of its own occupation, in logits."""

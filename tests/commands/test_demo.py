@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -85,14 +86,15 @@ def test_the_bias_demo_takes_two_of_what_the_quickstart_makes(monkeypatch):
     monkeypatch.setattr(demo, "_quickstart_sae", make)
     plain, biased = Path("runs/quickstart/sae"), Path("runs/quickstart-biased/sae")
     own, other = Path("own"), Path("other")
-    for command, folders in (
-        (demo.DemoCommand("bias"), (plain, biased)),
-        (demo.DemoCommand("bias", sae=own), (own, None)),
-        (demo.DemoCommand("bias", sae=own, beside=other), (own, other)),
-        (demo.DemoCommand("bias", beside=other), (plain, other)),
-        (demo.DemoCommand("explorer"), (plain, None)),
-    ):
-        assert command._folders(DEMOS[command.name]) == folders
+    cases: tuple[tuple[str, dict[str, Any], Any], ...] = (
+        ("bias", {}, (plain, biased)),
+        ("bias", {"sae": own}, (own, None)),
+        ("bias", {"sae": own, "beside": other}, (own, other)),
+        ("bias", {"beside": other}, (plain, other)),
+        ("explorer", {}, (plain, None)),
+    )
+    for name, given, folders in cases:
+        assert demo.DemoCommand(name, **given)._folders(DEMOS[name]) == folders
     assert made == {plain.parent: "factorworld", biased.parent: "factorworld-biased"}
 
 

@@ -85,7 +85,8 @@ def biased_sae(tmp_path_factory) -> Path:
     """Folder of a small labelled SAE of the biased model."""
     from tests.labelled import labelled_sae
 
-    settings = {"d_sae": 64, "k": 8, "training_steps": 100, "train_batch_size_samples": 128}
+    settings: dict[str, Any] = {"d_sae": 64, "k": 8, "training_steps": 100}
+    settings["train_batch_size_samples"] = 128
     folder = tmp_path_factory.mktemp("biased")
     return labelled_sae(folder, 500, model_name="factorworld-biased", **settings)
 

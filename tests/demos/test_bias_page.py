@@ -172,6 +172,15 @@ def test_twins_are_compared(client, bias):
         assert told in html
 
 
+def test_the_audit_can_be_kept(client, biased):
+    told = json.loads(Path(ask(client, "record")["value"]).read_text())
+    assert told["verdict"] == biased.audit(GENDER).verdict
+    assert told["model"]["weights_id"] == biased.study.weights_id
+    assert told["sae"]["sae_id"] == biased.study.sae_id
+    assert told["groups"]["counts"]["nurse"] == {"man": 4, "woman": 4}
+    assert told["attribution"]["whole"] == pytest.approx(biased.attributed.whole)
+
+
 def test_the_manifest_repeats_it(client, biased):
     path = ask(client, "manifest", latents="3,5", side="text", pair=2)["value"]
     told = json.loads(Path(path).read_text())
