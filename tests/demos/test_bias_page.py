@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from mm_sae_plugin.applications.bias.attribution import SIDES
+from mm_sae_plugin.applications.bias.prompts import PromptSet
 from mm_sae_plugin.applications.bias.twin_audit import audit_twins
 from mm_sae_plugin.applications.bias.twins import GENDER, NUISANCES
 from mm_sae_plugin.demos.bias.attributing import OWN, PAPER
@@ -188,6 +189,6 @@ def test_the_manifest_repeats_it(client, biased):
     assert FeatureEdit.from_dict(told["edit"]) == edit
     asked = told["asked"]
     assert (asked["side"], asked["pair"], asked["latents"]) == ("text", 2, [3, 5])
-    assert asked["prompts"] == prompts_for(GENDER).to_dict()
+    assert PromptSet.from_dict(asked["prompts"]) == prompts_for(GENDER)
     assert asked["beside"][0]["model"] == "factorworld"
     assert told["model"]["weights_id"] == biased.study.weights_id
