@@ -86,7 +86,7 @@ def _use(measured: Measured) -> tuple[str, str, str]:
 def strongest(subject: Subject) -> str:
     """The latents that take most of the gap with them."""
     rows = [_latent(subject, row) for row in subject.attributed.latents]
-    heads = ("latent", "name", "class", "the paper’s", "takes", "when chosen")
+    heads = ("latent", "class", "the paper’s", "takes", "when chosen")
     return part(
         f"By latent: {subject.name}",
         table(heads, rows, wide=True),
@@ -101,8 +101,7 @@ def strongest(subject: Subject) -> str:
 def _latent(subject: Subject, row: LatentRow) -> tuple[str, ...]:
     associated = " by association" if row.by_association else ""
     return (
-        f"#{row.latent}",
-        escape(name_of(subject, row.latent)),
+        f"#{row.latent} {escape(name_of(subject, row.latent))}",
         class_dot(row.modality_class) + associated,
         class_dot(row.paper_class),
         signed(row.taken),

@@ -79,11 +79,11 @@ class DemoCommand:
         """The SAE, and the one beside it; made first where none was named and there is none."""
         if self.sae is not None:
             return self.sae, self.beside
-        beside = self.beside
+        sae, beside = _quickstart_sae(), self.beside
         if demo.takes_beside and beside is None:
             out = Path("runs/quickstart-biased")
             beside = _quickstart_sae(out=out, model="factorworld-biased")
-        return _quickstart_sae(), beside
+        return sae, beside
 
 
 def _import_slow_ones() -> None:
