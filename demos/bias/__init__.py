@@ -25,7 +25,7 @@ _LIMITS = (
     "people are drawn, none is real. Gender here is <b>perceived, binary and given by the data "
     "set</b>.</p><p>It can show that a model links two things that it was taught to link, how "
     "surely, and which latents hold it. It cannot show that another model is fair, nor what "
-    "happens to people: for that, audit your own model on your own data.</p></div>"
+    "happens to people: audit that on data of your own, with `mm-sae bias`.</p></div>"
 ).replace("`factorworld-biased`", "<code>factorworld-biased</code>")
 _OF_GENDER = (
     "This part is of gender, whatever else was chosen above: only for it a direction was stated "

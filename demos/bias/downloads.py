@@ -1,4 +1,4 @@
-"""Files to keep: the record of the audit, and the manifest of what is shown."""
+"""Files to keep: the audit card, the record it is made from, and the manifest of what is shown."""
 
 from __future__ import annotations
 
@@ -11,19 +11,27 @@ from mm_sae_plugin.demos.bias.controls import Controls
 from mm_sae_plugin.demos.bias.subject import FLIPS, SEED, prompts_for
 from mm_sae_plugin.demos.bias.toggling import removal
 from mm_sae_plugin.demos.common.errors import told
-from mm_sae_plugin.demos.common.keeping import written
+from mm_sae_plugin.demos.common.keeping import place_for, written
 from mm_sae_plugin.demos.common.manifest import manifest_file, manifest_of
+from mm_sae_plugin.report.bias_card import write_bias_card
 
-_PREPARE = ("Prepare the audit as audit.json", "Prepare the manifest")
+_PREPARE = ("Prepare the audit card", "Prepare the audit as JSON", "Prepare the manifest")
 _ABOUT = (
-    "The audit is that of gender in the model chosen above: every prompt, count, seed, metric and "
-    "removal; it takes a quarter of a minute. The manifest says what was chosen on this page."
+    "The card is one page on the audit of gender in the model chosen above, with every prompt, "
+    "count, seed, metric and removal; the JSON is the same for programs. Either takes a quarter of "
+    "a minute. The manifest says what was chosen on this page."
 )
 
 
 def file_buttons(controls: Controls) -> list[Any]:
     """Lay the buttons out; a file is written when it is asked for."""
     import gradio as gr
+
+    @told
+    def card(*values: Any):
+        subject = controls.subject(controls.read(values).model)
+        path = write_bias_card(subject.record(), place_for("bias-card.html"), subject.study)
+        return gr.DownloadButton("Download bias-card.html", value=str(path))
 
     @told
     def record(*values: Any):
@@ -39,7 +47,7 @@ def file_buttons(controls: Controls) -> list[Any]:
     with gr.Row():
         buttons = [gr.DownloadButton(name) for name in _PREPARE]
     gr.Markdown(_ABOUT, elem_classes="bd-soft")
-    for button, prepare in zip(buttons, (record, manifest), strict=True):
+    for button, prepare in zip(buttons, (card, record, manifest), strict=True):
         button.click(prepare, controls.fields, button, api_name=prepare.__name__)
     return buttons
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -171,6 +172,12 @@ def test_twins_are_compared(client, bias):
         assert sum(gaps) / len(gaps) == pytest.approx(mean, abs=1e-4)
         told = f"{subject.name}</th><td>{signed(gaps[2])}</td><td>{signed(mean)}</td>"
         assert told in html
+
+
+def test_the_card_is_that_of_the_model(client, biased):
+    page = Path(ask(client, "card")["value"]).read_text()
+    assert "Bias audit of factorworld-biased on twins of FactorWorld" in page
+    assert biased.audit(GENDER).verdict in unescape(page) and "<script" not in page
 
 
 def test_the_audit_can_be_kept(client, biased):
