@@ -20,13 +20,13 @@ _ABOUT = (
     "with a woman and once with a man. {models}"
 )
 _LIMITS = (
-    '<div class="bd-note"><p><b>The association is invented.</b> `factorworld-biased` was trained '
-    "so that some occupations go with women, others with men; it says nothing about people. The "
-    "people are drawn, none is real. Gender here is <b>perceived, binary and given by the data "
-    "set</b>.</p><p>It can show that a model links two things that it was taught to link, how "
-    "surely, and which latents hold it. It cannot show that another model is fair, nor what "
-    "happens to people: audit that on data of your own, with `mm-sae bias`.</p></div>"
-).replace("`factorworld-biased`", "<code>factorworld-biased</code>")
+    '<div class="bd-note"><p><b>The association is invented.</b> <code>factorworld-biased</code> '
+    "was trained so that some occupations go with women, others with men; it says nothing about "
+    "people. The people are drawn, none is real. Gender here is <b>perceived, binary and given by "
+    "the data set</b>.</p><p>It can show that a model links two things that it was taught to link, "
+    "how surely, and which latents hold it. It cannot show that another model is fair, nor what "
+    "happens to people: audit that on data of your own, with <code>mm-sae bias</code>.</p></div>"
+)
 _OF_GENDER = (
     "This part is of gender, whatever else was chosen above: only for it a direction was stated "
     "beforehand."

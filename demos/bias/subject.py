@@ -84,8 +84,8 @@ class Subject:
         model = study.model
         if not isinstance(model.tokenizer, WordTokenizer):
             raise UserError(
-                f"The bias demo audits models that know FactorWorld, and {name} does not: give an "
-                "SAE of one that does with --sae."
+                f"The bias demo audits models that know FactorWorld, and {name} does not: "
+                "audit it on pictures of your own with mm-sae bias."
             )
         explorer = Explorer.open(study, progress=True)
         print(f"{name}: measuring the gaps between twins takes a quarter of a minute …", flush=True)

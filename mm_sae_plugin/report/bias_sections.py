@@ -224,7 +224,9 @@ def _limits(record: Record, _: Any) -> Values:
 SECTIONS = (
     Section("counts", "How many images of whom", "counts.html", _counts),
     Section("gap", "1 · Is there a gap in this model?", "gaps.html", _gaps),
-    Section("larger", "2 · Is it larger than gaps that mean nothing?", "nuisances.html", _nuisances),
+    Section(
+        "larger", "2 · Is it larger than gaps that mean nothing?", "nuisances.html", _nuisances
+    ),
     Section("direction", "3 · Does it follow the stated direction?", "direction.html", _direction),
     Section("rankings", "What a search finds", "rankings.html", _rankings),
     Section("effect", "Effect size", "effect.html", _effect_size),

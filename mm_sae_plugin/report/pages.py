@@ -28,7 +28,12 @@ def _environment() -> Environment:
     )
     environment.globals |= {"COLOURS": COLOURS, "MEANINGS": MEANINGS}
     environment.filters |= {"hash": _hash, "percent": _percent}
-    environment.filters |= {"signed": _signed, "rate": _rate, "p_value": _p_value, "listed": _listed}
+    environment.filters |= {
+        "signed": _signed,
+        "rate": _rate,
+        "p_value": _p_value,
+        "listed": _listed,
+    }
     return environment
 
 
