@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from mm_sae_plugin.demos import DEMOS, DemoOptions
 from mm_sae_plugin.demos.bias.address import NOTE, TABS
 from mm_sae_plugin.demos.bias.controls import Controls
-from mm_sae_plugin.demos.bias.downloads import file_buttons
+from mm_sae_plugin.demos.bias.downloads import file_buttons, unprepared
 from mm_sae_plugin.demos.bias.drawing import STACK, STYLE
 from mm_sae_plugin.demos.bias.showing import Page
 from mm_sae_plugin.demos.bias.subject import open_subjects
@@ -125,7 +125,7 @@ def build(options: DemoOptions) -> gr.Blocks:
             ),
         ]
         chosen = zip((audit_tab, attribution_tab, toggle_tab, twins_tab), TABS, strict=True)
-        changes += [
+        turned = [
             tab.select(lambda name=name: name, None, controls.tab, queue=False, **private)
             for tab, name in chosen
         ]
@@ -135,8 +135,11 @@ def build(options: DemoOptions) -> gr.Blocks:
             [tabs, *fields, audit, *moved, twins, status],
             **private,
         )
-        for event in (*changes, arrived):
-            event.success(page.query, fields, [query, *kept], queue=False, **private).success(
+        for event in (*changes, *turned, arrived):
+            event.success(page.query, fields, query, queue=False, **private).success(
                 None, query, None, js=NOTE, **private
             )
+        # Files that were prepared are of what stood before.
+        for event in changes:
+            event.success(unprepared, None, kept, queue=False, **private)
     return app

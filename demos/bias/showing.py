@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from mm_sae_plugin.demos.bias import downloads
 from mm_sae_plugin.demos.bias.address import Asked, query_of, read
 from mm_sae_plugin.demos.bias.attributing import attributed, strongest
 from mm_sae_plugin.demos.bias.auditing import audited
@@ -16,6 +15,7 @@ from mm_sae_plugin.demos.bias.drilling import drilled
 from mm_sae_plugin.demos.bias.subject import FLIPS
 from mm_sae_plugin.demos.bias.toggling import removal, toggled
 from mm_sae_plugin.demos.common.errors import told
+from mm_sae_plugin.errors import UserError
 
 
 class Page:
@@ -61,10 +61,15 @@ class Page:
         """Show another pair."""
         return self._twins(self._controls.read(values))
 
-    @told
-    def query(self, *values: Any) -> list[Any]:
-        """Say what the address is to hold; files that were prepared are of what stood before."""
-        return [query_of(self._controls.read(values)), *downloads.unprepared()]
+    def query(self, *values: Any) -> Any:
+        """Say what the address is to hold."""
+        import gradio as gr
+
+        try:
+            return query_of(self._controls.read(values))
+        # What cannot be is told by what it was asked of.
+        except UserError:
+            return gr.skip()
 
     def arrive(self) -> Callable[..., list[Any]]:
         """Make the function that shows what an address asks for."""

@@ -40,6 +40,7 @@ def test_a_gap_is_seen_and_taken_out(visit, bias, screenshots, width, scheme):
 def test_another_model_is_looked_into(visit, bias):
     opened = visit(f"{bias.address}/?tab=attribution&show=5")
     opened.page.get_by_role("heading", name="Latent #5 of factorworld-biased").wait_for()
+    opened.page.wait_for_url("**model=*")
     opened.page.get_by_role("radio", name="factorworld", exact=True).check()
     opened.page.get_by_role("heading", name="By class: factorworld", exact=True).wait_for()
     opened.page.wait_for_url(re.compile(r"model=factorworld(&|$)"))
@@ -47,6 +48,7 @@ def test_another_model_is_looked_into(visit, bias):
 
 def test_a_fault_is_a_sentence_in_the_page(visit, bias):
     opened = visit(f"{bias.address}/?tab=toggle")
+    opened.page.wait_for_url("**model=*")
     opened.page.get_by_label("Other latents to take out").fill("999")
     opened.page.keyboard.press("Enter")
     opened.page.get_by_text("'999' is no latent of factorworld-biased").first.wait_for()
@@ -54,10 +56,12 @@ def test_a_fault_is_a_sentence_in_the_page(visit, bias):
 
 def test_the_manifest_is_prepared_anew_for_what_is_shown(visit, bias):
     opened = visit(bias.address)
+    # The address is written once the page is there.
+    opened.page.wait_for_url("**model=*")
     button = opened.page.get_by_role("button", name="Prepare the manifest")
     button.click()
     opened.page.get_by_role("link", name="Download bias-manifest.json").or_(
         opened.page.get_by_role("button", name="Download bias-manifest.json")
     ).first.wait_for()
-    opened.page.get_by_role("tab", name="Twins").click()
+    opened.page.get_by_role("radio", name="factorworld", exact=True).check()
     button.wait_for()
