@@ -126,7 +126,7 @@ class _Frame:
     """Rows of names on the left, numbers on the right, and a common axis between them."""
 
     def __init__(self, rows: Sequence[object], values: Sequence[float], width: float) -> None:
-        self.left = 200 if width > _NARROW else 146
+        self.left = 200 if width > _NARROW else 152
         self._n, self._width = len(rows), width
         low, high = min(0.0, *values), max(0.0, *values)
         # A little air, so that no mark touches a name.
@@ -154,7 +154,7 @@ class _Frame:
 
     def labels(self, i: int, name: str, value: str, kind: str | None = None) -> list[str]:
         y = self.middle(i) + 4.5
-        shown = clipped(name, int((self.left - 12) / (8 if kind else 7)))
+        shown = clipped(name, int((self.left - 12) / (8.6 if kind else 7)))
         return [
             element("g", title(name), text(shown, 0, y, class_=kind or "name")),
             text(_minus(value), self._width, y, text_anchor="end", class_="strong"),
