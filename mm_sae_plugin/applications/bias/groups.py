@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 LEAST = 20
 """Samples that each group needs by default."""
 ALL = "all"
-"""Name of the row and the column of totals in :meth:`Groups.counts`."""
+"""Name of the row and the column of totals in :meth:`Groups.counts`, where no group or target has
+it; else with stars around it."""
 
 
 @dataclass(frozen=True)
@@ -97,11 +98,14 @@ class Groups:
         """
         import pandas as pd
 
-        target = [ALL] * len(self) if self.target is None else list(self.target)
+        total = ALL
+        while total in {*self.group, *(self.target or ())}:
+            total = f"*{total}*"
+        target = [total] * len(self) if self.target is None else list(self.target)
         table = pd.crosstab(pd.Series(self.group, name="group"), pd.Series(target, name="target"))
         if self.target is not None:
-            table[ALL] = table.sum(axis=1)
-        table.loc[ALL] = table.sum(axis=0)
+            table[total] = table.sum(axis=1)
+        table.loc[total] = table.sum(axis=0)
         return table
 
     def comparable_targets(self, least: int = 2) -> tuple[list[str], list[str]]:

@@ -20,6 +20,14 @@ def test_counts_are_shown_with_totals():
     assert Groups(SEXES).counts()["all"].to_dict() == {"man": 20, "woman": 20, "all": 40}
 
 
+def test_totals_overwrite_neither_a_target_nor_a_group_of_their_name():
+    target = ("all",) * 10 + ("*all*",) * 30
+    table = Groups(("woman",) * 25 + ("all",) * 15, target, least=15).counts()
+    assert table.loc["woman"].to_dict() == {"all": 10, "*all*": 15, "**all**": 25}
+    assert table.loc["all"].to_dict() == {"all": 0, "*all*": 15, "**all**": 15}
+    assert table.loc["**all**"].to_dict() == {"all": 10, "*all*": 30, "**all**": 40}
+
+
 def test_targets_without_enough_of_a_group_are_named():
     target = ("nurse",) * 10 + ("pilot",) * 30
     groups = Groups(("woman",) * 9 + ("man",) * 16 + ("woman",) * 15, target, least=15)
