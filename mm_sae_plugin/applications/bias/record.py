@@ -5,19 +5,21 @@ The audit card is made from it alone, and so can be made again by anybody who ha
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from mm_sae_plugin.applications.bias.accuracy import subgroup_accuracy
 from mm_sae_plugin.applications.bias.attributed import Attributed, attribute
 from mm_sae_plugin.applications.bias.bench import Bench
-from mm_sae_plugin.applications.bias.effect_size import association, effect_size
+from mm_sae_plugin.applications.bias.effect_size import effect_size
 from mm_sae_plugin.applications.bias.embedding import embed_texts
 from mm_sae_plugin.applications.bias.evidence import Evidence
 from mm_sae_plugin.applications.bias.group_audit import GroupAudit, audit_groups
@@ -89,7 +91,7 @@ def record_of_twins(
     audit = audit_twins(model, prompts, GENDER, n_per_target, seed, TwinVectors(model))
     twins = draw_twins(GENDER, n_per_target)
     evidence = Evidence.of_twins(model, twins, prompts)
-    bench = None if study is None else lambda: Bench.of_twins(study, n_per_target, prompts)
+    bench = None if study is None else partial(Bench.of_twins, study, n_per_target, prompts)
     return {
         **_head(model, study, prompts, evidence, seed),
         "source": {
@@ -152,10 +154,9 @@ def record_of_groups(
     audit = audit_groups(images, texts, scale, groups, prompts, first, seed=seed)
     two = len(groups.names) == 2
     evidence = Evidence.of_groups(model, images, groups, prompts, first) if two else None
-    bench = None
-    if study is not None:
-        # More groups than two are told of where the attribution would stand.
-        bench = lambda: Bench.of_groups(study, images, groups, prompts, first)  # noqa: E731
+    # More groups than two are told of where the attribution would stand.
+    given = (study, images, groups, prompts, first)
+    bench = None if study is None else partial(Bench.of_groups, *given)
     return {
         **_head(model, study, prompts, evidence, seed),
         "groups": {"first": first, "names": list(groups.names), "counts": _counts(groups)},
@@ -286,14 +287,18 @@ def _metrics(found: Any) -> dict[str, Any]:
 
 def _effect_size(evidence: Evidence, seed: int) -> dict[str, Any] | None:
     """Do the prompts stated for the first group lie nearer to its images than the others do?"""
-    stated = [name for name in evidence.texts if name in evidence.direction]
+    contrast = evidence.contrast
+    stated = [name for name in contrast.targets if name in evidence.direction]
     if {evidence.direction[name] for name in stated} != {1, -1}:
         return None
-    rows = torch.stack([evidence.texts[name].mean(0) for name in stated]).double().numpy()
-    images, is_first = evidence.images.double().numpy(), evidence.is_first
-    leaning = association(rows, images[is_first], images[~is_first])
-    towards = np.array([evidence.direction[name] == 1 for name in stated])
-    return asdict(effect_size(leaning[towards], leaning[~towards], seed))
+    # Within targets, as the gaps are: else prompts lean to whoever is more often of their target.
+    rows = torch.stack([evidence.texts[name].mean(0) for name in contrast.targets])
+    leaning = contrast.gaps(evidence.images, normalize(rows, dim=1))
+    towards, away = (
+        np.array([leaning[name] for name in stated if evidence.direction[name] == sign])
+        for sign in (1, -1)
+    )
+    return asdict(effect_size(towards, away, seed))
 
 
 def _accuracy(evidence: Evidence) -> dict[str, Any] | None:
@@ -321,7 +326,7 @@ def _accuracy_of_groups(
     }
 
 
-def _attributed(bench: Any, n_random: int, seed: int) -> dict[str, Any]:
+def _attributed(bench: Callable[[], Bench] | None, n_random: int, seed: int) -> dict[str, Any]:
     """What the gap comes from, and what makes it smaller; or why that is not said."""
     if bench is None:
         return _none("No SAE was given.")

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from torch.nn.functional import normalize
@@ -76,6 +77,25 @@ def test_user_twins_give_the_same_gaps_as_twins_of_the_world(study, of_twins):
     assert found["direction"]["p"] == of_twins["direction"]["p"]
     assert found["sae"] is None and found["attribution_left_out"] == "No SAE was given."
     assert not any("differ in much besides" in limit for limit in found["limits"])
+
+
+def test_an_effect_is_not_of_who_is_more_often_of_a_target(study):
+    """No image leans to any prompt within its target; more of the women are nurses."""
+    prompts = factorworld_prompts().of_targets(("nurse", "builder"))
+    aims = {"nurse": torch.eye(128)[0], "builder": torch.eye(128)[1]}
+    chance = torch.Generator().manual_seed(0)
+    target = tuple("nurse" if i % 4 else "builder" for i in range(80))
+    target += tuple("builder" if i % 4 else "nurse" for i in range(80))
+    group = ("woman",) * 80 + ("man",) * 80
+    rows = torch.stack([aims[name] for name in target])
+    images = normalize(rows + 0.05 * torch.randn(160, 128, generator=chance), dim=1)
+    groups = Groups(group, target)
+    record = record_of_groups(study.model, images, groups, prompts, "woman", SOURCE)
+    assert abs(record["targets"]["nurse"]["gap"]) < 1.0
+    assert record["direction"]["floor"] == record["effect_size"]["floor"] == 0.5
+    gaps = [found["gap"] for found in record["targets"].values()]
+    assert np.sign(record["effect_size"]["d"]) == np.sign(record["direction"]["signed"])
+    assert max(map(abs, gaps)) < 1.5
 
 
 def test_three_groups_have_gaps_and_the_reason_why_no_attribution(study):
