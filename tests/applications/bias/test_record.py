@@ -2,12 +2,11 @@
 
 import json
 
-import numpy as np
 import pytest
 import torch
 from torch.nn.functional import normalize
 
-from mm_sae_plugin.applications.bias.embedding import embed_pictures
+from mm_sae_plugin.applications.bias.embedding import embed_pictures, embed_texts
 from mm_sae_plugin.applications.bias.groups import Groups
 from mm_sae_plugin.applications.bias.prompts import PromptSet, factorworld_prompts
 from mm_sae_plugin.applications.bias.record import record_of_groups, record_of_twins
@@ -80,22 +79,21 @@ def test_user_twins_give_the_same_gaps_as_twins_of_the_world(study, of_twins):
 
 
 def test_an_effect_is_not_of_who_is_more_often_of_a_target(study):
-    """No image leans to any prompt within its target; more of the women are nurses."""
+    """More of the women are nurses, and every woman leans a little to the builders' prompts."""
     prompts = factorworld_prompts().of_targets(("nurse", "builder"))
-    aims = {"nurse": torch.eye(128)[0], "builder": torch.eye(128)[1]}
-    chance = torch.Generator().manual_seed(0)
+    aims = {
+        name: embed_texts(study.model, texts).mean(0) for name, texts in prompts.prompts.items()
+    }
     target = tuple("nurse" if i % 4 else "builder" for i in range(80))
     target += tuple("builder" if i % 4 else "nurse" for i in range(80))
     group = ("woman",) * 80 + ("man",) * 80
     rows = torch.stack([aims[name] for name in target])
-    images = normalize(rows + 0.05 * torch.randn(160, 128, generator=chance), dim=1)
-    groups = Groups(group, target)
+    rows[:80] += 0.1 * (aims["builder"] - aims["nurse"])
+    rows += 0.001 * torch.randn(rows.shape, generator=torch.Generator().manual_seed(0))
+    groups, images = Groups(group, target), normalize(rows, dim=1)
     record = record_of_groups(study.model, images, groups, prompts, "woman", SOURCE)
-    assert abs(record["targets"]["nurse"]["gap"]) < 1.0
+    assert record["direction"]["signed"] < 0 and record["effect_size"]["d"] < 0
     assert record["direction"]["floor"] == record["effect_size"]["floor"] == 0.5
-    gaps = [found["gap"] for found in record["targets"].values()]
-    assert np.sign(record["effect_size"]["d"]) == np.sign(record["direction"]["signed"])
-    assert max(map(abs, gaps)) < 1.5
 
 
 def test_three_groups_have_gaps_and_the_reason_why_no_attribution(study):
