@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from mm_sae_plugin.report.excerpts import clipped
-from mm_sae_plugin.report.palette import COLOURS
 from mm_sae_plugin.report.svg import element, figure, scale, text, title
 
 SIDE_COLOURS = ("#2a8c6e", "#b8860b")
@@ -54,7 +53,9 @@ class LeftRow:
 def both_widths(draw: Callable[[float], Markup]) -> Markup:
     """A figure for a broad and for a narrow place; the style sheet shows the one that fits."""
     broad, narrow = draw(_BROAD), draw(_NARROW)
-    return Markup('<div class="drawing"><div class="broad">{}</div><div class="narrow">{}</div></div>').format(broad, narrow)
+    return Markup(
+        '<div class="drawing"><div class="broad">{}</div><div class="narrow">{}</div></div>'
+    ).format(broad, narrow)
 
 
 def gap_figure(rows: Sequence[GapRow], first: str, second: str, width: float) -> Markup:
@@ -72,21 +73,29 @@ def gap_figure(rows: Sequence[GapRow], first: str, second: str, width: float) ->
     ends = [end for row in rows for end in (row.low, row.high, *row.no_bias)]
     frame = _Frame(rows, ends, width)
     x, parts = frame.x, frame.grid()
-    room = int((width - _RIGHT - frame.left) / 2 / 7) - 4
-    for place, anchor, told in (
-        (x(0) - 8, "end", f"← {clipped(second, room)}"),
-        (x(0) + 8, "start", f"{clipped(first, room)} →"),
-    ):
-        parts.append(text(told, place, 16, text_anchor=anchor))
+    room = int((width - frame.left) / 2 / 8) - 3
+    parts += [
+        text(f"← {clipped(second, room)}", frame.left, 14),
+        text(f"{clipped(first, room)} →", width, 14, text_anchor="end"),
+    ]
     for i, row in enumerate(rows):
         y = frame.middle(i)
         band, (low, high) = row.no_bias, (x(row.low), x(row.high))
         colour = None if row.side is None else SIDE_COLOURS[row.side]
-        hint = f"{row.name}: {row.gap:+.2f}, 95% interval {row.low:+.2f} to {row.high:+.2f}"
+        told = f"{row.name}: {row.gap:+.2f}, 95% interval {row.low:+.2f} to {row.high:+.2f}"
+        hint = title(_minus(told))
         parts += [
-            element("rect", x=x(band[0]), y=y - 9, width=x(band[1]) - x(band[0]), height=18, rx=3, class_="null"),
+            element(
+                "rect",
+                x=x(band[0]),
+                y=y - 9,
+                width=x(band[1]) - x(band[0]),
+                height=18,
+                rx=3,
+                class_="null",
+            ),
             element("line", x1=low, x2=high, y1=y, y2=y, stroke=colour, class_="interval"),
-            element("circle", title(hint), cx=x(row.gap), cy=y, r=5, fill=colour, class_="gap"),
+            element("circle", hint, cx=x(row.gap), cy=y, r=5, fill=colour, class_="gap"),
         ]
         parts += frame.labels(i, row.name, f"{row.gap:+.2f}")
     return figure(width, frame.height, f"Gaps between {first} and {second} by target", *parts)
@@ -94,11 +103,16 @@ def gap_figure(rows: Sequence[GapRow], first: str, second: str, width: float) ->
 
 def spread_figure(spread: float, nuisances: dict[str, float], name: str, width: float) -> Markup:
     """How far gaps spread: those that are asked about, and those of flips that mean nothing."""
-    rows = [(name, spread, True), *sorted(((n, v, False) for n, v in nuisances.items()), key=lambda row: -row[1])]
+    rows = [
+        (name, spread, True),
+        *sorted(((n, v, False) for n, v in nuisances.items()), key=lambda row: -row[1]),
+    ]
     frame = _Frame(rows, [value for _, value, _ in rows], width)
     parts = frame.grid()
     for i, (label, value, is_asked) in enumerate(rows):
-        parts.append(frame.bar(i, value, f"{label}: {value:.2f}", None, "asked" if is_asked else "other"))
+        parts.append(
+            frame.bar(i, value, f"{label}: {value:.2f}", None, "asked" if is_asked else "other")
+        )
         parts += frame.labels(i, label, f"{value:.2f}", "strong" if is_asked else None)
     return figure(width, frame.height, "Spread of the gaps of each flip", *parts)
 
@@ -110,15 +124,26 @@ def left_figure(rows: Sequence[LeftRow], whole: float, width: float) -> Markup:
     for i, row in enumerate(rows):
         hint = f"{row.name}: {row.value:+.2f}"
         parts.append(frame.bar(i, row.value, hint, row.colour, None if row.colour else "other"))
-    parts.append(element("line", x1=x(whole), x2=x(whole), y1=_TOP - 8, y2=frame.bottom, class_="border"))
+    parts.append(
+        element("line", x1=x(whole), x2=x(whole), y1=_TOP - 8, y2=frame.bottom, class_="border")
+    )
     for i, row in enumerate(rows):
         y = frame.middle(i)
         if row.random:
             ends = x(min(row.random)), x(max(row.random))
             parts.append(element("line", x1=ends[0], x2=ends[1], y1=y, y2=y, class_="reach"))
-        parts += [element("circle", cx=x(value), cy=y, r=2.6, class_="draw") for value in row.random]
+        parts += [
+            element("circle", cx=x(value), cy=y, r=2.6, class_="draw") for value in row.random
+        ]
         parts += frame.labels(i, row.name, f"{row.value:+.2f}")
-    parts.append(text(f"as it is {whole:+.2f}".replace("-", "−"), x(whole), 14, text_anchor="end" if x(whole) > width / 2 else "start"))
+    parts.append(
+        text(
+            _minus(f"as it is {whole:+.2f}"),
+            x(whole),
+            14,
+            text_anchor="end" if x(whole) > width / 2 else "start",
+        )
+    )
     return figure(width, frame.height, "What is left of the gap without each class", *parts)
 
 
@@ -127,7 +152,7 @@ class _Frame:
 
     def __init__(self, rows: Sequence[object], values: Sequence[float], width: float) -> None:
         self.left = 200 if width > _NARROW else 152
-        self._n, self._width = len(rows), width
+        self._width = width
         low, high = min(0.0, *values), max(0.0, *values)
         # A little air, so that no mark touches a name.
         air = 0.04 * ((high - low) or 1.0)
@@ -150,7 +175,17 @@ class _Frame:
 
     def bar(self, i: int, value: float, hint: str, fill: str | None, kind: str | None) -> str:
         start, end = sorted((self.x(0), self.x(value)))
-        return element("rect", title(_minus(hint)), x=start, y=self.middle(i) - 8, width=max(end - start, 1.0), height=16, rx=2, fill=fill, class_=kind)
+        return element(
+            "rect",
+            title(_minus(hint)),
+            x=start,
+            y=self.middle(i) - 8,
+            width=max(end - start, 1.0),
+            height=16,
+            rx=2,
+            fill=fill,
+            class_=kind,
+        )
 
     def labels(self, i: int, name: str, value: str, kind: str | None = None) -> list[str]:
         y = self.middle(i) + 4.5
@@ -165,7 +200,9 @@ def _ticks(low: float, high: float, most: int) -> list[float]:
     """Round numbers, 0 among them, of which there are at most so many."""
     step = 10.0 ** math.floor(math.log10((high - low) or 1.0) - 1)
     factors = (1, 2, 5, 10, 20, 50, 100)
-    wide = next(f * step for f in factors if math.floor(high / f / step) - math.ceil(low / f / step) < most)
+    wide = next(
+        f * step for f in factors if math.floor(high / f / step) - math.ceil(low / f / step) < most
+    )
     return [round(i * wide, 12) for i in range(math.ceil(low / wide), math.floor(high / wide) + 1)]
 
 

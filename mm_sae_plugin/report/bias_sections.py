@@ -49,18 +49,13 @@ def _counts(record: Record, _: Any) -> Values:
     counts, source = record["groups"]["counts"], record["source"]
     names = record["groups"]["names"]
     totals = {name: sum(row[name] for row in counts.values()) for name in names}
-    left_out = dict(source.get("left_out") or {})
-    unreadable = source.get("unreadable")
-    if unreadable:
-        n = unreadable if isinstance(unreadable, int) else len(unreadable)
-        left_out["the picture cannot be read"] = n
     return {
         "source": source,
         "names": names,
         "counts": counts,
         "totals": totals,
         "has_targets": set(counts) != {"all images"},
-        "left_out": left_out,
+        "left_out": source.get("left_out") or {},
         "not_compared": record.get("not_compared") or [],
         "is_of_twins": is_of_twins(record),
     }
@@ -224,7 +219,9 @@ def _limits(record: Record, _: Any) -> Values:
 SECTIONS = (
     Section("counts", "How many images of whom", "counts.html", _counts),
     Section("gap", "1 · Is there a gap in this model?", "gaps.html", _gaps),
-    Section("larger", "2 · Is it larger than gaps that mean nothing?", "nuisances.html", _nuisances),
+    Section(
+        "larger", "2 · Is it larger than gaps that mean nothing?", "nuisances.html", _nuisances
+    ),
     Section("direction", "3 · Does it follow the stated direction?", "direction.html", _direction),
     Section("rankings", "What a search finds", "rankings.html", _rankings),
     Section("effect", "Effect size", "effect.html", _effect_size),

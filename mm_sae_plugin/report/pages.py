@@ -28,7 +28,13 @@ def _environment() -> Environment:
     )
     environment.globals |= {"COLOURS": COLOURS, "MEANINGS": MEANINGS}
     environment.filters |= {"hash": _hash, "percent": _percent}
-    environment.filters |= {"signed": _signed, "rate": _rate, "p_value": _p_value, "listed": _listed, "change": _change}
+    environment.filters |= {
+        "signed": _signed,
+        "rate": _rate,
+        "p_value": _p_value,
+        "listed": _listed,
+        "change": _change,
+    }
     return environment
 
 
