@@ -85,7 +85,10 @@ def _gaps(subjects: Sequence[Subject], audits: Sequence[TwinAudit], flip: Flip) 
 
 
 def _verdict(audit: TwinAudit) -> str:
-    return f'<div class="bd-verdict"><b>The direction test</b><p>{escape(audit.verdict)}</p></div>'
+    told = escape(audit.verdict)
+    if audit.flip != GENDER and audit.direction.p <= _LEVEL:
+        told += " <b>By chance</b>: no association was planted, and none was stated, for this flip."
+    return f'<div class="bd-verdict"><b>The direction test</b><p>{told}</p></div>'
 
 
 def _numbers(audit: TwinAudit, targets: Sequence[str]) -> str:
@@ -149,10 +152,16 @@ def _is_larger(audit: TwinAudit) -> str:
 def _follows(audit: TwinAudit) -> str:
     test = audit.direction
     return (
-        f"{'yes' if test.p <= _LEVEL else 'no'}: {test.n_following} of {test.n_targets} "
-        f"occupations, signed gap {signed(test.signed)}, p {test.p:.3f} (at least "
-        f"{test.floor:.3f})"
+        f"{_answer(audit)}: {test.n_following} of {test.n_targets} occupations, signed gap "
+        f"{signed(test.signed)}, p {test.p:.3f} (the least possible is {test.floor:.3f})"
     )
+
+
+def _answer(audit: TwinAudit) -> str:
+    if audit.direction.p > _LEVEL:
+        return "no"
+    # Nothing was stated for it, nor planted.
+    return "yes" if audit.flip == GENDER else "by chance"
 
 
 def _key(kind: str) -> str:

@@ -119,6 +119,9 @@ class BiasCommand:
         given = self._prompts()
         table = self._table(pairs)
         prompts, first = prompts_for(table.groups, given), self._first(table)
+        unused = [name for name in (given.targets if given else ()) if name not in prompts.targets]
+        if unused:
+            print(f"No picture is of {', '.join(unused)}: its prompts are left out.")
         model, study = self._opened()
         data = embed_own(model, table, progress=True)
         if data.groups != table.groups:
@@ -169,7 +172,7 @@ class BiasCommand:
             return self.groups[0] if self.groups else usual
         if self.first not in names:
             raise UserError(
-                f"There is no group {self.first!r:.60}: choose from {', '.join(names)}."
+                f"There is no group {self.first!r:.60} for --first: choose from {', '.join(names)}."
             )
         return self.first
 
@@ -211,7 +214,7 @@ class BiasCommand:
 
         gaps = gaps_frame(record)
         rich_print(gaps_table(record))
-        print(record["verdict"] or _NO_DIRECTION)
+        print(record["verdict"] or _untested(record))
         if self.sae is not None and record["attribution_left_out"] is not None:
             print(f"Without an attribution: {record['attribution_left_out']}")
         for name, frame in ((_COUNTS, counts), (_GAPS, gaps)):
@@ -222,9 +225,13 @@ class BiasCommand:
         print(f"Open {card}; all of it is in {self.out / _RECORD}.")
 
 
-_NO_DIRECTION = (
-    "No direction was stated for two groups, so that nothing is said of a learned association."
-)
+def _untested(record: dict[str, Any]) -> str:
+    """Why there is no test of a direction."""
+    if not record["prompts"].get("direction"):
+        why = "No direction was stated"
+    else:
+        why = "The direction that was stated could not be tested: it needs targets of both groups"
+    return f"{why}, so that nothing is said of a learned association."
 
 
 def _check_twins_prompts(prompts: PromptSet) -> None:

@@ -57,6 +57,8 @@ def _counts(record: Record, _: Any) -> Values:
         "has_targets": set(counts) != {"all images"},
         "left_out": source.get("left_out") or {},
         "not_compared": record.get("not_compared") or [],
+        "unreadable": source.get("unreadable") or {},
+        "gone": source.get("gone") or [],
         "is_of_twins": is_of_twins(record),
     }
 

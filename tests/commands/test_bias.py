@@ -49,7 +49,7 @@ def test_a_table_of_ones_own_with_an_sae(own, folder, small_sae, tmp_path, capsy
     told = capsys.readouterr().out
     # Counts before any metric, and the test of the direction at the end.
     parts = ["Images", "1 row of faces.csv left out", "faces/47.png: no such file", "Gap of woman"]
-    assert (at := [told.index(part) for part in [*parts, "the stated direction: "]]) == sorted(at)
+    assert (at := [told.index(part) for part in [*parts, "the stated direction"]]) == sorted(at)
     record = _record(out)
     assert record["seed"] == 3 and record["groups"]["first"] == "woman"
     assert record["source"]["columns"] == {"group": "gender", "target": "occupation"}
@@ -127,11 +127,14 @@ WRONG = {
     "no layout": ([], "of no layout that is known"),
     "no such group": ([*COLUMNS, "--groups", "man", "boy"], "There is no group 'boy'"),
     "one group": ([*COLUMNS, "--groups", "man"], "All images are of one group, 'man'"),
-    "no such first": ([*COLUMNS, "--first", "boy"], "no group 'boy': choose from man, woman"),
-    "no prompts": (["--group-col", "gender"], "name one with --target-col, or give --prompts"),
+    "no such first": (
+        [*COLUMNS, "--first", "boy"],
+        "no group 'boy' for --first: choose from man, woman",
+    ),
+    "no prompts": (["--group-col", "gender"], "name one, or give prompts"),
     "target without prompts": (
         [*COLUMNS, "--prompts", "{folder}/few.yaml"],
-        "'pilot', for which there is no prompt",
+        "'pilot', for which the prompts have no words",
     ),
     "empty prompts": ([*COLUMNS, "--prompts", "{folder}/empty.yaml"], "an empty prompt"),
     "no file of prompts": ([*COLUMNS, "--prompts", "{folder}/gone.yaml"], "cannot be read"),

@@ -76,6 +76,9 @@ def test_what_means_nothing_is_audited_alike(client, bias, key):
     expected = audit_twins(bias.subjects[0].study.model, prompts_for(flip), flip, 4)
     assert expected.verdict in html and "means nothing here" in html
     assert f"only the {flip[0]} differs" in html
+    # Nothing was planted: a small p is chance, and is called so.
+    assert ("By chance" in html) == any(s.audit(flip).direction.p <= 0.05 for s in bias.subjects)
+    assert "<td>yes" not in html
     # A flip is not compared with itself.
     assert "the 7 flips that mean nothing" in html and called(flip) in expected.nuisances
     assert f"A drawn nurse: {flip[1]}" in twins and f"A drawn nurse: {flip[2]}" in twins

@@ -126,6 +126,14 @@ def test_counts_stand_before_any_metric(record):
         assert " ".join(str(n) for n in row.values()) in counts
 
 
+def test_pictures_that_cannot_be_read_are_counted_and_named(of_groups):
+    lost = {"unreadable": {"a<b>.png": "no such file", "c.png": "not an image"}, "gone": ["diver"]}
+    told = section(bias_card({**of_groups, "source": {**of_groups["source"], **lost}}), "counts")
+    assert "2 pictures could not be read" in told and "diver" in told
+    assert "a<b>.png" in told and "not an image" in told
+    assert "could not be read" not in section(bias_card(of_groups), "counts")
+
+
 def test_what_was_left_out_is_counted(of_groups):
     assert "3 rows of the data left out: no face was found." in section(
         bias_card(of_groups), "counts"

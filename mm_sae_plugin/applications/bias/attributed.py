@@ -83,7 +83,7 @@ class Attributed:
     latents: list[LatentRow]
     """Those that take most of the gap with them on the choosing half."""
     concepts: list[ConceptRow]
-    """The concepts of these latents, in the same order."""
+    """The concepts of these latents, strongest first."""
     asymmetry: Asymmetry
     """Whether ImgD holds the first group and TextD the second, by the labels' own score."""
     asymmetry_paper: Asymmetry
@@ -175,12 +175,12 @@ def _concepts(
     for latent in latents:
         concept = labels.concept_of(latent)
         groups.append((latent,) if concept is None else tuple(concept.latents))
-    return [
-        ConceptRow(
-            group, *(one.whole - one.without(_mask(group, labels)) for one in (chosen, tested))
-        )
-        for group in dict.fromkeys(groups)
-    ]
+    rows = []
+    for group in dict.fromkeys(groups):
+        mask = _mask(group, labels)
+        taken = (one.whole - one.without(mask) for one in (chosen, tested))
+        rows.append(ConceptRow(group, *taken))
+    return sorted(rows, key=lambda row: -abs(row.taken_choosing))
 
 
 def _mask(latents: list[int] | tuple[int, ...], labels: ModalityDominance) -> Bool[Tensor, "n"]:

@@ -38,12 +38,17 @@ class DirectionTest:
     @property
     def verdict(self) -> str:
         """One sentence: the only one that speaks of a learned association."""
-        follows = "follow" if self.p <= LEVEL else "do not follow"
-        return (
-            f"The gaps {follows} the stated direction: {self.n_following} of {self.n_targets} "
-            f"targets go that way, by {self.signed:+.2f} on average (p {self.p:.3f}, at least "
-            f"{self.floor:.3f})."
+        told = (
+            f"{self.n_following} of {self.n_targets} targets go that way, by {self.signed:+.2f} on "
+            f"average (p {self.p:.3f}, where the least possible is {self.floor:.3f})."
         )
+        if self.floor > LEVEL:
+            return (
+                "Whether the gaps follow the stated direction cannot be told of so few targets: "
+                f"{told} State it for three or more on either side."
+            )
+        follows = "follow" if self.p <= LEVEL else "do not follow"
+        return f"The gaps {follows} the stated direction: {told}"
 
 
 def direction_test(

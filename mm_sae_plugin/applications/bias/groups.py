@@ -144,7 +144,8 @@ class Groups:
         missing = sum(not value.strip() for value in column)
         if missing:
             raise UserError(
-                f"{missing} of {len(column)} images have no {name}: fill it in, or leave them out."
+                f"{missing} of {len(column)} images have no {name}: fill it in, or leave them out"
+                f"{' by saying which groups to compare' if name == 'group' else ''}."
             )
 
     def _check_groups(self) -> None:
@@ -167,8 +168,8 @@ class Groups:
     def _check_twins(self, twin: tuple[str, ...]) -> None:
         if len(self.names) != 2:
             raise UserError(
-                f"Twins compare two groups, but there are {len(self.names)}: "
-                f"{', '.join(self.names)}."
+                f"Twins compare two groups, but there are {len(self.names)}, "
+                f"{', '.join(self.names)}: say which two."
             )
         found = Counter(zip(twin, self.group, strict=True))
         for name in dict.fromkeys(twin):

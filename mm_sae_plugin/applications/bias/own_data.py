@@ -54,6 +54,8 @@ class OwnData:
     """Path of each picture, as in the table."""
     folder: Path
     """Where relative paths start."""
+    gone: tuple[str, ...] = ()
+    """Targets of which no picture can be read."""
 
     def open_image(self, row: int) -> Image:
         """Return a picture in RGB.
@@ -79,6 +81,7 @@ class OwnData:
             "columns": self.columns,
             "left_out": left_out,
             "unreadable": self.unreadable,
+            "gone": list(self.gone),
         }
 
 
@@ -124,9 +127,10 @@ def embed_own(model: HookedCLIP, table: OwnTable, progress: bool = False) -> Own
     for why, which in ((UNREADABLE, ~readable), (TWIN_UNREADABLE, readable & ~kept)):
         if which.any():
             left_out[why] = int(which.sum())
+    groups = _only(table, kept, len(unreadable))
     return OwnData(
         images,
-        _only(table, kept, len(unreadable)),
+        groups,
         table.path,
         table.layout,
         table.columns,
@@ -134,6 +138,7 @@ def embed_own(model: HookedCLIP, table: OwnTable, progress: bool = False) -> Own
         unreadable,
         tuple(np.array(table.images)[kept].tolist()),
         table.folder,
+        tuple(sorted({*(table.groups.target or ())} - {*(groups.target or ())})),
     )
 
 

@@ -132,13 +132,12 @@ def prompts_for(groups: Groups, given: PromptSet | None) -> PromptSet:
     ------
     UserError
         If there are neither targets nor prompts, a target has no prompts, none has two images of
-        every group, or a direction is stated for a group that no image is of.
+        every group, or a direction is stated for a group that no image is of, or for one alone.
     """
     if groups.target is None:
         if given is None:
             raise UserError(
-                "There is no target column to take prompts from: name one with --target-col, or "
-                "give --prompts (columns and given in Python)."
+                "There is no target column to take prompts from: name one, or give prompts."
             )
         prompts = given
     else:
@@ -155,6 +154,12 @@ def prompts_for(groups: Groups, given: PromptSet | None) -> PromptSet:
         raise UserError(
             f"The prompts state a direction towards the group {strange[0]!r:.60}, which no image "
             f"is of: choose from {', '.join(groups.names)}."
+        )
+    stated = sorted(set(prompts.direction.values()))
+    if len(stated) == 1:
+        raise UserError(
+            f"The prompts state a direction towards {stated[0]!r:.60} alone, which nothing can be "
+            "compared with: state targets for another group too, or leave the direction out."
         )
     return prompts
 
@@ -276,6 +281,8 @@ def _table(path: Path, encoding: str | None) -> tuple[pd.DataFrame, dict[str, in
             f"{path} is no table: give a {', '.join(TABLE_SUFFIXES)} file, with a column of paths."
         )
     cells = read_cells(path, encoding)
+    if not any(cells.names):
+        raise UserError(f"{path} holds no row that can be read: check its first lines.")
     twice = [name for name in cells.names if name and list(cells.names).count(name) > 1]
     if twice:
         raise UserError(f"{path} has several columns {twice[0]!r:.60}: give them different names.")

@@ -116,8 +116,8 @@ class PromptSet:
         missing = [name for name in chosen if name not in self.targets]
         if missing:
             raise UserError(
-                f"The images have the target {missing[0]!r:.60}, for which there is no prompt: add "
-                "it to the prompts."
+                f"The images have the target {missing[0]!r:.60}, for which the prompts have no "
+                "words: add it to their targets, or leave its images out."
             )
         return PromptSet(
             self.templates,
@@ -185,10 +185,17 @@ class PromptSet:
         try:
             content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"The prompts {path} cannot be read: {error}.") from error
+            told = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
+            raise UserError(
+                f"The prompts {path} cannot be read ({told}): give a YAML or JSON file."
+            ) from error
         except (yaml.YAMLError, RecursionError) as error:
-            told = str(error).splitlines()[0]
-            raise UserError(f"The prompts {path} are no YAML ({told}): mend the file.") from error
+            mark = getattr(error, "problem_mark", None)
+            where = "" if mark is None else f", in line {mark.line + 1}"
+            told = getattr(error, "problem", None) or "it cannot be parsed"
+            raise UserError(
+                f"The prompts {path} are no YAML or JSON ({told}{where}): mend the file."
+            ) from error
         try:
             return cls.from_dict(content)
         except UserError as error:
@@ -228,6 +235,12 @@ def _of_gender(gender: str) -> tuple[str, ...]:
 
 def _texts(name: str, given: Any) -> tuple[str, ...]:
     texts = [given] if isinstance(given, str) else given
-    if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
+    if not isinstance(texts, list | tuple):
         raise UserError(f"{name!r:.60} must be a text or a list of texts, not {kind_of(given)}.")
+    strange = [text for text in texts if not isinstance(text, str)]
+    if strange:
+        raise UserError(
+            f"{name!r:.60} holds {strange[0]!r:.60}, which is {kind_of(strange[0])} and not a "
+            "text: write it in quotes."
+        )
     return tuple(texts)

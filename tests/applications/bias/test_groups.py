@@ -109,7 +109,7 @@ def test_missing_values_are_counted(missing):
         ),
         (
             {"group": SEXES + ("child",) * 20, "twin": PAIRS + PAIRS[:20]},
-            r"Twins compare two groups, but there are 3: child, man, woman",
+            r"Twins compare two groups, but there are 3, child, man, woman: say which two",
         ),
     ],
 )

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from mm_sae_plugin.applications.bias.embedding import embed_pictures
+from mm_sae_plugin.applications.bias.groups import Groups
 from mm_sae_plugin.applications.bias.own_data import TWIN_UNREADABLE, UNREADABLE, embed_own
 from mm_sae_plugin.applications.bias.own_table import AuditColumns, prompts_for, read_own_table
 from mm_sae_plugin.applications.bias.prompts import DEFAULT_TEMPLATES, PromptSet
@@ -214,7 +215,7 @@ def test_prompts_are_of_the_targets(table):
     )
     more = PromptSet(("a {}",), {"pilot": ("pilot",), "nurse": ("nurse",), "chef": ("chef",)})
     assert set(prompts_for(groups, more).targets) == {"nurse", "pilot"}
-    with pytest.raises(UserError, match="'pilot', for which there is no prompt"):
+    with pytest.raises(UserError, match="'pilot', for which the prompts have no words"):
         prompts_for(groups, PromptSet(("a {}",), {"nurse": ("nurse",)}))
     stated = PromptSet(
         ("a {}",),
@@ -225,7 +226,7 @@ def test_prompts_are_of_the_targets(table):
         prompts_for(groups, stated)
     without = read_own_table(table, GENDER).groups
     assert prompts_for(without, more) == more
-    with pytest.raises(UserError, match=r"no target column .*--target-col.*--prompts"):
+    with pytest.raises(UserError, match=r"no target column .*: name one, or give prompts"):
         prompts_for(without, None)
 
 
@@ -338,3 +339,10 @@ def test_a_layout_takes_columns_of_ones_own(rows, tmp_path):
     expected = [row["occupation"] for at, row in enumerate(rows) if at != 5]
     assert read.groups.target == (*expected, rows[1]["occupation"])
     assert read.left_out == {"its gender is not given": 1}
+
+
+def test_a_direction_towards_one_group_alone_is_refused():
+    groups = Groups(("woman", "man") * 20)
+    prompts = PromptSet(("a {}",), {"nurse": ("nurse",)}, {"nurse": "woman"})
+    with pytest.raises(UserError, match="towards 'woman' alone, which nothing can be compared"):
+        prompts_for(groups, prompts)
