@@ -25,6 +25,8 @@ class DemoOptions:
     """Its activation store; by default the one that it was trained on."""
     pipeline: str | None = None
     """A pipeline of diffusers, by its name or folder; by default the embedded generator."""
+    beside: Path | None = None
+    """Folder of another labelled SAE, shown beside the first."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class Demo:
     """What it is good for, in one line."""
     takes_pipeline: bool = False
     """Whether it draws with a pipeline, which may be another one."""
+    takes_beside: bool = False
+    """Whether it shows a second SAE beside the first."""
 
     def build(self, options: DemoOptions) -> gr.Blocks:
         """Import the demo and make its page; importing Gradio takes seconds.
@@ -68,6 +72,13 @@ DEMOS: dict[str, Demo] = {
             "Text-to-image steering",
             "Pull a prompt, or a search, towards a reference by the latents of one modality.",
             takes_pipeline=True,
+        ),
+        Demo(
+            "bias",
+            "mm_sae_plugin.demos.bias",
+            "Bias detection",
+            "Audit two models on twins that differ in gender alone, and ask latents for the gap.",
+            takes_beside=True,
         ),
     )
 }

@@ -21,6 +21,7 @@ ROOMS = (
     "termination",
     "devices",
     "modality",
+    "versions",
     "hooks",
     "factorworld",
     "pairs",

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from hashlib import sha256
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from PIL.Image import Image
@@ -15,8 +13,7 @@ from mm_sae_plugin.demos.common.keeping import place_for
 from mm_sae_plugin.files import write_json_atomically
 from mm_sae_plugin.interventions import FeatureEdit
 from mm_sae_plugin.study import Study
-
-_PACKAGES = ("mm_sae_plugin", "sae-lens", "torch", "open_clip_torch", "gradio", "diffusers")
+from mm_sae_plugin.versions import versions
 
 
 def manifest_of(
@@ -54,8 +51,7 @@ def manifest_of(
             "name": study.sae.cfg.metadata.model_name,
             "weights_id": study.weights_id,
         },
-        "versions": {"python": platform.python_version()}
-        | {package: _version(package) for package in _PACKAGES},
+        "versions": versions("gradio", "diffusers"),
     }
 
 
@@ -71,10 +67,3 @@ def manifest_file(manifest: Mapping[str, Any]) -> str:
     path = place_for(f"{manifest['demo']}-manifest.json")
     write_json_atomically(path, manifest)
     return str(path)
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

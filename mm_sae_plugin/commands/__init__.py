@@ -6,6 +6,7 @@ prints the outcome. Nothing heavy is imported before a verb runs.
 
 from typing import Protocol, runtime_checkable
 
+from mm_sae_plugin.commands.bias import BiasCommand
 from mm_sae_plugin.commands.demo import DemoCommand
 from mm_sae_plugin.commands.explain import ExplainCommand
 from mm_sae_plugin.commands.extract import ExtractCommand
@@ -39,6 +40,7 @@ VERBS: dict[str, type[Verb]] = {
     "report": ReportCommand,
     "explain": ExplainCommand,
     "truth": TruthCommand,
+    "bias": BiasCommand,
     "steering-sweep": SteeringSweepCommand,
     "steering-eval": SteeringEvalCommand,
     "demo": DemoCommand,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -28,6 +28,9 @@ class DemoCommand:
     pipeline: str | None = None
     """For steering: a diffusers pipeline, by its folder or its name at Hugging Face; by default the
     embedded generator."""
+    beside: Path | None = None
+    """For bias: folder of another labelled SAE, shown beside the first; where --sae is not given
+    either, by default that of `factorworld-biased`, made first if there is none."""
     port: int | None = None
     """Port on this machine, 0 for any; by default the first free one from 7860 on."""
     browser: bool = True
@@ -47,6 +50,9 @@ class DemoCommand:
         if self.pipeline is not None and not demo.takes_pipeline:
             takers = _names([name for name, one in DEMOS.items() if one.takes_pipeline])
             raise UserError(f"The {demo.name} demo draws no pictures: --pipeline is for {takers}.")
+        if self.beside is not None and not demo.takes_beside:
+            takers = _names([name for name, one in DEMOS.items() if one.takes_beside])
+            raise UserError(f"The {demo.name} demo shows one SAE: --beside is for {takers}.")
         if self.acts is not None and self.sae is None:
             raise UserError("A store belongs to an SAE: give --sae with --acts.")
         if find_spec("gradio") is None:
@@ -61,12 +67,23 @@ class DemoCommand:
         )
 
         port = choose_port(self.port)
-        sae = self.sae if self.sae is not None else _quickstart_sae()
+        sae, beside = self._folders(demo)
         print(f"{demo.title}: opening {sae}; imports take some seconds …", flush=True)
         prepare_gradio()
         _import_slow_ones()
         with private_uploads():
-            launch(demo.build(DemoOptions(sae, self.acts, self.pipeline)), port, self.browser)
+            options = DemoOptions(sae, self.acts, self.pipeline, beside)
+            launch(demo.build(options), port, self.browser)
+
+    def _folders(self, demo: "Demo") -> tuple[Path, Path | None]:
+        """The SAE, and the one beside it; made first where none was named and there is none."""
+        if self.sae is not None:
+            return self.sae, self.beside
+        sae, beside = _quickstart_sae(), self.beside
+        if demo.takes_beside and beside is None:
+            out = Path("runs/quickstart-biased")
+            beside = _quickstart_sae(out=out, model="factorworld-biased")
+        return sae, beside
 
 
 def _import_slow_ones() -> None:
@@ -90,11 +107,11 @@ def _names(names: Iterable[str]) -> str:
     return f"{', '.join(others)} or {last}" if others else last
 
 
-def _quickstart_sae() -> Path:
-    """The folder of the quickstart's SAE, made first if there is none."""
+def _quickstart_sae(**settings: Any) -> Path:
+    """The folder of a quickstart's SAE, made first if there is none."""
     from mm_sae_plugin.commands.quickstart import QuickstartConfig, run_quickstart
 
-    cfg = QuickstartConfig()
+    cfg = QuickstartConfig(**settings)
     # Written last: what has no summary was interrupted.
     if not (cfg.out / "summary.json").is_file():
         print(

@@ -1,7 +1,7 @@
 """The templates of the page: Jinja2, which escapes whatever it is given."""
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from hashlib import sha256
 from typing import Any
@@ -28,12 +28,45 @@ def _environment() -> Environment:
     )
     environment.globals |= {"COLOURS": COLOURS, "MEANINGS": MEANINGS}
     environment.filters |= {"hash": _hash, "percent": _percent}
+    environment.filters |= {
+        "signed": _signed,
+        "rate": _rate,
+        "p_value": _p_value,
+        "listed": _listed,
+        "change": _change,
+    }
     return environment
 
 
 def _percent(value: float) -> str:
     """A rate in percent with one digit; one that is not 0 is never shown as 0 (as in index.js)."""
     return "<0.1%" if 0 < value < 0.05 else f"{value:.1f}%"
+
+
+def _signed(value: float | None) -> str:
+    """A number with its sign, a true minus; – where there is none."""
+    return "–" if value is None else f"{value:+.2f}".replace("-", "−")
+
+
+def _rate(value: float | None) -> str:
+    """A share of 1 in percent; – where there is none."""
+    return "–" if value is None else _percent(100 * value)
+
+
+def _change(value: float) -> str:
+    """By which share of 1 something is more or less, in percent."""
+    written = f"{value:+.0%}".replace("-", "−")
+    return "0%" if written[1:] == "0%" else written
+
+
+def _p_value(value: float) -> str:
+    """A p-value with the digits that count; one that is not 0 is never shown as 0."""
+    return "<0.0001" if value < 0.0001 else f"{value:.4f}" if value < 0.01 else f"{value:.3f}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names as one says them: a, b and c."""
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
 
 
 def _hash(script: str) -> str:

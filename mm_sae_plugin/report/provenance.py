@@ -3,17 +3,16 @@
 import json
 from collections.abc import Mapping
 from datetime import datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from mm_sae_plugin.activations.manifest import StoreManifest
 from mm_sae_plugin.files import parse_json
 from mm_sae_plugin.report.results import Provenance
 from mm_sae_plugin.study import Study
+from mm_sae_plugin.versions import versions
 
 RUNNER_CFG = "runner_cfg.json"
 """SAELens' name of the file that holds the settings of a training."""
-_PACKAGES = ("mm_sae_plugin", "sae-lens", "transformer-lens", "open_clip_torch", "torch")
 
 
 def provenance(study: Study, now: datetime | None = None) -> Provenance:
@@ -40,7 +39,7 @@ def provenance(study: Study, now: datetime | None = None) -> Provenance:
         },
         "This page": {
             "written": (now or datetime.now().astimezone()).strftime("%Y-%m-%d %H:%M %Z").strip(),
-            **{name: _version(name) for name in _PACKAGES},
+            **{name: found or "not installed" for name, found in versions().items()},
         },
     }
 
@@ -106,10 +105,3 @@ def _training(folder: Path) -> Mapping[str, object]:
         for name, value in content.items()
         if value is not None
     }
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"

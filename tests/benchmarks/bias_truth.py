@@ -9,35 +9,35 @@ twins in every occupation, with the planted direction stated beforehand. Into ``
 - ``false_alarms``: how often flips of other factors (age, colour, skin, place), of which nothing
   was planted, pass the same test at .05 in the variants of strength 0; with a Wilson interval.
 - ``attribution``: in the shipped variant, the latents by how much of the signed gap goes with each,
-  and whether those that follow gender in truth are the first.
+  those that follow gender in truth, what is left without each class, and the verdict on C7.
 - ``checks``: what is expected of all this, and whether it holds.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
-from mm_sae_plugin.applications.bias.attribution import Attribution
-from mm_sae_plugin.applications.bias.contrast import Contrast, Gaps
-from mm_sae_plugin.applications.bias.direction import DirectionTest, direction_test, signed_gap
-from mm_sae_plugin.applications.bias.embedding import embed_pictures, embed_texts
+from mm_sae_plugin.applications.bias.attributed import attribute
+from mm_sae_plugin.applications.bias.bench import Bench
+from mm_sae_plugin.applications.bias.contrast import Gaps
+from mm_sae_plugin.applications.bias.direction import DirectionTest, direction_test
 from mm_sae_plugin.applications.bias.permutation import proportion_interval
 from mm_sae_plugin.applications.bias.prompts import factorworld_prompts
 from mm_sae_plugin.applications.bias.twin_audit import gaps_between, prompt_rows
 from mm_sae_plugin.applications.bias.twins import (
     GENDER,
     NUISANCES,
-    TwinPictures,
     draw_twins,
     twin_contrast,
 )
 from mm_sae_plugin.commands.quickstart import QuickstartConfig, run_quickstart
-from mm_sae_plugin.factorworld import FACTORS
 from mm_sae_plugin.factorworld.architecture import build_model, build_preprocess, build_tokenizer
 from mm_sae_plugin.factorworld.recipes.train_biased import (
     SEEDS,
@@ -46,16 +46,16 @@ from mm_sae_plugin.factorworld.recipes.train_biased import (
     train_biased,
 )
 from mm_sae_plugin.files import write_json_atomically
+from mm_sae_plugin.modality import MODALITIES
 from mm_sae_plugin.models import HookedCLIP
-from mm_sae_plugin.stats.interfaces import PairedActivations
-from mm_sae_plugin.stats.truth import truth_check
 from mm_sae_plugin.study import Study
 
 SHIPPED = "factorworld-biased"
 """The variant that is shipped, whose latents the gap is attributed to."""
 LEVEL = 0.05
 """Of the tests that may raise a false alarm."""
-Pairs = tuple[TwinPictures, Contrast]
+FOLLOWS = 0.2
+"""Share of a code's variance over people that gender explains in a latent that follows it."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def main(cfg: BiasTruthConfig) -> dict[str, Any]:
         "variants": variants,
         "pooled": [{"strength": s, **told(tested(gaps))} for s, gaps in means.items()],
         "false_alarms": false_alarms(alarms),
-        "attribution": attribution(cfg, pictures[GENDER]),
+        "attribution": attribution(cfg),
         "settings": {"n_per_target": cfg.n_per_target, "nuisances": [list(f) for f in NUISANCES]},
     }
     record["checks"] = checks(record)
@@ -134,36 +134,45 @@ def false_alarms(alarms: list[bool]) -> dict[str, Any]:
     return {"n": len(alarms), "alarms": sum(alarms), "level": LEVEL, "interval": interval}
 
 
-def attribution(cfg: BiasTruthConfig, twins: TwinPictures) -> dict[str, Any]:
+def attribution(cfg: BiasTruthConfig) -> dict[str, Any]:
     """Rank the latents of the shipped variant's SAE by how much of the signed gap is theirs."""
     run_quickstart(QuickstartConfig(out=cfg.out / "sae", model=SHIPPED), progress=False)
     study = Study.open(cfg.out / "sae" / "sae")
-    prompts = factorworld_prompts()
-    direction = prompts.signs("woman")
-    contrast = twin_contrast(twins, float(study.model.logit_scale.detach().exp()))
-    texts = [text for name in contrast.targets for text in prompts.prompts[name]]
-    found = Attribution(
-        study.feature_map,
-        contrast,
-        embed_pictures(study.model, [*twins.first, *twins.second]),
-        embed_texts(study.model, texts),
-        [len(prompts.prompts[name]) for name in contrast.targets],
-        lambda gaps: signed_gap(gaps, direction),
-    )
-    taken = found.by_latent()
-    truth = truth_check(
-        study.feature_map, cast(PairedActivations, study.store), study.labels, FACTORS
-    )
-    factor = {entry.latent: asdict(entry) for entry in truth.latents}
-    first = [
-        {
-            "latent": latent,
-            "taken": float(taken[latent]),
-            **{name: factor.get(latent, {}).get(name) for name in ("factor", "value", "eta2")},
-        }
-        for latent in taken.argsort(descending=True)[:10].tolist()
-    ]
-    return {"signed": found.whole, "first": first}
+    bench = Bench.of_twins(study, cfg.n_per_target)
+    taken = bench.attribution_of(bench.choosing).by_latent()
+    followed = gender_followed(study)
+    found = attribute(bench)
+    return {
+        "signed": found.whole,
+        "followers": (followed >= FOLLOWS).nonzero()[:, 0].tolist(),
+        "first": [
+            {"latent": k, "taken": float(taken[k]), "eta2": float(followed[k])}
+            for k in taken.argsort(descending=True)[:10].tolist()
+        ],
+        "classes": [
+            {name: getattr(row.removed, name) for name in ("name", "side", "n_latents", "value")}
+            for row in found.classes
+        ],
+        "asymmetry": {"verdict": found.asymmetry.verdict, "reason": found.asymmetry.reason},
+    }
+
+
+def gender_followed(study: Study) -> Float[Tensor, "d_sae"]:
+    """Share of each code's variance over people that their gender explains, on its better side."""
+    store = study.store
+    said = store.labels["said.gender"]
+    people = torch.tensor([bool(gender) for gender in said])
+    is_woman = torch.tensor([gender == "woman" for gender in said])[people].double()
+    best = torch.zeros(study.feature_map.n_features, dtype=torch.float64)
+    rows = {"image": store.image_rows()[store.image_index], "text": store.text_rows()}
+    for modality in MODALITIES:
+        with torch.no_grad():
+            codes = study.feature_map.encode(rows[modality][people], modality).double()
+        within = (codes - codes.mean(0), (is_woman - is_woman.mean())[:, None])
+        variance = within[0].square().mean(0) * within[1].square().mean()
+        explained = (within[0] * within[1]).mean(0).square() / variance.clamp_min(1e-12)
+        best = torch.maximum(best, explained)
+    return best
 
 
 def checks(record: dict[str, Any]) -> dict[str, bool]:
@@ -180,8 +189,15 @@ def checks(record: dict[str, Any]) -> dict[str, bool]:
         "none: pooled p above 0.05": none["p"] > 0.05,
         "means rise with strength": rising == sorted(rising),
         "false alarms at the level": low <= LEVEL <= high,
-        "first latent follows gender": record["attribution"]["first"][0]["factor"] == "gender",
+        "latents that follow gender are first": leads(record["attribution"]),
     }
+
+
+def leads(found: dict[str, Any]) -> bool:
+    """Whether the latents that follow gender take more of the gap than any other."""
+    followers = found["followers"]
+    first = [row["latent"] for row in found["first"][: len(followers)]]
+    return bool(followers) and sorted(first) == sorted(followers)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,9 +42,11 @@ def test_listing_imports_nothing_heavy():
 
 def test_what_cannot_be_is_a_sentence(capsys, monkeypatch, tmp_path):
     sae = ["--sae", str(tmp_path)]
-    assert "no demo 'nothing': choose explorer or steering." in told_by(capsys, "nothing")
+    assert "no demo 'nothing': choose explorer, steering or bias." in told_by(capsys, "nothing")
     told = told_by(capsys, "explorer", *sae, "--pipeline", "folder")
     assert "draws no pictures: --pipeline is for steering." in told
+    told = told_by(capsys, "explorer", *sae, "--beside", "folder")
+    assert "shows one SAE: --beside is for bias." in told
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = str(server.getsockname()[1])
         assert f"Port {port} is taken" in told_by(capsys, "explorer", *sae, "--port", port)
@@ -69,6 +73,29 @@ def test_without_an_sae_the_quickstart_comes_first(capsys, monkeypatch, tmp_path
     assert demo._quickstart_sae() == sae
     assert (sae / "cfg.json").stat().st_mtime_ns == made
     assert capsys.readouterr().out == ""
+
+
+def test_the_bias_demo_takes_two_of_what_the_quickstart_makes(monkeypatch):
+    made = {}
+
+    def make(**settings):
+        out = settings.get("out", Path("runs/quickstart"))
+        made[out] = settings.get("model", "factorworld")
+        return out / "sae"
+
+    monkeypatch.setattr(demo, "_quickstart_sae", make)
+    plain, biased = Path("runs/quickstart/sae"), Path("runs/quickstart-biased/sae")
+    own, other = Path("own"), Path("other")
+    cases: tuple[tuple[str, dict[str, Any], Any], ...] = (
+        ("bias", {}, (plain, biased)),
+        ("bias", {"sae": own}, (own, None)),
+        ("bias", {"sae": own, "beside": other}, (own, other)),
+        ("bias", {"beside": other}, (plain, other)),
+        ("explorer", {}, (plain, None)),
+    )
+    for name, given, folders in cases:
+        assert demo.DemoCommand(name, **given)._folders(DEMOS[name]) == folders
+    assert made == {plain.parent: "factorworld", biased.parent: "factorworld-biased"}
 
 
 @pytest.mark.parametrize(("how", "status"), [("SIGINT", 130), ("SIGTERM", 143)])

@@ -28,6 +28,7 @@ def taken(tmp_path, monkeypatch) -> Path:
         ["steering-sweep", "--sae", "gone", "--out", "taken/sweep.png"],
         ["report", "--sae", "gone", "--out", "taken/report.html"],
         ["truth", "--out", "taken"],
+        ["bias", "--sae", "gone", "--out", "taken"],
         ["quickstart", "--out", "taken"],
     ],
 )

@@ -72,6 +72,44 @@ def steering(serve, small_sae, tmp_path_factory) -> Steering:
     return Steering(serve(app), opened[0])
 
 
+@dataclass(frozen=True)
+class Bias:
+    """The bias demo on the plain and the biased model, with few twins."""
+
+    address: str
+    subjects: Any
+
+
+@pytest.fixture(scope="session")
+def biased_sae(tmp_path_factory) -> Path:
+    """Folder of a small labelled SAE of the biased model."""
+    from tests.labelled import labelled_sae
+
+    settings: dict[str, Any] = {"d_sae": 64, "k": 8, "training_steps": 100}
+    settings["train_batch_size_samples"] = 128
+    folder = tmp_path_factory.mktemp("biased")
+    return labelled_sae(folder, 500, model_name="factorworld-biased", **settings)
+
+
+@pytest.fixture(scope="session")
+def bias(serve, small_sae, biased_sae) -> Bias:
+    """Start the bias demo."""
+    from mm_sae_plugin.demos import bias as room
+    from mm_sae_plugin.demos.bias import subject
+
+    opened: list[Any] = []
+
+    def open_and_keep(*given: Any) -> Any:
+        opened.extend(subject.open_subjects(*given))
+        return opened
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(subject, "N_PER_TARGET", 4)
+        patch.setattr(room, "open_subjects", open_and_keep)
+        app = DEMOS["bias"].build(DemoOptions(small_sae, beside=biased_sae))
+    return Bias(serve(app), opened)
+
+
 @pytest.fixture
 def visit(browser) -> Iterator[Callable[..., Visit]]:
     """Open pages; at the end of the test each must have kept to itself and not complained."""

@@ -10,10 +10,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mm_sae_plugin.applications.bias.contrast import Contrast, Gaps, pooled
-from mm_sae_plugin.applications.bias.matching import MatchedSets, matched_sets
+from mm_sae_plugin.applications.bias.matching import MatchedSets
 from mm_sae_plugin.applications.bias.removal import Removal
 from mm_sae_plugin.features.feature_map import Decodable
-from mm_sae_plugin.stats.dominance import ModalityDominance
 
 SIDES = ("image", "text", "both")
 """Where latents are removed."""
@@ -142,26 +141,3 @@ class Attribution:
 
     def _value(self, images: Tensor, prompts: Tensor) -> float:
         return self._summary(self._contrast.gaps(images, pooled(prompts, self._sizes)))
-
-
-def attribute_to_classes(
-    attribution: Attribution,
-    labels: ModalityDominance,
-    classes: Sequence[str] = ("ImgD", "TextD", "CrossD"),
-    n_random: int = 20,
-    seed: int = 0,
-) -> list[Removed]:
-    """Remove each class on either side and on both, by the labels' own score and by the paper's.
-
-    A class without latents is left out.
-    """
-    found = []
-    for labelled, suffix in ((labels, ""), (labels.by_paper_score, " (paper)")):
-        for name in classes:
-            mask = torch.tensor([entry == name for entry in labelled.classes])
-            if not mask.any():
-                continue
-            random = matched_sets(labels.statistics, mask, labels.alive, n_random, seed)
-            for side in SIDES:
-                found.append(attribution.removed(f"{name}{suffix}", mask, side, random))
-    return found

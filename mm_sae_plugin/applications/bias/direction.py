@@ -14,6 +14,8 @@ import numpy as np
 from mm_sae_plugin.applications.bias.assignments import Assignments
 from mm_sae_plugin.errors import UserError
 
+LEVEL = 0.05
+"""Of the test."""
 _ROUNDING = 1e-9
 
 
@@ -32,6 +34,21 @@ class DirectionTest:
     """Share of all assignments with as many targets on each side that are at least as far."""
     floor: float
     """The least p that so many targets can have: one over the number of assignments."""
+
+    @property
+    def verdict(self) -> str:
+        """One sentence: the only one that speaks of a learned association."""
+        told = (
+            f"{self.n_following} of {self.n_targets} targets go that way, by {self.signed:+.2f} on "
+            f"average (p {self.p:.3f}, where the least possible is {self.floor:.3f})."
+        )
+        if self.floor > LEVEL:
+            return (
+                "Whether the gaps follow the stated direction cannot be told of so few targets: "
+                f"{told} State it for three or more on either side."
+            )
+        follows = "follow" if self.p <= LEVEL else "do not follow"
+        return f"The gaps {follows} the stated direction: {told}"
 
 
 def direction_test(

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 LEAST = 20
 """Samples that each group needs by default."""
 ALL = "all"
-"""Name of the row and the column of totals in :meth:`Groups.counts`."""
+"""Name of the row and the column of totals in :meth:`Groups.counts`, where no group or target has
+it; else with stars around it."""
 
 
 @dataclass(frozen=True)
@@ -97,11 +98,14 @@ class Groups:
         """
         import pandas as pd
 
-        target = [ALL] * len(self) if self.target is None else list(self.target)
+        total = ALL
+        while total in {*self.group, *(self.target or ())}:
+            total = f"*{total}*"
+        target = [total] * len(self) if self.target is None else list(self.target)
         table = pd.crosstab(pd.Series(self.group, name="group"), pd.Series(target, name="target"))
         if self.target is not None:
-            table[ALL] = table.sum(axis=1)
-        table.loc[ALL] = table.sum(axis=0)
+            table[total] = table.sum(axis=1)
+        table.loc[total] = table.sum(axis=0)
         return table
 
     def comparable_targets(self, least: int = 2) -> tuple[list[str], list[str]]:
@@ -140,7 +144,8 @@ class Groups:
         missing = sum(not value.strip() for value in column)
         if missing:
             raise UserError(
-                f"{missing} of {len(column)} images have no {name}: fill it in, or leave them out."
+                f"{missing} of {len(column)} images have no {name}: fill it in, or leave them out"
+                f"{' by saying which groups to compare' if name == 'group' else ''}."
             )
 
     def _check_groups(self) -> None:
@@ -163,8 +168,8 @@ class Groups:
     def _check_twins(self, twin: tuple[str, ...]) -> None:
         if len(self.names) != 2:
             raise UserError(
-                f"Twins compare two groups, but there are {len(self.names)}: "
-                f"{', '.join(self.names)}."
+                f"Twins compare two groups, but there are {len(self.names)}, "
+                f"{', '.join(self.names)}: say which two."
             )
         found = Counter(zip(twin, self.group, strict=True))
         for name in dict.fromkeys(twin):
@@ -174,6 +179,13 @@ class Groups:
                 raise UserError(
                     f"The twin {name!r:.60} has {sizes[0]} of {one!r:.60} and {sizes[1]} of "
                     f"{other!r:.60}: each needs exactly one image of either."
+                )
+        shown: dict[str, str] = {}
+        for name, target in zip(twin, self.target or (), strict=False):
+            if shown.setdefault(name, target) != target:
+                raise UserError(
+                    f"The twin {name!r:.60} has the targets {shown[name]!r:.40} and {target!r:.40}:"
+                    " both of its images need the same."
                 )
 
 

@@ -39,6 +39,8 @@ class AuditTable:
     """Who it shows, where the data set says so."""
     words: dict[str, str]
     """Group to the data set's own word for it."""
+    rows: tuple[int, ...]
+    """Where each stands in the table, from 0."""
     left_out: dict[str, int]
     """Why rows were left out, to how many."""
 
@@ -114,6 +116,7 @@ def read_layout(
             for column in optional.values()
         ),
         words={group[row]: rows.group[row] for row in kept},
+        rows=tuple(kept),
         left_out=dict(Counter(why.values())),
     )
 

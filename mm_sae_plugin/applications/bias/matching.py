@@ -7,6 +7,7 @@ removals have to be compared at equal |Δe| instead.
 """
 
 from dataclasses import dataclass
+from math import isfinite
 
 import numpy as np
 import torch
@@ -31,6 +32,11 @@ class MatchedSets:
     mismatch: dict[str, float]
     """Sum of a channel over a random set, over that of the set itself, less 1; the mean of all
     sets. ``n_latents`` is the same of their number."""
+
+    @property
+    def told(self) -> dict[str, float | None]:
+        """The mismatch as numbers that JSON has: None where the set itself never fires."""
+        return {name: value if isfinite(value) else None for name, value in self.mismatch.items()}
 
     @property
     def is_matched(self) -> bool:

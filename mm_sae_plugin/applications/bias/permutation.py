@@ -107,6 +107,8 @@ def paired_test(
     n = len(differences)
     if n == 0:
         raise UserError("There are no pairs of twins to test.")
+    # Ways that tie with the one observed must not miss it by the rounding of short numbers.
+    differences = differences.astype(np.float64)
     value = float(differences.mean())
     if n <= _MOST_PAIRS:
         # The way numbered 0 swaps nothing: it is the one observed, which (1 + b) counts.

@@ -43,7 +43,14 @@ class Removal:
     @torch.no_grad()
     def part(self, mask: Bool[Tensor, "n_features"]) -> Float[Tensor, "n d"]:
         """What the latents of a mask add to each row."""
-        return self._feature_map.decode(self.codes * mask, self._modality) - self._origin
+        members = mask.nonzero()[:, 0]
+        if len(members) >= len(self._rows):
+            return self._feature_map.decode(self.codes * mask, self._modality) - self._origin
+        # The decoder is affine: few latents are decoded sooner than many rows.
+        alone = torch.zeros(len(members), self.codes.shape[1], dtype=self.codes.dtype)
+        alone[torch.arange(len(members)), members] = 1
+        each = self._feature_map.decode(alone, self._modality) - self._origin
+        return self.codes[:, members] @ each
 
     def without(
         self, mask: Bool[Tensor, "n_features"], relative_norm: float | None = None

@@ -9,14 +9,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
+from jaxtyping import Float
 
 from mm_sae_plugin.applications.bias.contrast import Contrast, Gaps, pooled
 from mm_sae_plugin.applications.bias.direction import DirectionTest, direction_test
-from mm_sae_plugin.applications.bias.embedding import embed_pictures, embed_texts
+from mm_sae_plugin.applications.bias.embedding import embed_texts
 from mm_sae_plugin.applications.bias.permutation import (
     Interval,
     bootstrap_interval,
@@ -24,6 +27,7 @@ from mm_sae_plugin.applications.bias.permutation import (
     paired_test,
 )
 from mm_sae_plugin.applications.bias.prompts import PromptSet, factorworld_prompts
+from mm_sae_plugin.applications.bias.twin_vectors import TwinVectors
 from mm_sae_plugin.applications.bias.twins import (
     GENDER,
     NUISANCES,
@@ -48,6 +52,8 @@ class TargetGap:
     """Bootstrap over pairs."""
     p: float
     """Of no gap in this model, by swaps within pairs; Holm over targets."""
+    no_bias: tuple[float, float]
+    """Middle 95% of the gaps that swaps within pairs give."""
 
 
 @dataclass(frozen=True)
@@ -76,13 +82,7 @@ class TwinAudit:
     @property
     def verdict(self) -> str:
         """One sentence on the third question, which alone speaks of a learned association."""
-        test = self.direction
-        follows = "follow" if test.p <= 0.05 else "do not follow"
-        return (
-            f"The gaps {follows} the stated direction: {test.n_following} of {test.n_targets} "
-            f"targets go that way, by {test.signed:+.2f} on average (p {test.p:.3f}, at least "
-            f"{test.floor:.3f})."
-        )
+        return self.direction.verdict
 
 
 def audit_twins(
@@ -91,6 +91,7 @@ def audit_twins(
     flip: tuple[str, str, str] = GENDER,
     n_per_target: int = 25,
     seed: int = 0,
+    vectors: TwinVectors | None = None,
 ) -> TwinAudit:
     """Audit a model on twins of FactorWorld.
 
@@ -106,6 +107,8 @@ def audit_twins(
         Pairs of twins for each occupation, at least 2.
     seed : int
         Of permutations and resamples.
+    vectors : TwinVectors, optional
+        Of this model, where several flips are asked about: no picture is embedded twice.
 
     Raises
     ------
@@ -114,27 +117,19 @@ def audit_twins(
     """
     assert n_per_target >= 2
     prompts = prompts or factorworld_prompts()
+    vectors = vectors or TwinVectors(model)
     twins = draw_twins(flip, n_per_target)
     scale = float(model.logit_scale.detach().exp())
     contrast = twin_contrast(twins, scale)
     rows = prompt_rows(model, prompts, contrast)
-    images = embed_pictures(model, [*twins.first, *twins.second])
     pairs = gaps_of_pairs(
-        images, twins.targets, dict(zip(contrast.targets, rows, strict=True)), scale
+        vectors.of(twins), twins.targets, dict(zip(contrast.targets, rows, strict=True)), scale
     )
-    adjusted = holm({name: paired_test(values, seed=seed).p for name, values in pairs.items()})
-    targets = {
-        name: TargetGap(
-            float(values.mean()),
-            bootstrap_interval(lambda at, of=values: float(of[at].mean()), len(values), seed=seed),
-            adjusted[name],
-        )
-        for name, values in pairs.items()
-    }
+    targets = gaps_of_targets(pairs, seed)
     gaps = {name: found.gap for name, found in targets.items()}
     nuisances = {
         f"{other[0]} {other[1]}/{other[2]}": spread(
-            gaps_between(model, draw_twins(other, n_per_target), rows)
+            _gaps(vectors, draw_twins(other, n_per_target), rows)
         )
         for other in NUISANCES
     }
@@ -146,6 +141,31 @@ def audit_twins(
         nuisances,
         direction_test(gaps, prompts.signs(flip[1]), seed),
     )
+
+
+def gaps_of_targets(
+    pairs: Mapping[str, Float[np.ndarray, "n_pairs"]], seed: int = 0
+) -> dict[str, TargetGap]:
+    """Return each target's gap, from the gaps of its pairs of twins.
+
+    Parameters
+    ----------
+    pairs : mapping of str to float
+        Target to the gap of each of its pairs, in logits.
+    seed : int
+        Of permutations and resamples.
+    """
+    tests = {name: paired_test(values, seed=seed) for name, values in pairs.items()}
+    adjusted = holm({name: test.p for name, test in tests.items()})
+    return {
+        name: TargetGap(
+            float(values.mean()),
+            bootstrap_interval(lambda at, of=values: float(of[at].mean()), len(values), seed=seed),
+            adjusted[name],
+            tests[name].band,
+        )
+        for name, values in pairs.items()
+    }
 
 
 def prompt_rows(model: HookedCLIP, prompts: PromptSet, contrast: Contrast) -> torch.Tensor:
@@ -165,5 +185,9 @@ def gaps_between(model: HookedCLIP, twins: TwinPictures, rows: torch.Tensor) -> 
     rows : float
         What ``prompt_rows`` gives, [targets, d].
     """
-    contrast = twin_contrast(twins, float(model.logit_scale.detach().exp()))
-    return contrast.gaps(embed_pictures(model, [*twins.first, *twins.second]), rows)
+    return _gaps(TwinVectors(model), twins, rows)
+
+
+def _gaps(vectors: TwinVectors, twins: TwinPictures, rows: torch.Tensor) -> Gaps:
+    scale = float(vectors.model.logit_scale.detach().exp())
+    return twin_contrast(twins, scale).gaps(vectors.of(twins), rows)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -54,11 +55,20 @@ class TwinPictures:
     """The same scenes with the second."""
 
 
+@lru_cache(maxsize=2 * (len(NUISANCES) + 1))
 def draw_twins(
-    flip: tuple[str, str, str] = GENDER, n_per_target: int = 25, seed: int = TWIN_SEED
+    flip: tuple[str, str, str] = GENDER,
+    n_per_target: int = 25,
+    seed: int = TWIN_SEED,
+    redrawn: str | None = None,
 ) -> TwinPictures:
-    """Draw twins for every occupation; only the flipped factor differs, the noise is the same."""
-    assert n_per_target >= 1
+    """Draw twins for every occupation; only the flipped factor differs, the noise is the same.
+
+    Both of a pair can be drawn with another value of a further factor, ``redrawn``, than they would
+    have: the next one in the world's table. The pictures are kept, for the next model that is shown
+    them.
+    """
+    assert n_per_target >= 1 and redrawn not in (flip[0], "occupation")
     factor, first, second = flip
     occupations = FACTORS["occupation"].values
     world = FactorWorld(seed)
@@ -66,10 +76,17 @@ def draw_twins(
     for index in range(n_per_target * len(occupations)):
         occupation = occupations[index % len(occupations)]
         targets.append(occupation)
+        other = {} if redrawn is None else {redrawn: _next_value(world, index, redrawn)}
         for value, side in zip((first, second), pictures, strict=True):
-            asked = {"occupation": occupation, factor: value}
+            asked = {"occupation": occupation, factor: value, **other}
             side.append(world.pair_with(index, asked, "person").image)
     return TwinPictures(flip, tuple(targets), *pictures)
+
+
+def _next_value(world: FactorWorld, index: int, factor: str) -> str:
+    values = world.factors[factor].values
+    usual = world.scene(index).values[factor]
+    return values[(values.index(usual) + 1) % len(values)]
 
 
 def twin_contrast(twins: TwinPictures, scale: float) -> Contrast:

@@ -6,6 +6,7 @@ stand beside every gap.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -24,21 +25,17 @@ _RIDGE = 1.0
 class Utility:
     """Shares, 0 to 1."""
 
-    retrieval: float
-    """Images that find their own caption first, among ``RETRIEVAL_AMONG``."""
+    retrieval: float | None
+    """Images that find their own caption first, among ``RETRIEVAL_AMONG`` or as many as there are;
+    None where there are no captions."""
     zero_shot: dict[str, float]
     """For each factor the images whose value is the nearest of the mean captions that name it."""
-    readable: float
-    """Images of which a linear probe, fitted on the other half, reads the group."""
-    chance: float
-    """What always guessing the largest group would reach."""
 
 
 def utility(
     images: Float[Tensor, "n d"],
     captions: Float[Tensor, "n d"],
     factors: Mapping[str, Sequence[str]],
-    group: Sequence[str],
 ) -> Utility:
     """Measure what vectors of pairs are good for.
 
@@ -49,31 +46,51 @@ def utility(
     factors : mapping of str to sequence of str
         What is named of each pair, factor by factor; empty where nothing is. Classes are the mean
         captions of the first half, images those of the second.
-    group : sequence of str
-        Each image's group.
     """
     half = len(images) // 2
     accuracies = {
         name: _zero_shot(captions[:half], labels[:half], images[half:], labels[half:])
         for name, labels in factors.items()
     }
-    groups = np.array(group)
-    largest = float(np.unique(groups, return_counts=True)[1].max() / len(groups))
-    readable = probe_accuracy(images, group)
-    return Utility(_retrieval(images, captions), accuracies, readable, largest)
+    named = {name: value for name, value in accuracies.items() if value is not None}
+    return Utility(_retrieval(images, captions), named)
 
 
-def probe_accuracy(rows: Float[Tensor, "n d"], labels: Sequence[str]) -> float:
-    """Return the accuracy of a ridge classifier on the half it was not fitted on, both ways."""
+def chance(labels: Sequence[str]) -> float:
+    """Return what always guessing the largest group would reach."""
+    return max(Counter(labels).values()) / len(labels)
+
+
+def probe_accuracy(
+    rows: Float[Tensor, "n d"],
+    labels: Sequence[str],
+    clusters: Sequence[str] | None = None,
+    seed: int = 0,
+) -> float:
+    """Return the accuracy of a ridge classifier on the half it was not fitted on, both ways.
+
+    Parameters
+    ----------
+    rows : float
+    labels : sequence of str
+        Of every row, at least two different ones.
+    clusters : sequence of str, optional
+        Rows that stay in one half, such as twins or those of one person.
+    seed : int
+        Of the halves.
+    """
     from sklearn.linear_model import RidgeClassifier
 
     values, names = rows.numpy(), np.array(labels)
-    parts = np.arange(len(values)) % 2 == 0
-    scores = [
-        RidgeClassifier(alpha=_RIDGE).fit(values[fit], names[fit]).score(values[~fit], names[~fit])
-        for fit in (parts, ~parts)
-    ]
-    return float(np.mean(scores))
+    _, of = np.unique(np.arange(len(names)) if clusters is None else clusters, return_inverse=True)
+    first = np.random.default_rng(seed).permutation(of.max() + 1)[of] % 2 == 0
+    scores = []
+    for fit in (first, ~first):
+        # A half of one group only has nothing to learn from.
+        if len(set(names[fit])) > 1 and len(names[~fit]):
+            probe = RidgeClassifier(alpha=_RIDGE).fit(values[fit], names[fit])
+            scores.append(probe.score(values[~fit], names[~fit]))
+    return float(np.mean(scores)) if scores else chance(labels)
 
 
 def _zero_shot(
@@ -81,17 +98,21 @@ def _zero_shot(
     said: Sequence[str],
     images: Float[Tensor, "m d"],
     shown: Sequence[str],
-) -> float:
+) -> float | None:
     names, held = np.array(said), np.array(shown)
     values = sorted({value for value in said if value})
+    if len(values) < 2:
+        return None
     classes = torch.stack([captions[torch.from_numpy(names == value)].mean(0) for value in values])
     # Each class is one direction, however many captions it is the mean of.
     nearest = (images @ normalize(classes, dim=1).T).argmax(1).numpy()
     counted = np.isin(held, values)
-    return float((np.array(values)[nearest] == held)[counted].mean()) if counted.any() else np.nan
+    return float((np.array(values)[nearest] == held)[counted].mean()) if counted.any() else None
 
 
-def _retrieval(images: Float[Tensor, "n d"], captions: Float[Tensor, "n d"]) -> float:
+def _retrieval(images: Float[Tensor, "n d"], captions: Float[Tensor, "n d"]) -> float | None:
+    if not len(images):
+        return None
     size = min(RETRIEVAL_AMONG, len(images))
     found = [
         (image @ caption.T).argmax(1) == torch.arange(len(image))

@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from mm_sae_plugin.applications.bias.attribution import SIDES, Attribution, attribute_to_classes
+from mm_sae_plugin.applications.bias.attribution import SIDES, Attribution
 from mm_sae_plugin.applications.bias.contrast import contrast_of_groups, pooled
+from mm_sae_plugin.applications.bias.matching import matched_sets
 from mm_sae_plugin.study import Study
 
 N = 60
@@ -72,12 +73,12 @@ def test_sides_are_those_that_are_edited(study, parts, attribution):
         attribution.without(mask, "elsewhere")
 
 
-def test_classes_stand_beside_random_latents(study, attribution):
-    rows = attribute_to_classes(attribution, study.labels, n_random=5)
-    assert {row.side for row in rows} == set(SIDES)
-    for row in rows:
-        name = row.name.removesuffix(" (paper)")
-        labels = study.labels if name == row.name else study.labels.by_paper_score
-        assert row.n_latents == labels.classes.count(name) and len(row.random) == 5
-        assert row.moved >= 0
+def test_a_set_stands_beside_random_ones(study, attribution):
+    mask = torch.tensor([name == "CrossD" for name in study.labels.classes])
+    random = matched_sets(study.labels.statistics, mask, study.labels.alive, 5)
+    row = attribution.removed("CrossD", mask, "both", random)
+    assert row.n_latents == int(mask.sum()) and len(row.random) == 5 and row.moved > 0
+    # What cannot be matched is moved equally far, which for the set itself is not its own ablation.
+    norm = None if random.is_matched else row.moved
+    assert row.value == pytest.approx(attribution.without(mask, "both", norm))
     assert attribution.reconstruction_only() != attribution.whole

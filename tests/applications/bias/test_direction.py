@@ -89,3 +89,17 @@ def test_targets_without_a_stated_direction_stand_aside():
 def test_what_is_no_direction_is_refused(direction, said):
     with pytest.raises(UserError, match=said):
         direction_test(_gaps(*range(8)), direction)
+
+
+def test_too_few_targets_are_not_said_to_go_elsewhere():
+    """Two against two follow perfectly, and p cannot be below 1/6."""
+    gaps = {"a": 5.0, "b": 4.0, "c": -4.0, "d": -5.0}
+    few = direction_test(gaps, {"a": 1, "b": 1, "c": -1, "d": -1})
+    assert few.p == few.floor == pytest.approx(1 / 6)
+    assert few.verdict.startswith("Whether the gaps follow the stated direction cannot be told")
+    assert "three or more on either side" in few.verdict and "not follow" not in few.verdict
+    enough = direction_test(
+        gaps | {"e": 3.0, "f": -3.0}, dict.fromkeys("abe", 1) | dict.fromkeys("cdf", -1)
+    )
+    assert enough.verdict.startswith("The gaps follow the stated direction: 6 of 6")
+    assert "the least possible is 0.050" in enough.verdict

@@ -20,6 +20,14 @@ def test_counts_are_shown_with_totals():
     assert Groups(SEXES).counts()["all"].to_dict() == {"man": 20, "woman": 20, "all": 40}
 
 
+def test_totals_overwrite_neither_a_target_nor_a_group_of_their_name():
+    target = ("all",) * 10 + ("*all*",) * 30
+    table = Groups(("woman",) * 25 + ("all",) * 15, target, least=15).counts()
+    assert table.loc["woman"].to_dict() == {"all": 10, "*all*": 15, "**all**": 25}
+    assert table.loc["all"].to_dict() == {"all": 0, "*all*": 15, "**all**": 15}
+    assert table.loc["**all**"].to_dict() == {"all": 10, "*all*": 30, "**all**": 40}
+
+
 def test_targets_without_enough_of_a_group_are_named():
     target = ("nurse",) * 10 + ("pilot",) * 30
     groups = Groups(("woman",) * 9 + ("man",) * 16 + ("woman",) * 15, target, least=15)
@@ -53,12 +61,12 @@ def test_people_are_counted_not_their_images():
 
 def test_columns_of_a_table_become_text():
     frame = pd.DataFrame(
-        {"sex": SEXES, "job": [1.0, 2.0] * 20, "pair": [i // 2 for i in range(40)]}
+        {"sex": SEXES, "job": [1.0, 1.0, 2.0, 2.0] * 10, "pair": [i // 2 for i in range(40)]}
     )
     groups = Groups.of_columns(
         frame["sex"].tolist(), frame["job"].tolist(), twin=list(frame["pair"])
     )
-    assert groups.target == ("1", "2") * 20
+    assert groups.target == ("1", "1", "2", "2") * 10
     assert groups.twin is not None and groups.twin[:3] == ("0", "0", "1")
     assert len(groups) == 40 and groups.names == ("man", "woman")
 
@@ -88,6 +96,10 @@ def test_missing_values_are_counted(missing):
             r"twin 'pair0' has 1 of 'man' and 2 of 'woman': each needs exactly one",
         ),
         (
+            {"group": SEXES, "twin": PAIRS, "target": ("nurse", "pilot") * 20},
+            r"twin 'pair0' has the targets 'nurse' and 'pilot': both of its images need the same",
+        ),
+        (
             {"group": SEXES, "twin": (*PAIRS[:-1], "alone")},
             r"twin 'pair19' has 0 of 'man' and 1 of 'woman'",
         ),
@@ -97,7 +109,7 @@ def test_missing_values_are_counted(missing):
         ),
         (
             {"group": SEXES + ("child",) * 20, "twin": PAIRS + PAIRS[:20]},
-            r"Twins compare two groups, but there are 3: child, man, woman",
+            r"Twins compare two groups, but there are 3, child, man, woman: say which two",
         ),
     ],
 )

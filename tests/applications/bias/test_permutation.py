@@ -176,3 +176,11 @@ def test_wilson_interval_of_known_counts():
     assert found.low == 0
     # z² / (n + z²)
     assert found.high == pytest.approx(3.8415 / (24 + 3.8415), abs=1e-4)
+
+
+def test_short_numbers_do_not_break_ties():
+    """Swapping all pairs is as far as swapping none, whatever the numbers are held in."""
+    chance = np.random.default_rng(0)
+    for _ in range(50):
+        differences = chance.normal(1.0, 0.1, 4).astype(np.float32)
+        assert paired_test(differences).p == paired_test(differences.astype(float)).p == 1 / 8

@@ -73,7 +73,7 @@ def test_some_targets_only():
     only = PromptSet.from_dict(TWO).of_targets(["builder"])
     assert list(only.prompts) == ["builder"]
     assert only.direction == {"builder": "man"}
-    with pytest.raises(UserError, match="target 'pilot', for which there is no prompt"):
+    with pytest.raises(UserError, match="target 'pilot', for which the prompts have no words"):
         PromptSet.from_dict(TWO).of_targets(["builder", "pilot"])
 
 
@@ -95,12 +95,12 @@ def test_prompts_of_the_world_state_what_was_planted():
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (None, "Prompts are a mapping with templates, targets, direction, not None"),
+        (None, "Prompts are a mapping with templates, targets, direction, groups, not None"),
         ([], "not a list"),
         ({"targets": {}}, "have no targets"),
         ({"targets": []}, "have no targets"),
         ({}, "need targets"),
-        ({"targets": [["a", "b"]]}, "'targets' must be a text or a list of texts"),
+        ({"targets": [["a", "b"]]}, "'targets' holds .'a', 'b'., which is a list and not a text"),
         ({"targets": {"nurse": []}}, "'nurse' has an empty prompt"),
         ({"targets": {"nurse": ["nurse", "  "]}}, "'nurse' has an empty prompt"),
         ({"targets": {"nurse": 3}}, "'nurse' must be a text or a list of texts, not an int"),
@@ -109,6 +109,11 @@ def test_prompts_of_the_world_state_what_was_planted():
         ({"targets": ["nurse"], "templates": ["{} {}"]}, "needs exactly one {}"),
         ({"targets": ["nurse"], "direction": {"pilot": "man"}}, "'pilot', which is no target"),
         ({"targets": ["nurse"], "direction": ["man"]}, "maps targets to the groups .* a list"),
+        (
+            {"targets": ["nurse"], "groups": ["man"]},
+            "maps each group to sentences; .* list",
+        ),
+        ({"targets": ["nurse"], "groups": {"man": [" "]}}, "'man' has an empty sentence"),
         ({"targets": ["nurse"], "words": 1}, "Prompts have no 'words'"),
     ],
 )
