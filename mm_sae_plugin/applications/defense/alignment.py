@@ -2,7 +2,9 @@
 
 For every batch an inner attack moves images as far in a distance as it can within the budget; then
 the tower is moved so that they, and the clean images (the *anchor*), lie where the tower as it was
-put the clean ones. The text tower is left alone, so that all prompts keep their meaning.
+put the clean ones, or where their labels say. The text tower is left alone, so that all prompts
+keep their meaning. Distances are measured in units of what the inner attack does to the tower as it
+was, so that one learning rate and one anchor serve them all.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
@@ -51,8 +53,11 @@ class AlignmentConfig:
     """Of AdamW."""
     anchor: float = 1.0
     """Weight of the clean images' own distance."""
-    bf16: bool = True
-    """Compute in bfloat16 where it is precise enough; weights stay as they are."""
+    n_scale_batches: int = 8
+    """Batches over which a distance's unit is averaged; that of one varied by a factor of 2."""
+    bf16: bool = False
+    """Compute in bfloat16 where it is precise enough; weights stay as they are. Twice as fast where
+    the processor has it, and ten times slower where it has not."""
     checkpoint_every: int = 100
     """Steps between checkpoints, from which an interrupted run goes on."""
     seed: int = 0
@@ -69,10 +74,11 @@ class AlignmentConfig:
 def align(
     tower: nn.Module,
     inputs: Any,
-    images: Float[Tensor, "n 3 h w"],
+    images: Float[Tensor, "n 3 h w"] | UInt8[Tensor, "n 3 h w"],
     distance: Distance,
     cfg: AlignmentConfig,
     out: Path | None = None,
+    targets: Tensor | None = None,
     progress: bool = False,
 ) -> list[float]:
     """Fine-tune an image tower in place; returns the loss of every step.
@@ -80,23 +86,28 @@ def align(
     Parameters
     ----------
     tower : Module
-        From inputs to joint vectors of any length.
+        From inputs to joint vectors of any length; its parameters that take gradients are moved.
     inputs : callable
         From pixels in [0, 1] to what the tower takes.
-    images : float
-        Clean images, pixels in [0, 1].
+    images : float or uint8
+        Clean images, pixels in [0, 1] or 0 to 255.
     distance : callable
         What is made small.
     cfg : AlignmentConfig
     out : Path, optional
         Folder of the checkpoint; a run of the same settings that was interrupted goes on from it.
+    targets : tensor, optional
+        What each image is pulled to, one row an image, as the distance takes it; by default the
+        unit-length vector that the tower as it was gives the clean image.
     progress : bool
         Print the loss now and then.
     """
+    moving = [parameter for parameter in tower.parameters() if parameter.requires_grad]
     before = copy.deepcopy(tower).eval().requires_grad_(False)
-    optimizer = torch.optim.AdamW(tower.parameters(), lr=cfg.lr, weight_decay=cfg.weight_decay)
-    losses = _restored(tower, optimizer, cfg, out)
+    optimizer = torch.optim.AdamW(moving, lr=cfg.lr, weight_decay=cfg.weight_decay)
     run = _Run(tower, before, inputs, distance, cfg)
+    run.unit = _unit_of(run, images, targets, cfg)
+    losses = _restored(tower, optimizer, cfg, out)
     started, first = time.time(), len(losses)
     batches = batches_of(len(images), cfg.batch_size, cfg.seed)
     for step in range(cfg.n_steps):
@@ -108,9 +119,15 @@ def align(
         optimizer.zero_grad()
         # Each step has its own stream, so that a resumed run draws the same.
         generator = torch.Generator().manual_seed(cfg.seed * 1_000_003 + step)
-        parts = images[chosen].chunk(cfg.n_accumulated)
-        losses.append(sum(run.backward(part, generator) for part in parts) / len(parts))
-        nn.utils.clip_grad_norm_(tower.parameters(), 1.0)
+        parts = chosen.chunk(cfg.n_accumulated)
+        losses.append(
+            sum(
+                run.backward(_pixels(images, part), _rows(targets, part), generator)
+                for part in parts
+            )
+            / len(parts)
+        )
+        nn.utils.clip_grad_norm_(moving, 1.0)
         optimizer.step()
         is_last = step + 1 == cfg.n_steps
         if progress and ((step + 1) % _LOG_EVERY == 0 or is_last):
@@ -140,27 +157,42 @@ class _Run:
     ) -> None:
         self._tower, self._before, self._inputs = tower, before, inputs
         self._distance, self._cfg, self._budget = distance, cfg, Budget(cfg.eps)
+        self.unit = 1.0
 
-    def backward(self, images: Tensor, generator: torch.Generator) -> float:
+    def backward(self, images: Tensor, targets: Tensor | None, generator: torch.Generator) -> float:
         """Add the gradient of one part of a batch; returns its loss."""
         cfg = self._cfg
-        with torch.no_grad():
-            clean = self._vectors(self._before, images)
-        moved = self._attacked(images, clean, generator)
-        loss = self._distance(self._vectors(self._tower, moved), clean).mean()
+        targets = self._targets(images, targets)
+        moved = self._attacked(images, targets, generator)
+        loss = self._distance(self._vectors(self._tower, moved), targets).mean()
         if cfg.anchor:
-            own = self._distance(self._vectors(self._tower, images), clean).mean()
+            own = self._distance(self._vectors(self._tower, images), targets).mean()
             loss = loss + cfg.anchor * own
+        loss = loss / self.unit
         (loss / cfg.n_accumulated).backward()
         return float(loss.detach())
 
-    def _attacked(self, images: Tensor, clean: Tensor, generator: torch.Generator) -> Tensor:
+    @torch.no_grad()
+    def attacked_distance(
+        self, images: Tensor, targets: Tensor | None, generator: torch.Generator
+    ) -> float:
+        """Return how far the inner attack moves the tower's vectors."""
+        targets = self._targets(images, targets)
+        moved = self._attacked(images, targets, generator)
+        return float(self._distance(self._vectors(self._tower, moved), targets).mean())
+
+    @torch.no_grad()
+    def _targets(self, images: Tensor, targets: Tensor | None) -> Tensor:
+        return self._vectors(self._before, images) if targets is None else targets
+
+    @torch.enable_grad()
+    def _attacked(self, images: Tensor, targets: Tensor, generator: torch.Generator) -> Tensor:
         """PGD on the distance. It stays on the tower's weights, whose own gradients it leaves."""
         cfg = self._cfg
         moved = self._budget.random(images, generator)
         for _ in range(cfg.inner_steps):
             moved.requires_grad_()
-            away = self._distance(self._vectors(self._tower, moved), clean).sum()
+            away = self._distance(self._vectors(self._tower, moved), targets).sum()
             (gradient,) = torch.autograd.grad(away, moved)
             step = 2.5 * cfg.eps / cfg.inner_steps
             moved = self._budget.project(moved.detach() + step * gradient.sign(), images)
@@ -170,6 +202,29 @@ class _Run:
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self._cfg.bf16):
             rows = tower(self._inputs(images))
         return normalize(rows.float(), dim=1)
+
+
+def _unit_of(run: _Run, images: Tensor, targets: Tensor | None, cfg: AlignmentConfig) -> float:
+    """Average the inner attack's distance over several batches, before the first step."""
+    generator = torch.Generator().manual_seed(cfg.seed)
+    batches = batches_of(len(images), cfg.batch_size, cfg.seed)
+    found = [
+        run.attacked_distance(_pixels(images, part), _rows(targets, part), generator)
+        for _ in range(cfg.n_scale_batches)
+        for part in next(batches).chunk(cfg.n_accumulated)
+    ]
+    unit = sum(found) / len(found) if found else 1.0
+    # An attack that moves nothing gives no unit: there is nothing to defend then.
+    return unit if unit > 0 else 1.0
+
+
+def _pixels(images: Tensor, chosen: Tensor) -> Tensor:
+    batch = images[chosen]
+    return batch.float() / 255 if batch.dtype == torch.uint8 else batch
+
+
+def _rows(targets: Tensor | None, chosen: Tensor) -> Tensor | None:
+    return None if targets is None else targets[chosen]
 
 
 def _rate(step: int, cfg: AlignmentConfig) -> float:

@@ -1,7 +1,7 @@
 """What an attacked image's vector is pulled back to: its clean one, in one sense or another.
 
-The inner attack makes a distance larger, the fine-tuning makes it smaller. None of them needs a
-label.
+The inner attack makes a distance larger, the fine-tuning makes it smaller. All but the last do
+without labels.
 """
 
 from __future__ import annotations
@@ -9,14 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.nn.functional import kl_div, log_softmax
+from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
 from mm_sae_plugin.features.feature_map import Decodable
 
-Distance = Callable[[Float[Tensor, "n d"], Float[Tensor, "n d"]], Float[Tensor, "n"]]
-"""From unit-length vectors and the clean ones of the model as it was, to one number an image."""
+Distance = Callable[[Float[Tensor, "n d"], Tensor], Float[Tensor, "n"]]
+"""From unit-length vectors and what they are pulled to, mostly the clean ones of the model as it
+was, to one number an image."""
+NOT_SHOWN = -1
+"""Label of an image that does not show what a task asks for."""
 
 
 def embedding_distance(
@@ -80,5 +83,31 @@ def reading_distance(
             for each in classes.values()
         ]
         return torch.stack(apart).mean(0) + embedding * embedding_distance(rows, clean)
+
+    return distance
+
+
+def label_distance(
+    classes: Mapping[str, Float[Tensor, "k d"]], temperature: float
+) -> Callable[[Float[Tensor, "n d"], Int[Tensor, "n n_tasks"]], Float[Tensor, "n"]]:
+    """Return the cross entropy of the labels, as TeCoA does (arXiv 2212.07016).
+
+    What it is pulled to is, for every task in order, the number of an image's class, or
+    ``NOT_SHOWN``; the mean over the tasks that an image shows.
+
+    Parameters
+    ----------
+    classes, temperature
+        As for :func:`reading_distance`.
+    """
+
+    def distance(rows: Tensor, labels: Tensor) -> Tensor:
+        shown = labels != NOT_SHOWN
+        losses = [
+            cross_entropy(temperature * rows @ each.T, column.clamp_min(0), reduction="none")
+            for each, column in zip(classes.values(), labels.T, strict=True)
+        ]
+        total = (torch.stack(losses, dim=1) * shown).sum(1)
+        return total / shown.sum(1).clamp_min(1)
 
     return distance

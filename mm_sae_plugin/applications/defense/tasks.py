@@ -27,6 +27,21 @@ _BATCH = 128
 
 
 @dataclass(frozen=True)
+class Captioned:
+    """Pictures with a caption each."""
+
+    pictures: tuple[Image.Image, ...]
+    captions: tuple[str, ...]
+
+    @classmethod
+    def of_world(cls, n: int = 256, seed: int = TASK_SEED) -> Captioned:
+        """Draw pairs of FactorWorld."""
+        world = FactorWorld(seed)
+        pairs = [world.pair(index) for index in range(n)]
+        return cls(tuple(pair.image for pair in pairs), tuple(pair.caption for pair in pairs))
+
+
+@dataclass(frozen=True)
 class Task:
     """Pictures, each of one of several classes.
 

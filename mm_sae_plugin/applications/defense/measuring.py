@@ -1,0 +1,205 @@
+"""One contender on every task: right as it is, under static images, and in the worst case."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from mm_sae_plugin.applications.bias.permutation import proportion_interval
+from mm_sae_plugin.applications.bias.utility import utility
+from mm_sae_plugin.applications.defense.budget import Budget
+from mm_sae_plugin.applications.defense.contenders import Contender
+from mm_sae_plugin.applications.defense.evaluation import (
+    Attack,
+    evaluate,
+    right,
+    standard_attacks,
+)
+from mm_sae_plugin.applications.defense.gradient_attacks import apgd_targeted, pgd
+from mm_sae_plugin.applications.defense.robustness_config import RobustnessConfig
+from mm_sae_plugin.applications.defense.tasks import Task
+from mm_sae_plugin.applications.defense.victim import Victim
+from mm_sae_plugin.models import HookedCLIP
+
+PGD, EMBEDDING = "PGD", "embedding"
+_N_TARGETS = 3
+_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Posed:
+    """A task as tensors."""
+
+    name: str
+    """Its task's."""
+    images: Float[Tensor, "n 3 h w"]
+    """Pixels in [0, 1]."""
+    labels: Int[Tensor, "n"]
+    """Number of each image's class."""
+    classes: Float[Tensor, "k d"]
+    """Unit-length joint vector of each class."""
+    static: Float[Tensor, "n 3 h w"]
+    """The images, as PGD moved them against the bare encoder."""
+
+    @classmethod
+    def of(cls, task: Task, model: HookedCLIP, cfg: RobustnessConfig) -> Posed:
+        """Embed a task and attack the bare encoder on it."""
+        classes, labels = task.classes(model), task.indices
+        victim = Victim(model, classes)
+        images = victim.pixels(task.pictures)
+        parts = zip(images.split(_BATCH), labels.split(_BATCH), strict=True)
+        moved = [pgd(victim, x, y, cfg.budget, cfg.n_pgd, seed=cfg.seed).images for x, y in parts]
+        return cls(task.name, images, labels, classes, torch.cat(moved))
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """One contender on one task."""
+
+    name: str
+    """The contender's."""
+    kind: str
+    """How it came about."""
+    seed: int
+    """Of its training."""
+    task: str
+    """The task's name."""
+    n: int
+    """Images."""
+    clean: float
+    """Share that is right as they are."""
+    static: float
+    """Share that is right, and stays right under images made against the bare encoder."""
+    adaptive: float
+    """Share that no attack through the defense finds anything against, nor a static one."""
+    wilson: list[float]
+    """Interval of the adaptive share: low, high."""
+    strong: dict[str, float] = field(default_factory=dict)
+    """On the images that all attacks saw: what is left after each, in order; `n` says how many."""
+    sweep: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Budget to `static` and `adaptive`, by PGD."""
+    retrieval: float | None = None
+    """Clean images that find their own caption among 256; None where there are no captions."""
+    seconds: float = 0.0
+    """What the attacks took."""
+    robust: str = ""
+    """Image by image: 1 where it is right in the worst case."""
+
+    @property
+    def worst(self) -> Bool[Tensor, "n"]:
+        """Which images are right in the worst case."""
+        return torch.tensor([each == "1" for each in self.robust])
+
+
+def measure(
+    contender: Contender,
+    posed: Posed,
+    cfg: RobustnessConfig,
+    is_strong: bool,
+    retrieval: float | None = None,
+    extra: Mapping[str, Attack] | None = None,
+) -> TaskResult:
+    """Attack one contender on one task.
+
+    Parameters
+    ----------
+    contender : Contender
+    posed : Posed
+    cfg : RobustnessConfig
+    is_strong : bool
+        Whether APGD, Square and the sweep are run, too.
+    retrieval : float, optional
+        Is only handed on.
+    extra : mapping of str to callable, optional
+        More attacks, after the strong ones.
+    """
+    started = time.time()
+    victim = contender.victim(posed.classes)
+    is_bare = contender.kind == "undefended"
+    static = None if is_bare else posed.static
+    attacks = {PGD: _pgd(cfg)}
+    found = evaluate(victim, posed.images, posed.labels, cfg.budget, attacks, static)
+    worst, strong, sweep = found.worst.clone(), {}, {}
+    if is_strong:
+        n = min(cfg.n_strong, len(worst))
+        left = worst[:n].nonzero()[:, 0]
+        strong = {"n": float(n), "clean": _rate(found.clean[:n]), PGD: _rate(worst[:n])}
+        more = evaluate(
+            victim, posed.images[left], posed.labels[left], cfg.budget, _strong(cfg, extra)
+        )
+        for name, survived in more.survived.items():
+            strong[name] = float(survived.sum()) / n
+        worst[left] = more.worst
+        sweep = _sweep(victim, posed, cfg, n)
+    right_static = found.clean & found.survived.get("static", found.survived[PGD])
+    interval = proportion_interval(int(worst.sum()), len(worst))
+    return TaskResult(
+        contender.name,
+        contender.kind,
+        contender.seed,
+        posed.name,
+        len(worst),
+        _rate(found.clean),
+        _rate(right_static),
+        _rate(worst),
+        [interval.low, interval.high],
+        strong,
+        sweep,
+        retrieval,
+        round(time.time() - started, 2),
+        "".join("1" if each else "0" for each in worst.tolist()),
+    )
+
+
+@torch.no_grad()
+def retrieval_of(
+    contender: Contender, images: Float[Tensor, "n 3 h w"], captions: Float[Tensor, "n d"]
+) -> float | None:
+    """Return the share of clean images that find their own caption."""
+    victim = contender.victim(captions)
+    rows = torch.cat([victim.vectors(part) for part in images.split(_BATCH)])
+    return utility(normalize(rows, dim=1), captions, {}).retrieval
+
+
+def _pgd(cfg: RobustnessConfig) -> Attack:
+    return lambda model, x, y, budget: pgd(model, x, y, budget, cfg.n_pgd, seed=cfg.seed)
+
+
+def _strong(cfg: RobustnessConfig, extra: Mapping[str, Attack] | None) -> dict[str, Attack]:
+    attacks = standard_attacks(cfg.n_pgd, cfg.n_apgd, cfg.n_square)
+    del attacks[PGD]
+    attacks["APGD-DLR"] = lambda model, x, y, budget: apgd_targeted(
+        model, x, y, budget, cfg.n_targeted, _N_TARGETS
+    )
+    return attacks | dict(extra or {})
+
+
+def _sweep(
+    victim: Victim, posed: Posed, cfg: RobustnessConfig, n: int
+) -> dict[str, dict[str, float]]:
+    """Measure other budgets; what is found within one lies within every larger one."""
+    images, labels, found = posed.images[:n], posed.labels[:n], {}
+    clean = right(victim, images, labels)
+    standing = clean.clone()
+    for factor in sorted(cfg.sweep):
+        budget = Budget(cfg.eps * factor, cfg.norm)
+        # The same change, in the length of this budget.
+        static = budget.project(images + (posed.static[:n] - images) * factor, images)
+        left = standing.nonzero()[:, 0]
+        one = evaluate(victim, images[left], labels[left], budget, {PGD: _pgd(cfg)}, static[left])
+        standing[left] = one.worst
+        found[f"{budget.eps:.6f}"] = {
+            "static": _rate(clean & right(victim, static, labels)),
+            "adaptive": _rate(standing),
+        }
+    return found
+
+
+def _rate(right: Sequence[bool] | Tensor) -> float:
+    return float(torch.as_tensor(right).float().mean())
