@@ -6,6 +6,7 @@ prints the outcome. Nothing heavy is imported before a verb runs.
 
 from typing import Protocol, runtime_checkable
 
+from mm_sae_plugin.commands.align import AlignCommand
 from mm_sae_plugin.commands.bias import BiasCommand
 from mm_sae_plugin.commands.demo import DemoCommand
 from mm_sae_plugin.commands.explain import ExplainCommand
@@ -14,6 +15,7 @@ from mm_sae_plugin.commands.hooks import HooksCommand
 from mm_sae_plugin.commands.mds import MdsCommand
 from mm_sae_plugin.commands.quickstart import QuickstartCommand
 from mm_sae_plugin.commands.report import ReportCommand
+from mm_sae_plugin.commands.robustness import RobustnessCommand
 from mm_sae_plugin.commands.steering_eval import SteeringEvalCommand
 from mm_sae_plugin.commands.steering_sweep import SteeringSweepCommand
 from mm_sae_plugin.commands.train import TrainCommand
@@ -43,6 +45,8 @@ VERBS: dict[str, type[Verb]] = {
     "bias": BiasCommand,
     "steering-sweep": SteeringSweepCommand,
     "steering-eval": SteeringEvalCommand,
+    "align": AlignCommand,
+    "robustness": RobustnessCommand,
     "demo": DemoCommand,
 }
 """Name on the command line to the verb, in the order of ``--help``."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mm_sae_plugin.commands.model_choice import ModelChoice
+from mm_sae_plugin.commands.opened import open_model
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.files import atomic_path, refuse_unwritable, write_json_atomically
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
     from mm_sae_plugin.applications.bias.own_table import OwnTable
     from mm_sae_plugin.applications.bias.prompts import PromptSet
-    from mm_sae_plugin.models import HookedCLIP
     from mm_sae_plugin.study import Study
 
 _RECORD, _CARD = "audit.json", "audit_card.html"
@@ -98,7 +98,7 @@ class BiasCommand:
         if twins_prompts is not None:
             _check_twins_prompts(twins_prompts)
         prompts = twins_prompts or factorworld_prompts()
-        model, study = self._opened()
+        model, study = open_model(self.choice, self.sae, self.acts)
         twins = draw_twins(GENDER)
         _, first, second = GENDER
         n = len(twins.targets)
@@ -122,7 +122,7 @@ class BiasCommand:
         unused = [name for name in (given.targets if given else ()) if name not in prompts.targets]
         if unused:
             print(f"No picture is of {', '.join(unused)}: its prompts are left out.")
-        model, study = self._opened()
+        model, study = open_model(self.choice, self.sae, self.acts)
         data = embed_own(model, table, progress=True)
         if data.groups != table.groups:
             # Of a target too few may be left.
@@ -175,26 +175,6 @@ class BiasCommand:
                 f"There is no group {self.first!r:.60} for --first: choose from {', '.join(names)}."
             )
         return self.first
-
-    def _opened(self) -> tuple[HookedCLIP, Study | None]:
-        """The model, and the SAE of it where one is given; another model's SAE is refused."""
-        from mm_sae_plugin.applications.bias.bench import check_site
-        from mm_sae_plugin.study import Study
-
-        is_chosen = self.choice != ModelChoice(model="")
-        if self.sae is None:
-            if self.acts is not None:
-                raise UserError("A store is of an SAE: give --sae with --acts.")
-            return replace(self.choice, model=self.choice.model or ModelChoice.model).load(), None
-        study = Study.open(self.sae, self.acts)
-        if is_chosen:
-            name = self.choice.model or study.sae.cfg.metadata.model_name or ModelChoice.model
-            model = replace(self.choice, model=name).load()
-            study = Study.open(self.sae, self.acts, model)
-        # Before the pictures: all of this is asked for only after them.
-        check_site(study)
-        _ = study.store, study.labels
-        return study.model, study
 
     def _refuse_without_pairs(self) -> None:
         names = ("group_col", "target_col", "identity_col", "twin_col", "image_col")

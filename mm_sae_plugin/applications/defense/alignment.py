@@ -12,7 +12,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from math import cos, pi
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from mm_sae_plugin.applications.defense.alignment_config import AlignmentConfig
 from mm_sae_plugin.applications.defense.budget import Budget
 from mm_sae_plugin.applications.defense.distances import Distance
 from mm_sae_plugin.errors import UserError
@@ -29,46 +30,6 @@ from mm_sae_plugin.files import atomic_path
 
 CHECKPOINT = "checkpoint.pt"
 _LOG_EVERY = 50
-
-
-@dataclass(frozen=True)
-class AlignmentConfig:
-    """How a tower is fine-tuned."""
-
-    eps: float = 4 / 255
-    """Budget of the inner attack, L∞, in pixels of [0, 1]."""
-    n_steps: int = 300
-    """Steps."""
-    batch_size: int = 64
-    """Images a step."""
-    n_accumulated: int = 1
-    """Parts that a batch is cut into, for towers that are too large for a whole one."""
-    inner_steps: int = 3
-    """Steps of the inner attack."""
-    lr: float = 1e-3
-    """Peak learning rate, after a warm-up; it falls to 0 along a cosine."""
-    warm_up_steps: int = 50
-    """Steps until the peak."""
-    weight_decay: float = 1e-4
-    """Of AdamW."""
-    anchor: float = 1.0
-    """Weight of the clean images' own distance."""
-    n_scale_batches: int = 8
-    """Batches over which a distance's unit is averaged; that of one varied by a factor of 2."""
-    bf16: bool = False
-    """Compute in bfloat16 where it is precise enough; weights stay as they are. Twice as fast where
-    the processor has it, and ten times slower where it has not."""
-    checkpoint_every: int = 100
-    """Steps between checkpoints, from which an interrupted run goes on."""
-    seed: int = 0
-    """Of the order of images and of the inner attack's starts."""
-
-    def __post_init__(self) -> None:
-        Budget(self.eps)
-        if self.batch_size % self.n_accumulated:
-            raise UserError(
-                f"A batch of {self.batch_size} cannot be cut into {self.n_accumulated} equal parts."
-            )
 
 
 def align(
@@ -79,6 +40,7 @@ def align(
     cfg: AlignmentConfig,
     out: Path | None = None,
     targets: Tensor | None = None,
+    anchor: Distance | None = None,
     progress: bool = False,
 ) -> list[float]:
     """Fine-tune an image tower in place; returns the loss of every step.
@@ -99,14 +61,17 @@ def align(
     targets : tensor, optional
         What each image is pulled to, one row an image, as the distance takes it; by default the
         unit-length vector that the tower as it was gives the clean image.
+    anchor : callable, optional
+        What keeps the clean images' vectors where they were; by default the distance itself. One
+        that sees a part of the vectors only needs another, or the rest of them drifts away.
     progress : bool
         Print the loss now and then.
     """
     moving = [parameter for parameter in tower.parameters() if parameter.requires_grad]
     before = copy.deepcopy(tower).eval().requires_grad_(False)
     optimizer = torch.optim.AdamW(moving, lr=cfg.lr, weight_decay=cfg.weight_decay)
-    run = _Run(tower, before, inputs, distance, cfg)
-    run.unit = _unit_of(run, images, targets, cfg)
+    run = _Run(tower, before, inputs, distance, cfg, anchor)
+    run.set_units(images, targets)
     losses = _restored(tower, optimizer, cfg, out)
     started, first = time.time(), len(losses)
     batches = batches_of(len(images), cfg.batch_size, cfg.seed)
@@ -154,36 +119,50 @@ class _Run:
         inputs: Any,
         distance: Distance,
         cfg: AlignmentConfig,
+        anchor: Distance | None,
     ) -> None:
         self._tower, self._before, self._inputs = tower, before, inputs
         self._distance, self._cfg, self._budget = distance, cfg, Budget(cfg.eps)
-        self.unit = 1.0
+        self._anchor = anchor
+        self._unit = self._anchor_unit = 1.0
 
     def backward(self, images: Tensor, targets: Tensor | None, generator: torch.Generator) -> float:
         """Add the gradient of one part of a batch; returns its loss."""
         cfg = self._cfg
-        targets = self._targets(images, targets)
+        clean = self._clean(images)
+        targets = clean if targets is None else targets
         moved = self._attacked(images, targets, generator)
-        loss = self._distance(self._vectors(self._tower, moved), targets).mean()
+        loss = self._distance(self._vectors(self._tower, moved), targets).mean() / self._unit
         if cfg.anchor:
-            own = self._distance(self._vectors(self._tower, images), targets).mean()
+            rows = self._vectors(self._tower, images)
+            if self._anchor is None:
+                own = self._distance(rows, targets).mean() / self._unit
+            else:
+                own = self._anchor(rows, clean).mean() / self._anchor_unit
             loss = loss + cfg.anchor * own
-        loss = loss / self.unit
         (loss / cfg.n_accumulated).backward()
         return float(loss.detach())
 
-    @torch.no_grad()
-    def attacked_distance(
-        self, images: Tensor, targets: Tensor | None, generator: torch.Generator
-    ) -> float:
-        """Return how far the inner attack moves the tower's vectors."""
-        targets = self._targets(images, targets)
-        moved = self._attacked(images, targets, generator)
-        return float(self._distance(self._vectors(self._tower, moved), targets).mean())
+    def set_units(self, images: Tensor, targets: Tensor | None) -> None:
+        """Average over several batches how far the inner attack moves the tower as it was."""
+        cfg, found, found_anchor = self._cfg, [], []
+        generator = torch.Generator().manual_seed(cfg.seed)
+        batches = batches_of(len(images), cfg.batch_size, cfg.seed)
+        for _ in range(cfg.n_scale_batches):
+            for part in next(batches).chunk(cfg.n_accumulated):
+                pixels, clean = _pixels(images, part), self._clean(_pixels(images, part))
+                aims = clean if targets is None else targets[part]
+                with torch.no_grad():
+                    moved = self._attacked(pixels, aims, generator)
+                    rows = self._vectors(self._before, moved)
+                    found.append(float(self._distance(rows, aims).mean()))
+                    if self._anchor is not None:
+                        found_anchor.append(float(self._anchor(rows, clean).mean()))
+        self._unit, self._anchor_unit = _mean(found), _mean(found_anchor)
 
     @torch.no_grad()
-    def _targets(self, images: Tensor, targets: Tensor | None) -> Tensor:
-        return self._vectors(self._before, images) if targets is None else targets
+    def _clean(self, images: Tensor) -> Tensor:
+        return self._vectors(self._before, images)
 
     @torch.enable_grad()
     def _attacked(self, images: Tensor, targets: Tensor, generator: torch.Generator) -> Tensor:
@@ -204,18 +183,10 @@ class _Run:
         return normalize(rows.float(), dim=1)
 
 
-def _unit_of(run: _Run, images: Tensor, targets: Tensor | None, cfg: AlignmentConfig) -> float:
-    """Average the inner attack's distance over several batches, before the first step."""
-    generator = torch.Generator().manual_seed(cfg.seed)
-    batches = batches_of(len(images), cfg.batch_size, cfg.seed)
-    found = [
-        run.attacked_distance(_pixels(images, part), _rows(targets, part), generator)
-        for _ in range(cfg.n_scale_batches)
-        for part in next(batches).chunk(cfg.n_accumulated)
-    ]
-    unit = sum(found) / len(found) if found else 1.0
+def _mean(found: list[float]) -> float:
     # An attack that moves nothing gives no unit: there is nothing to defend then.
-    return unit if unit > 0 else 1.0
+    mean = sum(found) / len(found) if found else 0.0
+    return mean if mean > 0 else 1.0
 
 
 def _pixels(images: Tensor, chosen: Tensor) -> Tensor:

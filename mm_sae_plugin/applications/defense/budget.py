@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.applications.defense.radius import Norm, check_radius
 
-Norm = Literal["Linf", "L2"]
 _TINY = 1e-12
 
 
@@ -31,14 +29,7 @@ class Budget:
     """`Linf`: every pixel by at most eps. `L2`: the Euclidean length of the change, per image."""
 
     def __post_init__(self) -> None:
-        if self.norm not in ("Linf", "L2"):
-            raise UserError(f"The norm must be Linf or L2, not {self.norm!r:.40}.")
-        most = 1.0 if self.norm == "Linf" else float("inf")
-        if not 0 <= self.eps <= most or self.eps == float("inf"):
-            raise UserError(
-                f"eps must be from 0 to {'1' if self.norm == 'Linf' else 'a finite length'} in "
-                f"pixels of [0, 1], not {self.eps:g}: 4/255 is {4 / 255:.4f}."
-            )
+        check_radius(self.eps, self.norm)
 
     def project(
         self, moved: Float[Tensor, "n c h w"], images: Float[Tensor, "n c h w"]

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mm_sae_plugin.applications.defense.towers import TunedTower
 from mm_sae_plugin.applications.defense.victim import Change, Victim
+from mm_sae_plugin.factorworld.embedded import EMBEDDED_MODELS
 from mm_sae_plugin.models import HookedCLIP, load_model
 
 Kind = Literal["undefended", "shipped", "fine-tuned", "training-free"]
@@ -63,7 +64,7 @@ def contenders(
     """
     found = [Contender(NONE, "undefended", model)]
     shipped = SHIPPED.get(model.cfg.model_name)
-    if shipped:
+    if shipped and shipped in EMBEDDED_MODELS:
         found.append(Contender(shipped, "shipped", load_model(shipped)))
     found += [
         Contender(tower.arm, "fine-tuned", tower.on(model), None, tower.seed) for tower in towers

@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mm_sae_plugin.applications.defense.alignment import CHECKPOINT, AlignmentConfig, align
+from mm_sae_plugin.applications.defense.alignment import CHECKPOINT, align
+from mm_sae_plugin.applications.defense.alignment_config import AlignmentConfig
 from mm_sae_plugin.applications.defense.arms import Arm, arm_of
 from mm_sae_plugin.applications.defense.tasks import Task
 from mm_sae_plugin.applications.defense.towers import (
@@ -64,7 +65,9 @@ class FineTuning:
         tower = ImageTower(copy.deepcopy(self.model))
         inputs, started = PixelScale.of(self.model).inputs, time.time()
         images = self.training.images
-        losses = align(tower, inputs, images, arm.distance, cfg, path, arm.targets, progress)
+        losses = align(
+            tower, inputs, images, arm.distance, cfg, path, arm.targets, arm.anchor, progress
+        )
         figures = {
             "losses": {"first": losses[0], "last": losses[-1]} if losses else {},
             "seconds": round(time.time() - started, 1),

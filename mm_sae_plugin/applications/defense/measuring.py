@@ -24,6 +24,7 @@ from mm_sae_plugin.applications.defense.evaluation import (
 from mm_sae_plugin.applications.defense.gradient_attacks import apgd_targeted, pgd
 from mm_sae_plugin.applications.defense.robustness_config import RobustnessConfig
 from mm_sae_plugin.applications.defense.tasks import Task
+from mm_sae_plugin.applications.defense.training_set import pixels_of
 from mm_sae_plugin.applications.defense.victim import Victim
 from mm_sae_plugin.models import HookedCLIP
 
@@ -52,9 +53,11 @@ class Posed:
         """Embed a task and attack the bare encoder on it."""
         classes, labels = task.classes(model), task.indices
         victim = Victim(model, classes)
-        images = victim.pixels(task.pictures)
+        images = pixels_of(model, task.pictures).float() / 255
         parts = zip(images.split(_BATCH), labels.split(_BATCH), strict=True)
-        moved = [pgd(victim, x, y, cfg.budget, cfg.n_pgd, seed=cfg.seed).images for x, y in parts]
+        moved = [
+            pgd(victim, x, y, budget_of(cfg), cfg.n_pgd, seed=cfg.seed).images for x, y in parts
+        ]
         return cls(task.name, images, labels, classes, torch.cat(moved))
 
 
@@ -83,7 +86,7 @@ class TaskResult:
     strong: dict[str, float] = field(default_factory=dict)
     """On the images that all attacks saw: what is left after each, in order; `n` says how many."""
     sweep: dict[str, dict[str, float]] = field(default_factory=dict)
-    """Budget to `static` and `adaptive`, by PGD."""
+    """Budget to `static` and `adaptive`, by PGD, from 0 on; on the images of `strong`."""
     retrieval: float | None = None
     """Clean images that find their own caption among 256; None where there are no captions."""
     seconds: float = 0.0
@@ -124,20 +127,21 @@ def measure(
     is_bare = contender.kind == "undefended"
     static = None if is_bare else posed.static
     attacks = {PGD: _pgd(cfg)}
-    found = evaluate(victim, posed.images, posed.labels, cfg.budget, attacks, static)
+    found = evaluate(victim, posed.images, posed.labels, budget_of(cfg), attacks, static)
+    right_static = found.clean & found.survived.get("static", found.survived[PGD])
     worst, strong, sweep = found.worst.clone(), {}, {}
     if is_strong:
         n = min(cfg.n_strong, len(worst))
         left = worst[:n].nonzero()[:, 0]
         strong = {"n": float(n), "clean": _rate(found.clean[:n]), PGD: _rate(worst[:n])}
         more = evaluate(
-            victim, posed.images[left], posed.labels[left], cfg.budget, _strong(cfg, extra)
+            victim, posed.images[left], posed.labels[left], budget_of(cfg), _strong(cfg, extra)
         )
         for name, survived in more.survived.items():
             strong[name] = float(survived.sum()) / n
         worst[left] = more.worst
-        sweep = _sweep(victim, posed, cfg, n)
-    right_static = found.clean & found.survived.get("static", found.survived[PGD])
+        own = {"static": _rate(right_static[:n]), "adaptive": strong[PGD]}
+        sweep = _sweep(victim, posed, cfg, n) | {_written(cfg.eps): own}
     interval = proportion_interval(int(worst.sum()), len(worst))
     return TaskResult(
         contender.name,
@@ -167,6 +171,11 @@ def retrieval_of(
     return utility(normalize(rows, dim=1), captions, {}).retrieval
 
 
+def budget_of(cfg: RobustnessConfig) -> Budget:
+    """Return what the attacks of an evaluation may change."""
+    return Budget(cfg.eps, cfg.norm)
+
+
 def _pgd(cfg: RobustnessConfig) -> Attack:
     return lambda model, x, y, budget: pgd(model, x, y, budget, cfg.n_pgd, seed=cfg.seed)
 
@@ -187,6 +196,7 @@ def _sweep(
     images, labels, found = posed.images[:n], posed.labels[:n], {}
     clean = right(victim, images, labels)
     standing = clean.clone()
+    found[_written(0.0)] = {"static": _rate(clean), "adaptive": _rate(clean)}
     for factor in sorted(cfg.sweep):
         budget = Budget(cfg.eps * factor, cfg.norm)
         # The same change, in the length of this budget.
@@ -194,11 +204,15 @@ def _sweep(
         left = standing.nonzero()[:, 0]
         one = evaluate(victim, images[left], labels[left], budget, {PGD: _pgd(cfg)}, static[left])
         standing[left] = one.worst
-        found[f"{budget.eps:.6f}"] = {
+        found[_written(budget.eps)] = {
             "static": _rate(clean & right(victim, static, labels)),
             "adaptive": _rate(standing),
         }
     return found
+
+
+def _written(eps: float) -> str:
+    return f"{eps:.6f}"
 
 
 def _rate(right: Sequence[bool] | Tensor) -> float:

@@ -14,7 +14,13 @@ from tqdm import tqdm
 
 from mm_sae_plugin.applications.defense.arms import FARE, READINGS
 from mm_sae_plugin.applications.defense.contenders import Contender
-from mm_sae_plugin.applications.defense.measuring import Posed, TaskResult, measure, retrieval_of
+from mm_sae_plugin.applications.defense.measuring import (
+    Posed,
+    TaskResult,
+    budget_of,
+    measure,
+    retrieval_of,
+)
 from mm_sae_plugin.applications.defense.robustness_config import RobustnessConfig
 from mm_sae_plugin.applications.defense.self_tests import SelfTest, self_tests
 from mm_sae_plugin.applications.defense.tasks import Captioned, Task
@@ -111,7 +117,7 @@ def self_tests_of(contender: Contender, posed: Posed, cfg: RobustnessConfig) -> 
     """Test whether the attacks on one contender can be believed."""
     n = min(cfg.n_strong, len(posed.labels), _SELF_TESTED)
     victim = contender.victim(posed.classes)
-    return self_tests(victim, posed.images[:n], posed.labels[:n], cfg.budget, seed=cfg.seed)
+    return self_tests(victim, posed.images[:n], posed.labels[:n], budget_of(cfg), seed=cfg.seed)
 
 
 _SELF_TESTED = 64

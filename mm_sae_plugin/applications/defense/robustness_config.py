@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from mm_sae_plugin.applications.defense.budget import Budget, Norm
+from mm_sae_plugin.applications.defense.radius import Norm, check_radius
 from mm_sae_plugin.errors import UserError
 
 _LEAST_IMAGES = 16
@@ -38,7 +38,7 @@ class RobustnessConfig:
     """Of all that is drawn."""
 
     def __post_init__(self) -> None:
-        Budget(self.eps, self.norm)
+        check_radius(self.eps, self.norm)
         for name in ("n", "n_others", "n_strong"):
             if getattr(self, name) < _LEAST_IMAGES:
                 raise UserError(
@@ -53,12 +53,7 @@ class RobustnessConfig:
         if self.seed < 0:
             raise UserError(f"The seed must be a whole number from 0, not {self.seed}.")
         for factor in self.sweep:
-            Budget(self.eps * factor, self.norm)
-
-    @property
-    def budget(self) -> Budget:
-        """What an attack may change."""
-        return Budget(self.eps, self.norm)
+            check_radius(self.eps * factor, self.norm)
 
     def quick(self) -> RobustnessConfig:
         """Return a smaller one, of two minutes: enough to see that all works, not to judge."""

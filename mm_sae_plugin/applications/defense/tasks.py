@@ -52,7 +52,7 @@ class Task:
     """
 
     name: str
-    pictures: tuple[Image.Image, ...]
+    pictures: Sequence[Image.Image]
     labels: tuple[str, ...]
     """Class of each picture."""
     prompts: Mapping[str, Sequence[str]]

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 from torch.nn.functional import normalize
 
-from mm_sae_plugin.applications.defense.alignment import AlignmentConfig, align, batches_of
+from mm_sae_plugin.applications.defense.alignment import align, batches_of
+from mm_sae_plugin.applications.defense.alignment_config import AlignmentConfig
 from mm_sae_plugin.applications.defense.distances import (
     embedding_distance,
     latent_distance,
@@ -57,7 +58,7 @@ def test_an_interrupted_run_goes_on_as_it_would_have(images, tmp_path):
 
     def inputs(pixels, calls=[]):  # noqa: B006 -- counts over calls on purpose
         calls.append(0)
-        if len(calls) == 60:
+        if len(calls) == 85:
             raise Stop
         return pixels - 0.5
 
