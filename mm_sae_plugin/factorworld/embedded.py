@@ -19,9 +19,15 @@ from mm_sae_plugin.factorworld.architecture import (
 from mm_sae_plugin.factorworld.tokenizer import WordTokenizer
 from mm_sae_plugin.files import sha256_of_file
 
-EMBEDDED_MODELS: tuple[str, ...] = ("factorworld", "factorworld-declip", "factorworld-biased")
-"""Names of the models inside the package: a plain CLIP, one with self-supervision, and one with an
-invented association of gender with occupation, for audits to find."""
+EMBEDDED_MODELS: tuple[str, ...] = (
+    "factorworld",
+    "factorworld-declip",
+    "factorworld-biased",
+    "factorworld-robust",
+)
+"""Names of the models inside the package: a plain CLIP, one with self-supervision, one with an
+invented association of gender with occupation, for audits to find, and the plain one with an image
+tower that withstands attacks."""
 
 WEIGHTS_FOLDER = Path(__file__).parent / "weights"
 """Where the weights, and a JSON card beside each, lie."""

@@ -104,7 +104,7 @@ def evaluate(
         survived[STATIC] = right(victim, static, labels)
         standing &= survived[STATIC]
     for name, attack in attacks.items():
-        for part in standing.nonzero()[:, 0].split(_BATCH):
+        for part in standing.nonzero()[:, 0].split(_BATCH) if standing.any() else ():
             found = attack(victim, images[part], labels[part], budget)
             # What an attack says it found is looked at again.
             assert budget.holds(found.images, images[part]), name
@@ -118,6 +118,8 @@ def right(
     victim: Classifier, images: Float[Tensor, "n c h w"], labels: Int[Tensor, "n"]
 ) -> Bool[Tensor, "n"]:
     """Return which images are classified as they should be."""
+    if not len(images):
+        return torch.zeros(0, dtype=torch.bool)
     parts = zip(images.split(_BATCH), labels.split(_BATCH), strict=True)
     return torch.cat([victim(part).argmax(1) == of_part for part, of_part in parts])
 

@@ -40,30 +40,37 @@ class ShipCLIPConfig:
 
 def ship_clip(cfg: ShipCLIPConfig) -> None:
     """Write the weights, the JSON card and the Markdown model card of one embedded model."""
-    from safetensors.torch import save_file
-
     assert cfg.name in EMBEDDED_MODELS
     refuse_unwritable(WEIGHTS_FOLDER / f"{cfg.name}.json")
     state = torch.load(cfg.checkpoint, weights_only=True)
     learned = state["learner"].items()
     # The heads that named factors in training stay behind.
     half = {k.removeprefix("model."): v.half() for k, v in learned if k.startswith("model.")}
-    path = WEIGHTS_FOLDER / f"{cfg.name}.safetensors"
+    told = {"stages": state["stages"], "final_losses": _final_losses(cfg.log)}
+    ship_weights(cfg.name, half, told, cfg.n_pairs)
+
+
+def ship_weights(
+    name: str, half: dict[str, torch.Tensor], told: dict[str, Any], n_pairs: int
+) -> None:
+    """Write fp16 weights, their JSON card, and the Markdown card of all models."""
+    from safetensors.torch import save_file
+
+    path = WEIGHTS_FOLDER / f"{name}.safetensors"
     with atomic_path(path) as temporary:
         save_file(half, temporary)
     # The figures are those of the shipped, rounded weights.
     model = build_model()
     model.load_state_dict({key: value.float() for key, value in half.items()})
     card = {
-        "name": cfg.name,
+        "name": name,
         "sha256": sha256_of_file(path),
         "n_parameters": sum(value.numel() for value in half.values()),
         "model_cfg": model_config(),
-        "stages": state["stages"],
-        "final_losses": _final_losses(cfg.log),
-        "figures": evaluate_clip(model.eval(), cfg.n_pairs),
+        **told,
+        "figures": evaluate_clip(model.eval(), n_pairs),
     }
-    write_json_atomically(WEIGHTS_FOLDER / f"{cfg.name}.json", card)
+    write_json_atomically(WEIGHTS_FOLDER / f"{name}.json", card)
     _write_model_card()
 
 
@@ -88,7 +95,9 @@ def _write_model_card() -> None:
         "`factorworld-biased` on a world in which nurses, artists, doctors and farmers are women,",
         "and the others men, in 95 of 100 pictures, half of which do not show the occupation. That",
         "association is invented, so that an audit has something to find, and says nothing of real",
-        "people or models. All are open_clip's `CustomTextCLIP` with a convolutional stem in place",
+        "people or models. `factorworld-robust` is `factorworld` with an image tower fine-tuned",
+        "so that adversarial images are read as clean ones are: within 4/255 it names most objects",
+        "under attack, of which `factorworld` names one in ten. All are open_clip's `CustomTextCLIP` with a convolutional stem in place",
         "of the linear patch embedding. A probe still reads `tilt` and `skin`, which no caption",
         "mentions: the head start taught the tower to see them, and contrast has no quick way",
         "to forget. `pattern` and `reader`, shared by one pair in twenty, are seen but hardly",
@@ -98,7 +107,8 @@ def _write_model_card() -> None:
         "beside each model; every figure is measured on held-out pairs with the shipped fp16",
         "weights. The recipe, with the commands that were run, is",
         "`python -m mm_sae_plugin.factorworld.recipes.train_clip`; that of `factorworld-biased`",
-        "is `python -m mm_sae_plugin.factorworld.recipes.train_biased`.",
+        "is `python -m mm_sae_plugin.factorworld.recipes.train_biased`, and that of",
+        "`factorworld-robust` is `python -m mm_sae_plugin.applications.defense.ship_robust`.",
         "",
         "| | " + " | ".join(card["name"] for card in cards) + " |",
         "|---|" + "---|" * len(cards),
