@@ -89,7 +89,7 @@ class RobustnessCommand:
 def _training_free(model: HookedCLIP, study: Study | None) -> dict[str, Any]:
     from mm_sae_plugin.applications.defense.training_free import training_free_arms
 
-    return {} if study is None else training_free_arms(study)
+    return {} if study is None else training_free_arms(study, model)
 
 
 def _world_tasks(cfg: RobustnessConfig, quick: bool) -> list[Task]:

@@ -13,7 +13,7 @@ import torch
 from tqdm import tqdm
 
 from mm_sae_plugin.applications.defense.arms import FARE, READINGS
-from mm_sae_plugin.applications.defense.contenders import Contender
+from mm_sae_plugin.applications.defense.contenders import RECONSTRUCTION, Contender
 from mm_sae_plugin.applications.defense.measuring import (
     Posed,
     TaskResult,
@@ -143,10 +143,14 @@ def _jobs(found: Sequence[Contender], posed: Sequence[Posed], retrieval: bool) -
     jobs = []
     for contender in found:
         is_first = contender.seed == first_seed[contender.name]
+        # What trains nothing falls to PGD already; one of them shows what a static attack hides.
+        is_worth_it = contender.kind != "training-free" or contender.name == RECONSTRUCTION
         everywhere = contender.kind in ("undefended", "shipped") or contender.name in _ON_ALL_TASKS
         for task in posed if everywhere else dict.fromkeys((posed[0], posed[-1])):
             on_first = task is posed[0]
-            jobs.append(Job(contender, task, on_first and is_first, on_first and retrieval))
+            jobs.append(
+                Job(contender, task, on_first and is_first and is_worth_it, on_first and retrieval)
+            )
     return jobs
 
 

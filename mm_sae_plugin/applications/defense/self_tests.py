@@ -169,9 +169,7 @@ def _deterministic(victim: Victim, images: Tensor, is_random: bool) -> SelfTest:
     apart = float((victim(images[:_BATCH]) - victim(images[:_BATCH])).abs().max())
     if is_random:
         return SelfTest(True, apart, "The defense says that it is random; its mean was attacked.")
-    told = (
-        f"Asked twice, the logits differ by {apart:.2g}: they must not, unannounced."
-    )
+    told = f"Asked twice, the logits differ by {apart:.2g}: they must not, unannounced."
     return SelfTest(apart == 0, apart, told)
 
 

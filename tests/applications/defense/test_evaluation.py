@@ -100,3 +100,15 @@ def test_mcnemar_counts_only_where_two_differ():
     assert mcnemar(one, other) == pytest.approx(2 * 0.5**10)
     assert mcnemar(one, one) == 1.0
     assert mcnemar(one, ~one) == pytest.approx(mcnemar(~one, one))
+
+
+def test_where_nothing_stands_nothing_is_attacked(two_classes):
+    model, images, labels = two_classes
+
+    def never(victim, x, y, budget):
+        raise AssertionError("was called")
+
+    found = evaluate(model, images, 1 - labels, BUDGET, {"never": never})
+    assert not found.worst.any()
+    none = evaluate(model, images[:0], labels[:0], BUDGET, {"never": never})
+    assert none.worst.shape == (0,)
