@@ -29,8 +29,8 @@ DETECTORS = (ATTACK_LATENTS, LOGISTIC, RECONSTRUCTION_ERROR, LOGISTIC_ON_VECTORS
 """Every detector; `reconstruction error` is fitted on clean images alone."""
 N_ATTACK_LATENTS = 16
 """How many latents `attack latents` adds up."""
-INVERSE_PENALTY = 0.01
-"""Of the logistic regressions, on standardised features; there are about as many as images."""
+INVERSE_PENALTY = 0.1
+"""Of the logistic regressions, on features in units of the spread of all of them together."""
 
 
 @dataclass(frozen=True)
@@ -139,13 +139,16 @@ def _attack_latents(
 
 
 def _logistic(clean: Float[Tensor, "n f"], attacked: Float[Tensor, "k f"]) -> Float[Tensor, "f"]:
-    """Return the weights of a logistic regression; its intercept goes with the mean."""
+    """Return the weights of a logistic regression; its intercept goes with the mean.
+
+    Features are not standardised one by one: latents that seldom fire would get large weights, and
+    a clean image on which one of them does would look worse than all attacked ones.
+    """
     from sklearn.linear_model import LogisticRegression
-    from sklearn.preprocessing import StandardScaler
 
     features = torch.cat([clean, attacked]).cpu().double().numpy()
+    unit = features.std()
     is_attacked = [False] * len(clean) + [True] * len(attacked)
-    scaler = StandardScaler().fit(features)
     fitted = LogisticRegression(C=INVERSE_PENALTY, class_weight="balanced", max_iter=1000)
-    fitted.fit(scaler.transform(features), is_attacked)
-    return torch.from_numpy(fitted.coef_[0] / scaler.scale_).to(clean)
+    fitted.fit(features / unit, is_attacked)
+    return torch.from_numpy(fitted.coef_[0] / unit).to(clean)

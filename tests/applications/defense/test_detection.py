@@ -97,14 +97,11 @@ def test_attacks_can_go_through_every_detector(study, rows, planted, name):
 def test_the_regression_is_that_of_scikit_learn(study, rows, planted):
     attacked = planted(rows[1])
     detector = fitted(study, rows, attacked, LOGISTIC_ON_VECTORS)
-    both = torch.cat([rows[0], attacked])
-    spread = both.std(0, correction=0)
-    model = LogisticRegression(C=INVERSE_PENALTY).fit(
-        ((both - both.mean(0)) / spread).double().numpy(), [0] * 100 + [1] * 100
-    )
-    logits = torch.from_numpy(
-        model.decision_function(((rows[3] - both.mean(0)) / spread).double().numpy())
-    )
+    both, judged = torch.cat([rows[0], attacked]).double(), rows[3].double()
+    unit = both.std(correction=0)
+    model = LogisticRegression(C=INVERSE_PENALTY)
+    model.fit((both / unit).numpy(), [0] * 100 + [1] * 100)
+    logits = torch.from_numpy(model.decision_function((judged / unit).numpy()))
     found = detector.score(rows[3]).double()
     line = (logits - logits.mean()) / logits.std() * found.std() + found.mean()
     torch.testing.assert_close(found, line, atol=1e-2, rtol=0)
