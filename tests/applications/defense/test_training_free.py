@@ -177,10 +177,10 @@ def test_counts_that_are_none_are_refused(study, rows):
 def test_an_sae_of_another_site_or_encoder_is_refused(study, monkeypatch):
     model = load_model("factorworld")
     check_joint_space(study, model)
-    other = load_model("factorworld")
-    monkeypatch.setattr(other.cfg, "weights_id", "sha256:0123456789abcdef")
-    with pytest.raises(UserError, match=r"SAE was trained on factorworld .*0123456789abcdef"):
-        training_free_arms(study, other)
+    own = study.sae.cfg.metadata.weights_id
+    monkeypatch.setattr(study.sae.cfg.metadata, "weights_id", "sha256:0123456789abcdef")
+    with pytest.raises(UserError, match=f"trained on factorworld .*0123456789abcdef.*{own}"):
+        training_free_arms(study, model)
     for site, told in (("vision.hook_pooled", "vision.hook_pooled"), (None, "no hook that it")):
         sites = {"image": site, "text": site}
         monkeypatch.setattr(type(study), "hook_names", property(lambda self, s=sites: s))
