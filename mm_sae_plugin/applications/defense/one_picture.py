@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -74,16 +74,15 @@ class PictureAttack:
         on_step : callable, optional
             Is told before each step how many have begun; what it raises ends the attack.
         """
-        label, budget = torch.tensor([truth]), Budget(self.eps)
-        given: tuple[Any, ...] = (victim, image, label, budget)
-        told: dict[str, Any] = {"seed": self.seed, "on_step": on_step}
+        label, budget, n = torch.tensor([truth]), Budget(self.eps), self.n_steps
         if self.name == "Square":
-            told["on_step"] = _by_step(on_step)
-            found = square(*given, self.n_steps * QUERIES_PER_STEP, **told)
+            n, step = n * QUERIES_PER_STEP, _by_step(on_step)
+            found = square(victim, image, label, budget, n, self.seed, step)
         elif self.name == "APGD":
-            found = apgd(*given, self.n_steps, **told)
+            found = apgd(victim, image, label, budget, n, seed=self.seed, on_step=on_step)
         else:
-            found = pgd(*given, self.n_steps, loss=self._loss, **told)
+            loss = self._loss
+            found = pgd(victim, image, label, budget, n, None, loss, self.seed, on_step)
         return as_kept(found.images)
 
     @property
@@ -160,7 +159,7 @@ def attack_picture(
         )
 
     def made(name: str) -> Float[Tensor, "1 3 h w"]:
-        step = None if on_step is None else lambda k: on_step(name, k)
+        step = None if on_step is None else partial(on_step, name)
         return attack.on(victims[name], clean, truth, step)
 
     static = made(bare)
