@@ -69,7 +69,12 @@ class Controls:
         return cls(
             subject,
             gr.Textbox(asked.tab, label="Part of the page", visible=False, **hidden),
-            gr.Radio(list(subject.tasks), value=asked.task, label="What is asked", **hidden),
+            gr.Radio(
+                list(subject.tasks),
+                value=asked.task,
+                label="What the encoder is asked for",
+                **hidden,
+            ),
             picture_input(label="Picture", height=190, value=posed.cards[0], **hidden),
             gr.Gallery(
                 _cards(subject, asked.task),
@@ -84,7 +89,10 @@ class Controls:
                 **hidden,
             ),
             gr.Dropdown(
-                _truths(subject, asked.task), value=asked.truth, label="It shows", **hidden
+                _truths(subject, asked.task),
+                value=asked.truth,
+                label="What the picture shows",
+                **hidden,
             ),
             gr.Radio(
                 [(told, name) for name, told in _ATTACKS.items()],
@@ -105,7 +113,7 @@ class Controls:
                 MOST_EPS,
                 asked.eps,
                 step=1,
-                label="ε: how far each pixel may move, in steps of 255",
+                label="ε: how far each pixel may move, in 1/255",
                 **hidden,
             ),
             slider_input(1, MOST_STEPS, asked.steps, step=1, label="Steps", **hidden),

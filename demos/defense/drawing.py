@@ -55,8 +55,9 @@ font-weight:400!important;vertical-align:top;font-variant-numeric:tabular-nums}
 .df-table tr{border-bottom:1px solid var(--line)!important}
 .df-table .df-chosen th{font-weight:650!important}
 .df-scroll{overflow-x:auto}
-.df-wrong{color:var(--warn,#b3372b);font-weight:650}
-.dark .df-wrong{color:#ff9c8f}
+.df-wrong{color:#b3261e!important;font-weight:650}
+.dark .df-wrong{color:#ff9c8f!important}
+.df-true{display:block}
 .df-class{white-space:nowrap}
 .df-tests{margin:0!important;padding:0!important}
 .df-tests li{list-style:none!important;margin:0!important;padding:4px 0;
@@ -77,6 +78,7 @@ grid-template-rows:auto!important;grid-auto-rows:auto!important}
 .df-cards .caption-label{display:none}
 @media (max-width:700px){.df-stack{grid-template:"ask" "show"/minmax(0,1fr)}
 .df-pictures{grid-template-columns:repeat(2,minmax(0,1fr))}
+.df-pictures figure:first-child{grid-column:1/-1;width:calc(50% - 6px)}
 .df-table :is(td,th){padding-right:7px!important;font-size:13px}}
 """
 

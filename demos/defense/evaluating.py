@@ -15,7 +15,6 @@ _NONE = (
     "No evaluation was given: make one with <code>mm-sae robustness</code>, and show it with "
     "<code>--robustness robustness.json</code>."
 )
-_ORDER = ("undefended", "shipped", "fine-tuned", "training-free")
 
 
 def evaluated(record: Mapping[str, Any] | None) -> str:
@@ -24,7 +23,9 @@ def evaluated(record: Mapping[str, Any] | None) -> str:
         return part("The evaluation", soft(_NONE))
     task, eps = record["arms"][0]["task"], record["settings"]["eps"]
     rows = [row for row in record["arms"] if row["task"] == task and row["sweep"]]
-    rows.sort(key=lambda row: (_ORDER.index(row["kind"]), -row["adaptive"]))
+    rows.sort(
+        key=lambda row: (row["kind"] != "undefended", row["kind"] != "shipped", -row["adaptive"])
+    )
     return _headline(record, rows, eps) + _curves(rows, eps) + _tests(record) + _claims(record)
 
 
@@ -95,8 +96,8 @@ def _tests(record: Mapping[str, Any]) -> str:
             f"{len(tests) - n_passed} of {len(tests)} self-tests failed: do not trust the figures."
         )
     lines = [
-        f"<li>{'✓' if test['passed'] else '<span class=df-wrong>✗ failed</span>'} "
-        f"<b>{escape(name.replace('_', ' '))}</b>: {escape(str(test['told']))}</li>"
+        f"<li>{_passed(test)} <b>{escape(name.replace('_', ' '))}</b>: "
+        f"{escape(str(test['told']))}</li>"
         for name, test in tests.items()
     ]
     return part(
@@ -104,6 +105,10 @@ def _tests(record: Mapping[str, Any]) -> str:
         f"<p><b>{told}</b> They were made on {tested}, which looked most robust.</p>",
         f'<ul class="df-tests">{"".join(lines)}</ul>',
     )
+
+
+def _passed(test: Mapping[str, Any]) -> str:
+    return "✓ passed" if test["passed"] else '<span class="df-wrong">✗ failed</span>'
 
 
 def _claims(record: Mapping[str, Any]) -> str:

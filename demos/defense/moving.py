@@ -126,19 +126,17 @@ def _latents(subject: Subject, found: Mapping[str, Movement]) -> str:
     rows = []
     for latent in bare.strongest(_N_LATENTS):
         name = str(subject.table["name"].iloc[latent])
-        before, after = float(bare.before[latent]), float(bare.after[latent])
         cells = [signed(float(one.change[latent])) for one in found.values()]
         rows.append(
             (
                 f"#{latent} {escape(name)}",
                 f'<span class="df-class">{dot(labels.classes[latent])}</span>',
-                f"{before:.2f} → {after:.2f}",
                 *cells,
             )
         )
-    heads = ("latent", "class", "activation, no defense", *(f"Δ {which}" for which in found))
+    heads = ("latent", "class", *(f"Δ {which}" for which in found))
     return (
         "<h4>The latents that moved most without a defense</h4>"
         + table(heads, rows)
-        + soft("Names are guesses from captions.")
+        + soft("Δ: how far the activation rose (+) or fell (−). Names are guesses from captions.")
     )

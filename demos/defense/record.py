@@ -29,6 +29,8 @@ def read_record(path: Path) -> Mapping[str, Any]:
     for name in _NEEDED:
         if not isinstance(record, dict) or name not in record:
             raise UserError(f"{path} has no {name!r}: {remedy}.")
+    if not record["arms"]:
+        raise UserError(f"{path} has no arms: {remedy}.")
     for row in record["arms"]:
         missing = [name for name in _OF_ARM if name not in row]
         if missing:

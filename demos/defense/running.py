@@ -7,39 +7,23 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import torch
 from PIL.Image import Image
 
-from mm_sae_plugin.applications.defense.one_picture import (
-    TOWARD,
-    Outcome,
-    PictureAttack,
-    as_picture,
-    attack_picture,
-)
+from mm_sae_plugin.applications.defense.one_picture import as_picture
 from mm_sae_plugin.demos.common.errors import told
-from mm_sae_plugin.demos.common.jobs import Jobs, Stopped, Stopping, Tell, Waiting
+from mm_sae_plugin.demos.common.jobs import Jobs, Stopped, Stopping, Waiting
 from mm_sae_plugin.demos.common.keeping import place_for
 from mm_sae_plugin.demos.common.manifest import manifest_file, manifest_of, picture_hash
 from mm_sae_plugin.demos.defense import drawing
-from mm_sae_plugin.demos.defense.address import READ, Asked
+from mm_sae_plugin.demos.defense.address import Asked
+from mm_sae_plugin.demos.defense.attacking import Found, Step, attack_of
 from mm_sae_plugin.demos.defense.controls import Controls
-from mm_sae_plugin.demos.defense.moving import moved
-from mm_sae_plugin.demos.defense.showing import attacked
-from mm_sae_plugin.demos.defense.subject import SEED, Subject, called
+from mm_sae_plugin.demos.defense.subject import SEED, called
+from mm_sae_plugin.errors import UserError
 
 _OUTPUTS = ("shown", "status", "moved", "image", "manifest", "known")
 FIRST = "Attack the picture to see what each defense says."
 _STALE = "What is shown is of earlier settings: attack again to see these."
-
-
-@dataclass(frozen=True)
-class Step:
-    """A step of an attack began."""
-
-    name: str
-    """The contender that is attacked."""
-    n_begun: int
 
 
 @dataclass(frozen=True)
@@ -51,16 +35,6 @@ class Known:
     """Its hash."""
     told: str
     """What the status says of it."""
-
-
-@dataclass(frozen=True)
-class _Posed:
-    """An attack with its classes, of which a text of one's own may be the last."""
-
-    attack: PictureAttack
-    classes: Any
-    names: list[str]
-    truth: int | None
 
 
 class Running:
@@ -101,71 +75,44 @@ class Running:
         off = gr.DownloadButton(value=None, interactive=False)
         # What stood here is of another attack.
         yield page(shown="", moved="", image=off, manifest=off, known=None)
-        outcome, step, started, took = None, None, time.monotonic(), ""
-
-        def work(tell: Tell) -> None:
-            posed = _posed(self._subject, asked)
-            tell(posed)
-            for one in attack_picture(
-                self._subject.found,
-                posed.classes,
-                picture,
-                posed.attack,
-                posed.truth,
-                asked.defense,
-                lambda name, k: tell(Step(name, k)),
-            ):
-                panel = gr.skip()
-                is_first = list(one.adaptive)[-1] == asked.defense
-                if is_first:
-                    victims = {
-                        name: self._subject.contender(name).victim(posed.classes)
-                        for name in one.adaptive
-                    }
-                    panel = moved(self._subject, victims, one, asked.defense)
-                tell((one, panel))
-
-        posed: _Posed | None = None
-        for what in self._jobs.run(visitor, work):
+        begun, started, kept = _Begun(), time.monotonic(), {}
+        for what in self._jobs.run(visitor, attack_of(self._subject, asked, picture)):
             if isinstance(what, Waiting):
                 yield page(status=_waiting(what.n_before))
             elif isinstance(what, Stopping):
                 yield page(status=drawing.sentence("Stopping …"))
             elif isinstance(what, Stopped):
                 if not what.by_newer:
-                    yield page(status=drawing.sentence(_halted(step, asked, outcome)))
+                    yield page(status=drawing.sentence(begun.halted(asked)))
                 return
             elif isinstance(what, Step):
-                step = what
-                yield page(status=_progress(what, asked, outcome))
-            elif isinstance(what, _Posed):
-                posed = what
+                begun.step = what
+                yield page(status=begun.progress(asked))
             else:
-                assert posed is not None
-                outcome, panel = what
-                shown = attacked(
-                    self._subject,
-                    outcome,
-                    posed.names,
-                    asked.defense,
-                    asked.eps,
-                    posed.attack.target,
-                )
-                new: dict[str, Any] = {"shown": shown, "moved": panel}
-                if list(outcome.adaptive)[-1] == asked.defense:
-                    took = f"{time.monotonic() - started:.1f} s"
-                    new["image"] = gr.DownloadButton(
-                        value=_image_file(outcome, asked), interactive=True
-                    )
-                    manifest = manifest_file(self._manifest(asked, picture, posed, outcome))
-                    new["manifest"] = gr.DownloadButton(value=manifest, interactive=True)
-                yield page(**new)
-        n_all, whole = len(self._subject.found), time.monotonic() - started
-        said = f"Attacked in {took}"
-        if n_all > 2:
-            said += f", and through all {n_all - 1} defenses in {whole:.1f} s"
-        known = Known(asked, picture_hash(picture), f"{said}.")
-        yield page(status=drawing.sentence(known.told), known=known)
+                assert isinstance(what, Found)
+                begun.n_done += 1
+                kept["shown"] = what.shown(self._subject, asked)
+                if what.moved is not None:
+                    begun.first_s = time.monotonic() - started
+                    kept |= {"moved": what.moved, **self._files(asked, picture, what)}
+                yield page(**kept)
+        said = begun.done(len(self._subject.found), time.monotonic() - started)
+        known = Known(asked, picture_hash(picture), said)
+        # Whoever asks from a script gets the last page alone: it holds everything.
+        yield page(**kept, status=drawing.sentence(said), known=known)
+
+    def _files(self, asked: Asked, picture: Image, found: Found) -> dict[str, Any]:
+        """Updates of both downloads."""
+        import gradio as gr
+
+        adversarial = as_picture(found.outcome.adaptive[asked.defense])
+        path = place_for(f"adversarial-{asked.task}-{asked.eps}.png")
+        adversarial.save(path)
+        manifest = manifest_file(self._manifest(asked, picture, found))
+        return {
+            "image": gr.DownloadButton(value=str(path), interactive=True),
+            "manifest": gr.DownloadButton(value=manifest, interactive=True),
+        }
 
     def _mark(self, visitor: Any, known: Known | None, values: Any) -> Any:
         """Say so where what is shown is of other settings by now."""
@@ -176,21 +123,19 @@ class Running:
         try:
             asked, picture = self._controls.read(values)
         # It is told when it is attacked.
-        except Exception:
+        except UserError:
             return drawing.sentence(_STALE)
         is_same = _without_tab(asked) == _without_tab(known.asked)
         is_same = is_same and picture_hash(picture) == known.picture
         return drawing.sentence(known.told if is_same else _STALE)
 
-    def _manifest(
-        self, asked: Asked, picture: Image, posed: _Posed, outcome: Outcome
-    ) -> dict[str, Any]:
-        subject = self._subject
+    def _manifest(self, asked: Asked, picture: Image, found: Found) -> dict[str, Any]:
+        subject, outcome = self._subject, found.outcome
         settings = {
             **asdict(asked),
             "world_seed_of_cards": SEED,
-            "classes": posed.names,
-            "truth": posed.names[outcome.truth],
+            "classes": found.names,
+            "truth": found.names[outcome.truth],
             "picture_sha256": picture_hash(picture),
             "static_sha256": picture_hash(as_picture(outcome.static)),
             "adaptive_sha256": picture_hash(as_picture(outcome.adaptive[asked.defense])),
@@ -202,24 +147,32 @@ class Running:
         return manifest_of(subject.study, "defense", settings, asked.seed, model=subject.model)
 
 
-def _posed(subject: Subject, asked: Asked) -> _Posed:
-    """Return the attack; a text that is no class becomes one more of them."""
-    task = subject.tasks[asked.task]
-    classes, names, target = task.classes, task.names, None
-    if asked.attack == TOWARD:
-        if asked.toward not in names:
-            classes = torch.cat([classes, subject.vector_of(asked.toward)])
-            names = [*names, asked.toward]
-        target = names.index(asked.toward)
-    attack = PictureAttack(asked.attack, asked.eps / 255, asked.steps, target, asked.seed)
-    truth = None if asked.truth == READ else names.index(asked.truth)
-    return _Posed(attack, classes, names, truth)
+@dataclass
+class _Begun:
+    """How far an attack is."""
 
+    step: Step | None = None
+    n_done: int = 0
+    """Contenders that were attacked."""
+    first_s: float = 0.0
+    """What it took until the defense that is looked at was attacked."""
 
-def _image_file(outcome: Outcome, asked: Asked) -> str:
-    path = place_for(f"adversarial-{asked.task}-{asked.eps}.png")
-    as_picture(outcome.adaptive[asked.defense]).save(path)
-    return str(path)
+    def progress(self, asked: Asked) -> str:
+        assert self.step is not None
+        through = f"through {called(self.step.name)}"
+        told = f"Attacking {through if self.n_done else 'the encoder without a defense'}"
+        return drawing.progress(told, self.step.n_begun, asked.steps)
+
+    def halted(self, asked: Asked) -> str:
+        if self.step is None:
+            return "Stopped before its first step."
+        left = " What it found until then is shown." if self.n_done else ""
+        where = f"step {self.step.n_begun} of {asked.steps} of {called(self.step.name)}"
+        return f"Stopped at {where}.{left}"
+
+    def done(self, n_all: int, whole_s: float) -> str:
+        rest = f", and through all {n_all - 1} defenses in {whole_s:.1f} s" if n_all > 2 else ""
+        return f"Attacked in {self.first_s:.1f} s{rest}."
 
 
 def _without_tab(asked: Asked) -> dict[str, Any]:
@@ -233,21 +186,3 @@ def _visitor(request: Any) -> Any:
 def _waiting(n_before: int) -> str:
     others = "another attack" if n_before == 1 else f"{n_before} other attacks"
     return drawing.sentence(f"Waiting for {others} …")
-
-
-def _progress(step: Step, asked: Asked, outcome: Outcome | None) -> str:
-    n_done = 0 if outcome is None else len(outcome.adaptive)
-    return drawing.progress(_where(step, n_done), step.n_begun, asked.steps)
-
-
-def _where(step: Step, n_done: int) -> str:
-    if n_done == 0:
-        return "Attacking the encoder without a defense"
-    return f"Attacking through {called(step.name)}"
-
-
-def _halted(step: Step | None, asked: Asked, outcome: Outcome | None) -> str:
-    if step is None:
-        return "Stopped before its first step."
-    left = "" if outcome is None else " What it found until then is shown."
-    return f"Stopped at step {step.n_begun} of {asked.steps} of {called(step.name)}.{left}"

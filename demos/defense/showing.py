@@ -22,7 +22,7 @@ from mm_sae_plugin.demos.defense.words import verdict
 _TABLE = (
     "Static: the picture that was made against the encoder without a defense. Adaptive: a picture "
     "made anew for each row, through its own defense, at the same ε. ✓ is read as what it shows, ✗ "
-    "is not; behind it the probability, and that of what it shows."
+    "is not; with the probability, and below it that of what it shows."
 )
 
 
@@ -64,7 +64,7 @@ def attacked(
 
 def _pictures(outcome: Outcome, names: Sequence[str], defense: str, eps: int):
     clean, truth = outcome.clean, names[outcome.truth]
-    changed = f"change, grey is none, × {127.5 / max(eps, 1):.0f}"
+    changed = f"change, grey is none, ×\u00a0{127.5 / max(eps, 1):.0f}"
     shown = [(as_picture(clean), f"The picture of {truth} as it is", f"as it is: {truth}")]
     made = [("static", "without knowing the defense", outcome.static)]
     if defense != NONE:
@@ -100,8 +100,8 @@ def _cell(shares: Float[Tensor, "k"] | None, names: Sequence[str], truth: int) -
     if first == truth:
         return f"✓ {told}"
     return (
-        f'<span class="df-wrong">✗ {told}</span> <span class="df-soft">'
-        f"({escape(names[truth])} {float(shares[truth]):.2f})</span>"
+        f'<span class="df-wrong">✗ {told}</span> <span class="df-soft df-true">'
+        f"{escape(names[truth])} {float(shares[truth]):.2f}</span>"
     )
 
 

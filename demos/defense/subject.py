@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from mm_sae_plugin.applications.bias.bench import check_site
-from mm_sae_plugin.applications.defense.contenders import NONE, Contender, contenders
+from mm_sae_plugin.applications.defense.contenders import NONE, SHIPPED, Contender, contenders
 from mm_sae_plugin.applications.defense.tasks import TASKS, Task
 from mm_sae_plugin.applications.defense.victim import Change
 from mm_sae_plugin.applications.explorer import Explorer
@@ -118,7 +118,7 @@ def called(name: str) -> str:
     """A contender as the page calls it."""
     if name == NONE:
         return "no defense"
-    return f"robust tower ({name})" if name.endswith("-robust") else name
+    return "robust tower" if name in SHIPPED.values() else name
 
 
 def changes_of(study: Study) -> dict[str, Change]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from mm_sae_plugin.report.svg import element, scale, text, title
 
-_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 300, 178, 36, 286, 12, 146
+_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 300, 190, 36, 286, 12, 148
 KEY = (
     '<div class="df-key"><span><svg viewBox="0 0 26 12" aria-hidden="true">'
     '<path d="M1 6h24" stroke="var(--soft)" stroke-width="2" stroke-dasharray="5 4"/></svg>'

@@ -44,16 +44,16 @@ def verdict(outcome: Outcome, names: Sequence[str], defense: str) -> str:
             "there is nothing that it could defend here."
         )
         return _box([told, _ONE])
-    is_bare_fooled = int(outcome.said[NONE].static.argmax()) != truth
-    lines = [
+    if truth == int(outcome.said[NONE].static.argmax()) == adaptive:
+        told = (
+            "The attack fools nobody, not even the encoder without a defense, so that it says "
+            f"nothing of {what}: give it a larger ε or more steps."
+        )
+        return _box([told])
+    lines = (
         f"<b>What a static evaluation would have told you:</b> {_static(names, truth, static)}",
         f"<b>What is true:</b> {_adaptive(what, names, truth, static, adaptive)}",
-    ]
-    if not is_bare_fooled:
-        lines.append(
-            "The attack did not even fool the encoder without a defense: give it a larger ε or "
-            "more steps."
-        )
+    )
     return _box([*lines, _ONE])
 
 

@@ -9,7 +9,7 @@ def arm(name: str, kind: str, clean: float, static: float, adaptive: float, **to
     """One row; accuracy falls along a line over ε."""
     sweep = {
         f"{EPS * factor:.6f}": {
-            "static": round(clean - (clean - static) * min(factor, 1.6), 3),
+            "static": round(max(clean - (clean - static) * factor, 0.0), 3),
             "adaptive": round(max(clean - (clean - adaptive) * factor, 0.0), 3),
         }
         for factor in (0.25, 0.5, 1.5, 2.0)
