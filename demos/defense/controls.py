@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mm_sae_plugin.applications.defense.one_picture import ATTACKS, TOWARD
 from mm_sae_plugin.demos.common.typed import (
+    dropdown_input,
     filled,
     finite_number,
     number_input,
@@ -88,9 +89,9 @@ class Controls:
                 elem_classes="df-cards",
                 **hidden,
             ),
-            gr.Dropdown(
+            dropdown_input(
                 _truths(subject, asked.task),
-                value=asked.truth,
+                asked.truth,
                 label="What the picture shows",
                 **hidden,
             ),

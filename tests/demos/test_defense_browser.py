@@ -18,19 +18,25 @@ def _says(opened, what) -> None:
     opened.page.get_by_text(what).first.wait_for()
 
 
+def _open(visit, defense, query: str, *given, **settings):
+    opened = visit(f"{defense.address}/?{query}", *given, **settings)
+    # The address is written once the page holds what it asks for.
+    opened.page.wait_for_url("**truth=*")
+    return opened
+
+
 @pytest.mark.parametrize("width", [1280, 420])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_picture_is_attacked_by_keys_alone(visit, defense, screenshots, width, scheme):
     from playwright.sync_api import expect
 
-    opened = visit(f"{defense.address}/?steps=3", width, color_scheme=scheme)
-    _says(opened, "Attack the picture to see")
+    opened = _open(visit, defense, "steps=3", width, color_scheme=scheme)
     opened.page.get_by_label("Seed of the start").focus()
     opened.tab_to(_BUTTON)
     opened.page.keyboard.press("Enter")
     _says(opened, _DONE)
     page = opened.page
-    expect(page.get_by_alt_text("made without knowing the defense")).to_have_count(1)
+    expect(page.get_by_alt_text("attacked, made without knowing the defense")).to_have_count(1)
     expect(page.get_by_alt_text("attacked, made through robust tower")).to_have_count(1)
     expect(page.get_by_role("img", name="Scores with robust tower")).to_be_visible()
     expect(page.get_by_role("button", name="Download the manifest")).to_be_enabled()
@@ -44,9 +50,8 @@ def test_a_picture_is_attacked_by_keys_alone(visit, defense, screenshots, width,
 
 
 def test_an_attack_is_stopped_in_its_middle(visit, defense):
-    opened, there, gate = visit(f"{defense.address}/?steps=9"), threading.Event(), threading.Event()
-    _says(opened, "Attack the picture to see")
-    calls = []
+    opened = _open(visit, defense, "steps=9")
+    there, gate, calls = threading.Event(), threading.Event(), []
 
     def wait(*_):
         calls.append(1)
@@ -73,8 +78,7 @@ def test_an_attack_is_stopped_in_its_middle(visit, defense):
 
 
 def test_what_is_out_of_date_is_said_to_be(visit, defense):
-    opened = visit(f"{defense.address}/?steps=2")
-    _says(opened, "Attack the picture to see")
+    opened = _open(visit, defense, "steps=2")
     _press(opened, _BUTTON)
     _says(opened, _DONE)
     slider = opened.page.get_by_role("slider", name=re.compile("ε"))
@@ -89,8 +93,7 @@ def test_what_is_out_of_date_is_said_to_be(visit, defense):
 def test_another_task_brings_its_pictures_and_classes(visit, defense):
     from playwright.sync_api import expect
 
-    opened = visit(defense.address)
-    opened.page.wait_for_url("**truth=*")
+    opened = _open(visit, defense, "")
     opened.page.get_by_role("radio", name="colour", exact=True).check()
     labels = defense.subject.tasks["colour"].task.labels
     opened.page.wait_for_url(f"**task=colour*truth={labels[0]}*")
@@ -107,7 +110,7 @@ def test_an_address_sets_the_page(visit, defense):
     from playwright.sync_api import expect
 
     asked = {"task": "occupation", "card": 2, "attack": "toward", "toward": "a chef", "eps": 6}
-    opened = visit(f"{defense.address}/?{urllib.parse.urlencode(asked)}")
+    opened = _open(visit, defense, urllib.parse.urlencode(asked))
     expect(opened.page.get_by_role("radio", name="occupation")).to_be_checked()
     expect(opened.page.get_by_label("Toward: a class, or any text")).to_have_value("a chef")
     expect(opened.page.get_by_role("slider", name=re.compile("ε"))).to_have_value("6")

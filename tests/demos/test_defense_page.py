@@ -107,7 +107,7 @@ def test_without_an_sae_it_says_so(stand_in, monkeypatch, tmp_path):
     ("changed", "message"),
     [
         ({"task": None}, "no task None: choose object, occ"),
-        ({"truth": None}, "no class None: choose as read, ball"),
+        ({"truth": "king"}, "no class .*king.*: choose as read, ball"),
         ({"attack": None}, "no attack None: choose PGD"),
         ({"defense": None}, "no defense None: choose none, f"),
         ({"eps": 17}, "ε must be a whole number from 0 to 16, and is 17"),
