@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mm_sae_plugin.demos import DEMOS, DemoOptions
 from mm_sae_plugin.demos.common.naming import NAME_PICTURES
-from mm_sae_plugin.demos.defense.address import NOTE, TABS
+from mm_sae_plugin.demos.defense.address import FIRST_NOTE, NOTE, TABS
 from mm_sae_plugin.demos.defense.controls import Controls
 from mm_sae_plugin.demos.defense.drawing import STACK, STYLE, sentence
 from mm_sae_plugin.demos.defense.evaluating import evaluated
@@ -126,7 +126,7 @@ def build(options: DemoOptions) -> gr.Blocks:
         noted = gr.on(typed, lambda: None, None, None, queue=False, **private)
         for event in (*changes, *turned, arrived, noted, asking):
             event.success(page.query, fields, query, queue=False, **private).success(
-                None, query, None, js=NOTE, **private
+                None, query, None, js=FIRST_NOTE if event is arrived else NOTE, **private
             )
         for event in (*changes, noted):
             event.success(mark, [known, *fields], status, queue=False, **private)

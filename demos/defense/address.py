@@ -32,13 +32,17 @@ _KEYS = (
     "seed",
     "defense",
 )
-NOTE = f"""(query) => {{
+_WRITE = f"""
   const address = new URL(window.location);
   {list(_KEYS)}.forEach((key) => address.searchParams.delete(key));
   new URLSearchParams(query).forEach((value, key) => address.searchParams.set(key, value));
   window.history.replaceState(null, "", address);
-}}"""
-"""JavaScript that puts what :func:`query_of` says into the address."""
+"""
+NOTE = f"(query) => {{ if (!window.defenseArrived) return; {_WRITE} }}"
+"""JavaScript that puts what :func:`query_of` says into the address, once that was read: tabs tell
+of themselves when the page opens, and would have it forget what it was asked for."""
+FIRST_NOTE = f"(query) => {{ window.defenseArrived = true; {_WRITE} }}"
+"""The same for when it was read."""
 
 
 @dataclass(frozen=True)

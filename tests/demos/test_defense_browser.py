@@ -20,8 +20,8 @@ def _says(opened, what) -> None:
 
 def _open(visit, defense, query: str, *given, **settings):
     opened = visit(f"{defense.address}/?{query}", *given, **settings)
-    # The address is written once the page holds what it asks for.
-    opened.page.wait_for_url("**truth=*")
+    # It is written anew once the page holds what it asks for.
+    opened.page.wait_for_url(f"**truth=*{query}*")
     return opened
 
 
@@ -110,7 +110,8 @@ def test_an_address_sets_the_page(visit, defense):
     from playwright.sync_api import expect
 
     asked = {"task": "occupation", "card": 2, "attack": "toward", "toward": "a chef", "eps": 6}
-    opened = _open(visit, defense, urllib.parse.urlencode(asked))
+    opened = visit(f"{defense.address}/?{urllib.parse.urlencode(asked)}")
+    opened.page.wait_for_url("**task=occupation*truth=*eps=6*")
     expect(opened.page.get_by_role("radio", name="occupation")).to_be_checked()
     expect(opened.page.get_by_label("Toward: a class, or any text")).to_have_value("a chef")
     expect(opened.page.get_by_role("slider", name=re.compile("ε"))).to_have_value("6")
