@@ -20,6 +20,7 @@ STYLE = """
 gap:16px 28px!important;align-items:start!important}
 .df-ask{grid-area:ask}.df-show{grid-area:show}
 .df-soft,.df-soft p{color:var(--soft)!important;font-size:13px!important}
+.df-part details{margin:8px 0}.df-part summary{cursor:pointer}
 .df-part h3{margin:18px 0 6px!important}.df-part h4{margin:12px 0 6px!important}
 .df-pictures{display:grid;grid-template-columns:repeat(auto-fill,minmax(116px,1fr));gap:12px}
 .df-pictures figure{margin:0}
@@ -108,6 +109,11 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]], chosen: int | Non
     ]
     whole = f'<table class="df-table"><tr>{head}</tr>{"".join(lines)}</table>'
     return f'<div class="df-scroll">{whole}</div>'
+
+
+def details(summary: str, content: str) -> str:
+    """What is folded away until it is asked for."""
+    return f"<details><summary>{escape(summary)}</summary>{content}</details>"
 
 
 def pictures(shown: Iterable[tuple[Image, str, str]]) -> str:

@@ -7,7 +7,7 @@ from html import escape
 from typing import Any
 
 from mm_sae_plugin.applications.defense.contenders import NONE
-from mm_sae_plugin.demos.defense.drawing import part, soft, table
+from mm_sae_plugin.demos.defense.drawing import details, part, soft, table
 from mm_sae_plugin.demos.defense.subject import called
 from mm_sae_plugin.demos.defense.sweep_figure import KEY, curve_of, sweep_figure
 
@@ -21,49 +21,52 @@ def evaluated(record: Mapping[str, Any] | None) -> str:
     """Show an evaluation, or say that there is none."""
     if record is None:
         return part("The evaluation", soft(_NONE))
-    task, eps = record["arms"][0]["task"], record["settings"]["eps"]
-    rows = [row for row in record["arms"] if row["task"] == task and row["sweep"]]
-    rows.sort(
-        key=lambda row: (row["kind"] != "undefended", row["kind"] != "shipped", -row["adaptive"])
-    )
-    return _headline(record, rows, eps) + _curves(rows, eps) + _tests(record) + _claims(record)
+    rows = _first_seeds(record["arms"])
+    rows.sort(key=lambda r: (r["kind"] != "undefended", r["kind"] != "shipped", -r["adaptive"]))
+    swept, eps = [row for row in rows if row["sweep"]], record["settings"]["eps"]
+    return _headline(record, rows, eps) + _curves(swept, eps) + _tests(record) + _claims(record)
+
+
+def _first_seeds(arms: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Of the task that is judged on, the first training of each arm."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for row in arms:
+        known = found.get(row["name"])
+        if row["task"] == arms[0]["task"] and (known is None or row["seed"] < known["seed"]):
+            found[row["name"]] = row
+    return list(found.values())
 
 
 def _headline(record: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], eps: float) -> str:
+    flattered = max(rows, key=lambda row: row["static"] - row["adaptive"])
+    model = escape(str(record.get("model", "the encoder")))
+    quick = "<b>This is a quick evaluation: enough to see that all works, not to judge.</b> "
+    others = [row for row in rows if not row["sweep"]]
+    told = f"Other defenses, attacked with PGD alone ({len(others)})"
+    return part(
+        "What a static evaluation would have told you",
+        f"<p>{quick if record.get('quick') else ''}A static evaluation attacks with pictures that "
+        "were made without knowing the defense. It would have told you that "
+        f"“{escape(called(flattered['name']))}” is right on {flattered['static']:.0%} of attacked "
+        f"pictures; attacks that go through it leave {flattered['adaptive']:.0%}.</p>",
+        _table([row for row in rows if row["sweep"]]),
+        details(told, _table(others)) if others else "",
+        soft(
+            f"Shares of pictures of which {model} tells the {escape(str(rows[0]['task']))} right, "
+            f"at ε = {255 * eps:.3g}/255. Worst case: a picture counts if no attack found anything "
+            "against it. In brackets the 95% interval of Wilson. First training of each arm."
+        ),
+    )
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> str:
     lines = []
     for row in rows:
         low, high = row["wilson"]
-        lines.append(
-            (
-                escape(called(row["name"])),
-                f"{row['clean']:.2f}",
-                f"{row['static']:.2f}",
-                f"<b>{row['adaptive']:.2f}</b> [{low:.2f}, {high:.2f}]",
-                f"{row['n']}",
-            )
-        )
-    heads = ("defense", "as it is", "static", "adaptive, worst case", "pictures")
-    flattered = max(rows, key=lambda row: row["static"] - row["adaptive"], default=None)
-    told = ""
-    if flattered is not None:
-        told = (
-            "<p>A static evaluation attacks with pictures that were made without knowing the "
-            f"defense. It would have told you that “{escape(called(flattered['name']))}” is right "
-            f"on {flattered['static']:.0%} of attacked pictures; attacks that go through it leave "
-            f"{flattered['adaptive']:.0%}.</p>"
-        )
-    task = escape(str(rows[0]["task"])) if rows else ""
-    model = escape(str(record.get("model", "the encoder")))
-    return part(
-        "What a static evaluation would have told you",
-        told,
-        table(heads, lines),
-        soft(
-            f"Shares of pictures of which {model} tells the {task} right, at ε = {255 * eps:.3g}/"
-            "255. Worst case: a picture counts if no attack found anything against it. In brackets "
-            "the 95% interval of Wilson. First training of each arm."
-        ),
-    )
+        shares = (f"{row['clean']:.2f}", f"{row['static']:.2f}")
+        worst = f"<b>{row['adaptive']:.2f}</b> [{low:.2f}, {high:.2f}]"
+        lines.append((escape(called(row["name"])), *shares, worst, f"{row['n']}"))
+    return table(("defense", "as it is", "static", "adaptive, worst case", "pictures"), lines)
 
 
 def _curves(rows: Sequence[Mapping[str, Any]], eps: float) -> str:

@@ -39,16 +39,20 @@ class Curve:
 
 def curve_of(row: Mapping[str, Any], eps: float) -> Curve:
     """Return the curve of one arm; `eps` is the budget that is judged on, in pixels of [0, 1]."""
-    points = {0.0: (row["clean"], row["clean"]), eps * 255: (row["static"], row["adaptive"])}
-    for given, one in row["sweep"].items():
-        points[float(given) * 255] = (one["static"], one["adaptive"])
+    judged = round(eps * 255, 2)
+    points = {
+        round(float(given) * 255, 2): (one["static"], one["adaptive"])
+        for given, one in row["sweep"].items()
+    }
+    # Here all attacks count, on all pictures.
+    points |= {0.0: (row["clean"],) * 2, judged: (row["static"], row["adaptive"])}
     found = sorted(points)
     low, high = row["wilson"]
     return Curve(
         found,
         [points[one][0] for one in found],
         [points[one][1] for one in found],
-        found.index(eps * 255),
+        found.index(judged),
         (low, high),
     )
 

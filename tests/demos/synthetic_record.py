@@ -12,7 +12,7 @@ def arm(name: str, kind: str, clean: float, static: float, adaptive: float, **to
             "static": round(max(clean - (clean - static) * factor, 0.0), 3),
             "adaptive": round(max(clean - (clean - adaptive) * factor, 0.0), 3),
         }
-        for factor in (0.25, 0.5, 1.5, 2.0)
+        for factor in (0.0, 0.25, 0.5, 1.0, 1.5, 2.0)
     }
     low, high = max(adaptive - 0.04, 0.0), min(adaptive + 0.04, 1.0)
     row = {"name": name, "kind": kind, "seed": 0, "task": "object", "n": 500, "clean": clean}
@@ -29,6 +29,7 @@ def synthetic_record() -> dict[str, Any]:
             arm("FARE", "fine-tuned", 0.95, 0.89, 0.43),
             arm("FARE", "fine-tuned", 0.95, 0.88, 0.41, seed=1, sweep={}),
             arm("reconstruction", "training-free", 0.92, 0.31, 0.02),
+            arm("mean shift", "training-free", 0.9, 0.2, 0.1, sweep={}),
             arm("none", "undefended", 0.8, 0.5, 0.4, task="backdrop", sweep={}),
         ],
         "tested": {"name": "factorworld-robust", "seed": 0},

@@ -27,7 +27,11 @@ def test_it_is_shown_with_what_is_doubtful():
     assert html.count('role="img"') == 4 and html.count("<h4>FARE</h4>") == 1
     assert "Accuracy of robust tower by ε in 1/255. 0: static 0.93, adaptive 0.93; 1:" in html
     assert "“FARE” is right on 89% of attacked pictures; attacks that go through it leave" in html
-    assert "<b>0.61</b> [0.57, 0.65]" in html
+    assert "<b>0.61</b> [0.57, 0.65]" in html and html.count("<th scope='row'>FARE</th>") == 1
+    assert "<summary>Other defenses, attacked with PGD alone (1)</summary>" in html
+    assert "mean shift</th><td>0.90</td><td>0.20</td><td><b>0.10</b>" in html
+    assert "quick evaluation" not in html
+    assert "This is a quick evaluation" in evaluated(synthetic_record() | {"quick": True})
     assert "1 of 2 self-tests failed: do not trust the figures." in html
     assert "✗ failed</span> <b>large eps</b>: At ε = 0.5 a fifth is right." in html
     assert "<b>Not supported.</b> CrossD leads TextD." in html
