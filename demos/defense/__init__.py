@@ -69,7 +69,10 @@ def build(options: DemoOptions) -> gr.Blocks:
                     controls.seed.render()
                 with gr.Column(elem_classes="df-show"):
                     with gr.Row():
-                        go = gr.Button("Attack the picture", variant="primary", scale=3)
+                        # Off until the address is read: it may ask for something else.
+                        go = gr.Button(
+                            "Attack the picture", variant="primary", scale=3, interactive=False
+                        )
                         halt = gr.Button("Stop", scale=1, min_width=80)
                     status = gr.HTML(sentence(FIRST), padding=False)
                     shown = gr.HTML(padding=False)
@@ -113,7 +116,9 @@ def build(options: DemoOptions) -> gr.Blocks:
             tab.select(lambda name=name: name, None, controls.tab, queue=False, **private)
             for tab, name in zip((attack_tab, evaluation_tab), TABS, strict=True)
         ]
-        arrived = app.load(page.arrive(), None, [tabs, controls.gallery, *fields, said], **private)
+        arrived = app.load(
+            page.arrive(), None, [tabs, controls.gallery, *fields, said, go], **private
+        )
         typed = [
             controls.truth.input,
             controls.toward.input,

@@ -95,6 +95,7 @@ class Page:
                 asked.seed,
                 asked.defense,
                 sentence(" ".join(lines)),
+                gr.Button(interactive=True),
             ]
 
         # Gradio hands the request in where an annotation asks for it.
