@@ -20,13 +20,15 @@ class DemoOptions:
     """What the command line hands to a demo."""
 
     sae: Path
-    """Folder of a labelled SAE."""
+    """Folder of a labelled SAE; a demo that can do without looks whether it is there."""
     acts: Path | None = None
     """Its activation store; by default the one that it was trained on."""
     pipeline: str | None = None
     """A pipeline of diffusers, by its name or folder; by default the embedded generator."""
     beside: Path | None = None
     """Folder of another labelled SAE, shown beside the first."""
+    robustness: Path | None = None
+    """An evaluation of robustness, a ``robustness.json``."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,10 @@ class Demo:
     """Whether it draws with a pipeline, which may be another one."""
     takes_beside: bool = False
     """Whether it shows a second SAE beside the first."""
+    takes_robustness: bool = False
+    """Whether it shows an evaluation of robustness, which may be another one."""
+    needs_sae: bool = True
+    """Whether an SAE is made where none was named and there is none."""
 
     def build(self, options: DemoOptions) -> gr.Blocks:
         """Import the demo and make its page; importing Gradio takes seconds.
@@ -79,6 +85,14 @@ DEMOS: dict[str, Demo] = {
             "Bias detection",
             "Audit two models on twins that differ in gender alone, and ask latents for the gap.",
             takes_beside=True,
+        ),
+        Demo(
+            "defense",
+            "mm_sae_plugin.demos.defense",
+            "Adversarial defense",
+            "Attack a picture through every defense, and see what static evaluations hide.",
+            takes_robustness=True,
+            needs_sae=False,
         ),
     )
 }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Hashable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any
@@ -45,14 +46,15 @@ class Stopped:
 
 
 class Jobs:
-    """The work on one pipeline, at most one piece a visitor and one at a time, first come first.
+    """The work on one model, at most one piece a visitor and one at a time, first come first.
 
     Parameters
     ----------
     pipeline
-        A pipeline of diffusers.
+        A pipeline of diffusers, whose steps look whether to end; None for work that ends when it
+        next tells of itself.
     denoiser : Module
-        What is hooked while it works.
+        What is hooked while it works, or else what nobody else may use meanwhile.
     """
 
     def __init__(self, pipeline: Any, denoiser: nn.Module) -> None:
@@ -187,6 +189,11 @@ class _Job:
         if self._asked.is_set():
             return False
         is_done = False
+        if self._pipeline is None:
+            with alone_with(self._denoiser), suppress(_Ended):
+                self._work(self._tell_or_end)
+                is_done = True
+            return is_done
         with alone_with(self._denoiser), interruptible(self._pipeline) as interruption:
             self._interruption = interruption
             # It may have been asked meanwhile.
@@ -194,3 +201,12 @@ class _Job:
                 self._work(self.tell)
                 is_done = True
         return is_done
+
+    def _tell_or_end(self, what: Any) -> None:
+        if self._asked.is_set():
+            raise _Ended
+        self.tell(what)
+
+
+class _Ended(Exception):
+    """Leaves work that was asked to end."""

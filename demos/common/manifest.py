@@ -12,23 +12,25 @@ from PIL.Image import Image
 from mm_sae_plugin.demos.common.keeping import place_for
 from mm_sae_plugin.files import write_json_atomically
 from mm_sae_plugin.interventions import FeatureEdit
+from mm_sae_plugin.models import HookedCLIP
 from mm_sae_plugin.study import Study
 from mm_sae_plugin.versions import versions
 
 
 def manifest_of(
-    study: Study,
+    study: Study | None,
     demo: str,
     asked: Mapping[str, Any],
     seed: int | None = None,
     edit: FeatureEdit | None = None,
+    model: HookedCLIP | None = None,
 ) -> dict[str, Any]:
     """Describe a result so that it can be computed again.
 
     Parameters
     ----------
-    study : Study
-        What it was computed with.
+    study : Study, optional
+        What it was computed with; None where no SAE had a part, and `model` is given.
     demo : str
         Name of the demo.
     asked : mapping
@@ -37,6 +39,8 @@ def manifest_of(
         Where chance had a part.
     edit : FeatureEdit, optional
         Where codes were edited.
+    model : HookedCLIP, optional
+        What it was computed with where there is no study.
     """
     return {
         "format": "mm_sae_plugin manifest",
@@ -45,13 +49,23 @@ def manifest_of(
         "asked": dict(asked),
         "seed": seed,
         "edit": None if edit is None else edit.to_dict(),
+        **_identity_of(study, model),
+        "versions": versions("gradio", "diffusers"),
+    }
+
+
+def _identity_of(study: Study | None, model: HookedCLIP | None) -> dict[str, Any]:
+    if study is None:
+        assert model is not None
+        told = {"name": model.cfg.model_name, "weights_id": model.weights_id}
+        return {"sae": None, "store": None, "model": told}
+    return {
         "sae": {"name": study.path.resolve().name, "sae_id": study.sae_id},
         "store": {"name": study.store.path.resolve().name, "key": study.store.manifest.key},
         "model": {
             "name": study.sae.cfg.metadata.model_name,
             "weights_id": study.weights_id,
         },
-        "versions": versions("gradio", "diffusers"),
     }
 
 

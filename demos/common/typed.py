@@ -87,6 +87,23 @@ def slider_input(low: float, high: float, value: float, **settings: Any) -> gr.S
     return _as_typed(gr.Slider)(low, high, value, **settings)
 
 
+def dropdown_input(choices: list[Any], value: Any, **settings: Any) -> gr.Dropdown:
+    """Make a ``gr.Dropdown`` that hands on what is in its field, whatever its choices are by now.
+
+    Gradio's own fails where an event that was on its way brings a value of earlier choices.
+
+    Parameters
+    ----------
+    choices, value
+        What it offers, and holds at first.
+    **settings
+        For ``gr.Dropdown``; a label is needed.
+    """
+    import gradio as gr
+
+    return _as_typed(gr.Dropdown)(choices, value=value, **settings)
+
+
 def finite_number(name: str, value: Any) -> float:
     """Return a number that a field holds.
 

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from mm_sae_plugin.demos import Demo
 
 
+QUICKSTART = Path("runs/quickstart")
+"""Where the quickstart writes by default."""
+
+
 @dataclass(frozen=True)
 class DemoCommand:
     """List the demos, or start one in the browser."""
@@ -22,7 +26,8 @@ class DemoCommand:
     name: Annotated[str | None, tyro.conf.Positional] = None
     """Which demo to start; without it they are listed."""
     sae: Path | None = None
-    """Folder of a labelled SAE; by default the quickstart's, made first if there is none."""
+    """Folder of a labelled SAE; by default the quickstart's, made first if there is none, but
+    for defense, which does without."""
     acts: Path | None = None
     """The activation store; by default the one that the SAE was trained on."""
     pipeline: str | None = None
@@ -31,6 +36,8 @@ class DemoCommand:
     beside: Path | None = None
     """For bias: folder of another labelled SAE, shown beside the first; where --sae is not given
     either, by default that of `factorworld-biased`, made first if there is none."""
+    robustness: Path | None = None
+    """For defense: a `robustness.json` of `mm-sae robustness`; by default the shipped one."""
     port: int | None = None
     """Port on this machine, 0 for any; by default the first free one from 7860 on."""
     browser: bool = True
@@ -53,6 +60,13 @@ class DemoCommand:
         if self.beside is not None and not demo.takes_beside:
             takers = _names([name for name, one in DEMOS.items() if one.takes_beside])
             raise UserError(f"The {demo.name} demo shows one SAE: --beside is for {takers}.")
+        if self.robustness is not None and not demo.takes_robustness:
+            takers = _names([name for name, one in DEMOS.items() if one.takes_robustness])
+            raise UserError(
+                f"The {demo.name} demo shows no evaluation: --robustness is for {takers}."
+            )
+        if self.sae is not None and not demo.needs_sae and not self.sae.is_dir():
+            raise UserError(f"There is no folder {self.sae}: give that of a labelled SAE.")
         if self.acts is not None and self.sae is None:
             raise UserError("A store belongs to an SAE: give --sae with --acts.")
         if find_spec("gradio") is None:
@@ -68,17 +82,20 @@ class DemoCommand:
 
         port = choose_port(self.port)
         sae, beside = self._folders(demo)
-        print(f"{demo.title}: opening {sae}; imports take some seconds …", flush=True)
+        where = sae if sae.is_dir() else "its page without an SAE"
+        print(f"{demo.title}: opening {where}; imports take some seconds …", flush=True)
         prepare_gradio()
         _import_slow_ones()
         with private_uploads():
-            options = DemoOptions(sae, self.acts, self.pipeline, beside)
+            options = DemoOptions(sae, self.acts, self.pipeline, beside, self.robustness)
             launch(demo.build(options), port, self.browser)
 
     def _folders(self, demo: "Demo") -> tuple[Path, Path | None]:
         """The SAE, and the one beside it; made first where none was named and there is none."""
         if self.sae is not None:
             return self.sae, self.beside
+        if not demo.needs_sae:
+            return QUICKSTART / "sae", None
         sae, beside = _quickstart_sae(), self.beside
         if demo.takes_beside and beside is None:
             out = Path("runs/quickstart-biased")

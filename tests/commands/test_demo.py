@@ -42,11 +42,16 @@ def test_listing_imports_nothing_heavy():
 
 def test_what_cannot_be_is_a_sentence(capsys, monkeypatch, tmp_path):
     sae = ["--sae", str(tmp_path)]
-    assert "no demo 'nothing': choose explorer, steering or bias." in told_by(capsys, "nothing")
+    assert "no demo 'nothing': choose explorer, steering, bias or defense." in told_by(
+        capsys, "nothing"
+    )
     told = told_by(capsys, "explorer", *sae, "--pipeline", "folder")
     assert "draws no pictures: --pipeline is for steering." in told
     told = told_by(capsys, "explorer", *sae, "--beside", "folder")
     assert "shows one SAE: --beside is for bias." in told
+    told = told_by(capsys, "explorer", *sae, "--robustness", "file")
+    assert "shows no evaluation: --robustness is for defense." in told
+    assert "There is no folder gone: give that of" in told_by(capsys, "defense", "--sae", "gone")
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = str(server.getsockname()[1])
         assert f"Port {port} is taken" in told_by(capsys, "explorer", *sae, "--port", port)
@@ -92,10 +97,14 @@ def test_the_bias_demo_takes_two_of_what_the_quickstart_makes(monkeypatch):
         ("bias", {"sae": own, "beside": other}, (own, other)),
         ("bias", {"beside": other}, (plain, other)),
         ("explorer", {}, (plain, None)),
+        ("defense", {"sae": own}, (own, None)),
     )
     for name, given, folders in cases:
         assert demo.DemoCommand(name, **given)._folders(DEMOS[name]) == folders
     assert made == {plain.parent: "factorworld", biased.parent: "factorworld-biased"}
+    made.clear()
+    # The defense demo does without, and makes none.
+    assert demo.DemoCommand("defense")._folders(DEMOS["defense"]) == (plain, None) and not made
 
 
 @pytest.mark.parametrize(("how", "status"), [("SIGINT", 130), ("SIGTERM", 143)])

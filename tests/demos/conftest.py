@@ -1,5 +1,6 @@
 """A started demo, and a browser to look at it."""
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -108,6 +109,45 @@ def bias(serve, small_sae, biased_sae) -> Bias:
         patch.setattr(room, "open_subjects", open_and_keep)
         app = DEMOS["bias"].build(DemoOptions(small_sae, beside=biased_sae))
     return Bias(serve(app), opened)
+
+
+@dataclass(frozen=True)
+class Defense:
+    """The defense demo with a stand-in for the shipped robust tower."""
+
+    address: str
+    subject: Any
+
+
+@pytest.fixture(scope="session")
+def stand_in() -> Callable[[str], Any]:
+    """Load the plain encoder in place of the robust one: attacks on both are the same."""
+    from mm_sae_plugin.models import load_model
+
+    return lambda name: load_model(name.removesuffix("-robust"))
+
+
+@pytest.fixture(scope="session")
+def defense(serve, small_sae, stand_in, tmp_path_factory) -> Defense:
+    """Start the defense demo, with a made-up evaluation."""
+    from mm_sae_plugin.applications.defense import contenders
+    from mm_sae_plugin.demos import defense as room
+    from mm_sae_plugin.demos.defense import subject
+    from tests.demos.synthetic_record import synthetic_record
+
+    record = tmp_path_factory.mktemp("robustness") / "robustness.json"
+    record.write_text(json.dumps(synthetic_record()))
+    opened: list[Any] = []
+
+    def open_and_keep(*given: Any) -> Any:
+        opened.append(subject.open_subject(*given))
+        return opened[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(contenders, "load_model", stand_in)
+        patch.setattr(room, "open_subject", open_and_keep)
+        app = DEMOS["defense"].build(DemoOptions(small_sae, robustness=record))
+    return Defense(serve(app), opened[0])
 
 
 @pytest.fixture

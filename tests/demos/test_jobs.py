@@ -120,3 +120,22 @@ def test_newer_work_takes_the_place_of_older(jobs, unet):
     assert list(older) == [Stopped(by_newer=True)]
     thread.join(10)
     assert newer == [Waiting(1), 0, 1] and _is_free(unet)
+
+
+def test_work_of_no_pipeline_ends_when_it_tells_next(unet):
+    jobs, gate, begun = Jobs(None, unet), threading.Event(), []
+
+    def work(tell):
+        for step in range(3):
+            begun.append(step)
+            tell(step)
+            gate.wait(10)
+
+    seen = []
+    for step in jobs.run("me", work):
+        seen.append(step)
+        if step == 0:
+            assert lock_of(unet).locked() and jobs.stop("me")
+            gate.set()
+    assert seen == [0, *_ENDED] and begun == [0, 1] and _is_free(unet)
+    assert list(jobs.run("me", lambda tell: tell("all"))) == ["all"]

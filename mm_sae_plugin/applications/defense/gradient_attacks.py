@@ -18,6 +18,8 @@ from mm_sae_plugin.applications.defense.losses import Loss, cross_entropy_loss, 
 
 Classifier = Callable[[Float[Tensor, "n c h w"]], Float[Tensor, "n k"]]
 """From pixels in [0, 1] to logits, with gradients; its normalisation lies inside."""
+OnStep = Callable[[int], None]
+"""Is told before each step how many have begun; what it raises ends the attack."""
 _MOMENTUM = 0.75
 _ENOUGH = 0.75
 """Share of the steps between two checkpoints that must raise the loss, for the step to stay."""
@@ -76,6 +78,7 @@ def pgd(
     step: float | None = None,
     loss: Loss = cross_entropy_loss,
     seed: int | None = 0,
+    on_step: OnStep | None = None,
 ) -> Attacked:
     """Projected gradient descent (Madry et al. 2018).
 
@@ -94,11 +97,14 @@ def pgd(
         What is made larger.
     seed : int, optional
         Of the random start; None starts at the images themselves.
+    on_step : callable, optional
     """
     length = 2.5 * budget.eps / max(n_steps, 1) if step is None else step
     best = _Best(images)
     moved = images if seed is None else budget.random(images, torch.Generator().manual_seed(seed))
-    for _ in range(n_steps):
+    for k in range(1, n_steps + 1):
+        if on_step is not None:
+            on_step(k)
         slope = slope_at(model, moved, labels, loss)
         best.see(moved, slope)
         moved = budget.project(moved + length * budget.steepest(slope.gradient), images)
@@ -114,6 +120,7 @@ def apgd(
     n_steps: int = 100,
     loss: Loss = cross_entropy_loss,
     seed: int = 0,
+    on_step: OnStep | None = None,
 ) -> Attacked:
     """PGD that sets its own steps (Croce and Hein 2020, arXiv 2003.01690, algorithm 1).
 
@@ -130,6 +137,8 @@ def apgd(
     checkpoints, last = checkpoints_of(n_steps), 0
     gradient = slope.gradient
     for k in range(1, n_steps + 1):
+        if on_step is not None:
+            on_step(k)
         aim = budget.project(moved + step * budget.steepest(gradient), images)
         # The first step has none before it.
         share = 1.0 if k == 1 else _MOMENTUM

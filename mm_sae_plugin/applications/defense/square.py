@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mm_sae_plugin.applications.defense.budget import Budget, lengths
-from mm_sae_plugin.applications.defense.gradient_attacks import Attacked, Classifier
+from mm_sae_plugin.applications.defense.gradient_attacks import Attacked, Classifier, OnStep
 from mm_sae_plugin.applications.defense.losses import margin_loss
 
 FIRST_SHARE = 0.8
@@ -29,6 +29,7 @@ def square(
     budget: Budget,
     n_queries: int = 500,
     seed: int = 0,
+    on_step: OnStep | None = None,
 ) -> Attacked:
     """Change random squares of every image, and keep a change that raises the margin.
 
@@ -44,6 +45,8 @@ def square(
         How often the model is asked.
     seed : int
         Of all that is drawn.
+    on_step : callable, optional
+        Is told before each query but the first how many there were.
     """
     generator = torch.Generator().manual_seed(seed)
     moved = budget.project(images + _stripes(images, budget, generator), images)
@@ -53,6 +56,8 @@ def square(
         left = (losses <= 0).nonzero()[:, 0]
         if not len(left):
             break
+        if on_step is not None:
+            on_step(query)
         side = _side(query, n_queries, images.shape[-2:])
         tried = _tried(moved[left], images[left], budget, side, generator)
         found = margin_loss(model(tried), labels[left])
