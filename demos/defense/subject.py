@@ -15,7 +15,7 @@ from torch.nn.functional import normalize
 from mm_sae_plugin.applications.bias.bench import check_site
 from mm_sae_plugin.applications.defense.contenders import NONE, SHIPPED, Contender, contenders
 from mm_sae_plugin.applications.defense.tasks import TASKS, Task
-from mm_sae_plugin.applications.defense.victim import Change
+from mm_sae_plugin.applications.defense.training_free import first_arms
 from mm_sae_plugin.applications.explorer import Explorer
 from mm_sae_plugin.demos.common.keeping import place_for
 from mm_sae_plugin.models import HookedCLIP, load_model
@@ -30,7 +30,6 @@ N_CARDS = 6
 """Pictures to choose from, for each task."""
 SEED = 9_100
 """Of the world that they are drawn from: neither trained on nor evaluated on."""
-_REMOVED = ("ImgD", "TextD", "CrossD")
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,9 @@ def open_subject(sae: Path, acts: Path | None = None) -> Subject:
     study = Study.open(sae, acts)
     check_site(study)
     table, model = Explorer.open(study, progress=True).table, study.model
-    return Subject(model, contenders(model, (), changes_of(study)), _tasks(model), study, table)
+    return Subject(
+        model, contenders(model, (), first_arms(study, model)), _tasks(model), study, table
+    )
 
 
 def called(name: str) -> str:
@@ -119,28 +120,6 @@ def called(name: str) -> str:
     if name == NONE:
         return "no defense"
     return "robust tower" if name in SHIPPED.values() else name
-
-
-def changes_of(study: Study) -> dict[str, Change]:
-    """Return the defenses that a labelled SAE gives without any training."""
-    feature_map, labels = study.feature_map, study.labels
-
-    def reconstructed(rows: Tensor) -> Tensor:
-        return feature_map.decode(feature_map.encode(rows, "image"), "image")
-
-    def without(name: str) -> Change:
-        kept = torch.tensor([each != name for each in labels.classes]).float()
-
-        def removed(rows: Tensor) -> Tensor:
-            codes = feature_map.encode(rows, "image")
-            # What the SAE does not hold is kept.
-            gone = feature_map.decode(codes, "image") - feature_map.decode(codes * kept, "image")
-            return rows - gone
-
-        return removed
-
-    classes = [name for name in _REMOVED if labels.class_counts[name]]
-    return {"reconstruction": reconstructed} | {f"without {n}": without(n) for n in classes}
 
 
 def _tasks(model: HookedCLIP) -> dict[str, Posed]:

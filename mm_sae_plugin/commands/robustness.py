@@ -52,7 +52,12 @@ class RobustnessCommand:
         from mm_sae_plugin.applications.defense.robustness import check_self_tests, run_robustness
         from mm_sae_plugin.applications.defense.tasks import Captioned
         from mm_sae_plugin.applications.defense.towers import read_towers
-        from mm_sae_plugin.report.robustness import robustness_table, write_robustness_figure
+        from mm_sae_plugin.report.robustness import (
+            VERDICTS,
+            robustness_table,
+            told_of_detector,
+            write_robustness_figure,
+        )
 
         if self.n_workers < 1:
             raise UserError(f"--n-workers must be at least 1, not {self.n_workers}.")
@@ -65,8 +70,9 @@ class RobustnessCommand:
             first = min(tower.seed for tower in towers)
             towers = [tower for tower in towers if tower.seed == first]
         model, study = open_model(self.choice, self.sae, self.acts)
-        found = contenders(model, towers, _training_free(model, study))
+        found = contenders(model, towers, _training_free(model, study, self.quick))
         tasks = [own] if own is not None else _world_tasks(cfg, self.quick)
+        held_out = [] if own is not None or self.quick else _held_out(cfg)
         captioned = Captioned.of_world() if own is None else None
         told: dict[str, Any] = {
             "quick": self.quick,
@@ -75,21 +81,33 @@ class RobustnessCommand:
             "store_key": None if study is None else study.store.manifest.key,
             "towers": [tower.card for tower in towers],
         }
-        record = run_robustness(found, tasks, cfg, self.out, captioned, told, self.n_workers)
+        record = run_robustness(
+            found, tasks, cfg, self.out, captioned, told, study, held_out, self.n_workers
+        )
         rich_print(robustness_table(record))
         for name, test in record["self_tests"].items():
             print(f"{'passed' if test['passed'] else 'FAILED'}  {name}: {test['told']}")
-        for name in ("claim_c5", "claim_c5_paper_labels", "beats_fare"):
+        for name, detector in (record["detection"] or {}).items():
+            print(told_of_detector(name, detector))
+        for name in VERDICTS:
             print(f"{name}: {record[name]['verdict']}. {record[name]['reason']}")
         figure = write_robustness_figure(record, self.out / _FIGURE)
         print(f"All figures are in {self.out / _RECORD}, the drawing is {figure}.")
         check_self_tests(record)
 
 
-def _training_free(model: HookedCLIP, study: Study | None) -> dict[str, Any]:
-    from mm_sae_plugin.applications.defense.training_free import training_free_arms
+def _training_free(model: HookedCLIP, study: Study | None, quick: bool) -> dict[str, Any]:
+    from mm_sae_plugin.applications.defense.training_free import first_arms, training_free_arms
 
-    return {} if study is None else training_free_arms(study, model)
+    if study is None:
+        return {}
+    return first_arms(study, model) if quick else training_free_arms(study, model)
+
+
+def _held_out(cfg: RobustnessConfig) -> list[Task]:
+    from mm_sae_plugin.applications.defense.tasks import HELD_OUT, Task
+
+    return [Task.of_world(name, cfg.n_others) for name in HELD_OUT]
 
 
 def _world_tasks(cfg: RobustnessConfig, quick: bool) -> list[Task]:

@@ -11,6 +11,8 @@ from mm_sae_plugin.report.svg import document, element, scale, text
 if TYPE_CHECKING:
     from rich.table import Table
 
+VERDICTS = ("claim_c5", "claim_c5_paper_labels", "beats_fare", "beats_fare_held_out")
+"""What is judged in the end; keys of the record."""
 Row = Mapping[str, Any]
 Side = Literal["static", "adaptive"]
 _STYLE = """
@@ -107,6 +109,19 @@ def robustness_table(record: Mapping[str, Any]) -> "Table":
         interval = f"{low:.2f}–{high:.2f}"
         table.add_row(row["name"], row["task"], seed, str(row["n"]), *figures, interval, found)
     return table
+
+
+def told_of_detector(name: str, found: Mapping[str, Any]) -> str:
+    """Return what became of a detector, in a sentence."""
+    static, adaptive = found["static"], found["adaptive"]
+    auroc = static["auroc"]["value"]
+    separated = "" if auroc is None else f"separates attacked images with AUROC {auroc:.2f} and "
+    return (
+        f"detector {name}: {separated}flags {found['false_positives']:.0%} of clean images; "
+        f"misclassified and passed are {static['evaded']:.0%} of images attacked without knowing "
+        f"it, {adaptive['evaded']:.0%} [{adaptive['low']:.0%}, {adaptive['high']:.0%}] of those "
+        "attacked knowing it."
+    )
 
 
 def curve(row: Row, side: Side) -> list[tuple[float, float]]:

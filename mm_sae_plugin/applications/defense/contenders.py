@@ -17,8 +17,6 @@ from mm_sae_plugin.models import HookedCLIP, load_model
 Kind = Literal["undefended", "shipped", "fine-tuned", "training-free"]
 NONE = "none"
 """Name of the encoder as it is."""
-RECONSTRUCTION = "reconstruction"
-"""Name of the defense that lets the SAE's reconstruction take a vector's place."""
 SHIPPED = {"factorworld": "factorworld-robust"}
 """Embedded encoder to the embedded one that was fine-tuned from it."""
 

@@ -29,6 +29,8 @@ Attack = Callable[[Classifier, Float[Tensor, "n c h w"], Int[Tensor, "n"], Budge
 """From a model, images, true classes and a budget to what was found."""
 STATIC = "static"
 """Name of the images that were made against the bare model."""
+PGD, APGD, APGD_TARGETED, SQUARE = "PGD", "APGD-CE", "APGD-DLR", "Square"
+"""Names of the standard attacks."""
 _BATCH = 64
 
 
@@ -68,10 +70,10 @@ def standard_attacks(n_pgd: int = 20, n_apgd: int = 100, n_square: int = 500) ->
         Queries of Square.
     """
     return {
-        "PGD": lambda model, x, y, budget: pgd(model, x, y, budget, n_pgd),
-        "APGD-CE": lambda model, x, y, budget: apgd(model, x, y, budget, n_apgd),
-        "APGD-DLR": lambda model, x, y, budget: apgd_targeted(model, x, y, budget, n_apgd),
-        "Square": lambda model, x, y, budget: square(model, x, y, budget, n_square),
+        PGD: lambda model, x, y, budget: pgd(model, x, y, budget, n_pgd),
+        APGD: lambda model, x, y, budget: apgd(model, x, y, budget, n_apgd),
+        APGD_TARGETED: lambda model, x, y, budget: apgd_targeted(model, x, y, budget, n_apgd),
+        SQUARE: lambda model, x, y, budget: square(model, x, y, budget, n_square),
     }
 
 

@@ -79,6 +79,7 @@ def pgd(
     loss: Loss = cross_entropy_loss,
     seed: int | None = 0,
     on_step: OnStep | None = None,
+    until_fooled: bool = False,
 ) -> Attacked:
     """Projected gradient descent (Madry et al. 2018).
 
@@ -98,17 +99,27 @@ def pgd(
     seed : int, optional
         Of the random start; None starts at the images themselves.
     on_step : callable, optional
+    until_fooled : bool
+        Leave an image as soon as it is fooled: much faster, where only that counts.
     """
     length = 2.5 * budget.eps / max(n_steps, 1) if step is None else step
-    best = _Best(images)
-    moved = images if seed is None else budget.random(images, torch.Generator().manual_seed(seed))
+    best, moved = _Best(images), images
+    if seed is not None:
+        moved = budget.random(images, torch.Generator().manual_seed(seed))
+    going = torch.arange(len(images), device=images.device)
     for k in range(1, n_steps + 1):
         if on_step is not None:
             on_step(k)
-        slope = slope_at(model, moved, labels, loss)
-        best.see(moved, slope)
-        moved = budget.project(moved + length * budget.steepest(slope.gradient), images)
-    best.see(moved, slope_at(model, moved, labels, loss))
+        slope = slope_at(model, moved, labels[going], loss)
+        best.see(moved, slope, going)
+        if until_fooled:
+            left = ~slope.fooled
+            if not left.any():
+                return best.attacked
+            going, moved = going[left], moved[left]
+            slope = Slope(slope.gradient[left], slope.losses[left], slope.fooled[left])
+        moved = budget.project(moved + length * budget.steepest(slope.gradient), images[going])
+    best.see(moved, slope_at(model, moved, labels[going], loss), going)
     return best.attacked
 
 
@@ -133,7 +144,7 @@ def apgd(
     best.see(moved, slope)
     step = torch.full((len(images), 1, 1, 1), 2 * budget.eps).to(images)
     was_halved = torch.ones(len(images), dtype=torch.bool, device=images.device)
-    at_checkpoint, n_raised = best.losses, torch.zeros_like(best.losses)
+    at_checkpoint, n_raised = best.losses.clone(), torch.zeros_like(best.losses)
     checkpoints, last = checkpoints_of(n_steps), 0
     gradient = slope.gradient
     for k in range(1, n_steps + 1):
@@ -154,7 +165,7 @@ def apgd(
             step = _where(halve, step / 2, step)
             moved = _where(halve, best.highest, moved)
             gradient = _where(halve, best.gradient, gradient)
-            was_halved, at_checkpoint = halve, best.losses
+            was_halved, at_checkpoint = halve, best.losses.clone()
             n_raised, last = torch.zeros_like(n_raised), k
     return best.attacked
 
@@ -216,22 +227,24 @@ class _Best:
 
     def __init__(self, images: Tensor) -> None:
         nothing = torch.full((len(images),), -torch.inf, device=images.device)
-        self.highest, self.losses = images, nothing
+        self.highest, self.losses = images.clone(), nothing.clone()
         self.gradient = torch.zeros_like(images)
-        self._images, self._rank = images, nothing
+        self._images, self._rank = images.clone(), nothing
         self._fooled = torch.zeros(len(images), dtype=torch.bool, device=images.device)
 
-    def see(self, moved: Tensor, slope: Slope) -> None:
-        rises = slope.losses > self.losses
-        self.highest = _where(rises, moved, self.highest)
-        self.gradient = _where(rises, slope.gradient, self.gradient)
-        self.losses = torch.where(rises, slope.losses, self.losses)
+    def see(self, moved: Tensor, slope: Slope, of: Int[Tensor, "m"] | None = None) -> None:
+        """Look at points of all images, or of those whose numbers are given."""
+        of = torch.arange(len(self.losses), device=moved.device) if of is None else of
+        rises = slope.losses > self.losses[of]
+        self.highest[of[rises]] = moved[rises]
+        self.gradient[of[rises]] = slope.gradient[rises]
+        self.losses[of[rises]] = slope.losses[rises]
         # A loss may be high where the class is right yet: what fools comes first.
-        first = slope.fooled & ~self._fooled
-        better = first | ((slope.fooled == self._fooled) & (slope.losses > self._rank))
-        self._images = _where(better, moved, self._images)
-        self._rank = torch.where(better, slope.losses, self._rank)
-        self._fooled = self._fooled | slope.fooled
+        first = slope.fooled & ~self._fooled[of]
+        better = first | ((slope.fooled == self._fooled[of]) & (slope.losses > self._rank[of]))
+        self._images[of[better]] = moved[better]
+        self._rank[of[better]] = slope.losses[better]
+        self._fooled[of] |= slope.fooled
 
     @property
     def attacked(self) -> Attacked:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -16,19 +16,30 @@ from mm_sae_plugin.applications.bias.utility import utility
 from mm_sae_plugin.applications.defense.budget import Budget
 from mm_sae_plugin.applications.defense.contenders import Contender
 from mm_sae_plugin.applications.defense.evaluation import (
+    APGD,
+    APGD_TARGETED,
+    PGD,
+    SQUARE,
     Attack,
     evaluate,
     right,
     standard_attacks,
 )
-from mm_sae_plugin.applications.defense.gradient_attacks import apgd_targeted, pgd
+from mm_sae_plugin.applications.defense.gradient_attacks import (
+    Attacked,
+    Classifier,
+    apgd_targeted,
+    pgd,
+)
 from mm_sae_plugin.applications.defense.robustness_config import RobustnessConfig
 from mm_sae_plugin.applications.defense.tasks import Task
 from mm_sae_plugin.applications.defense.training_set import pixels_of
+from mm_sae_plugin.applications.defense.vector_attacks import embedding_attack
 from mm_sae_plugin.applications.defense.victim import Victim
 from mm_sae_plugin.models import HookedCLIP
 
-PGD, EMBEDDING = "PGD", "embedding"
+More = Callable[[Victim], Mapping[str, Attack]]
+"""Further attacks on a victim, by their names."""
 _N_TARGETS = 3
 _BATCH = 64
 
@@ -106,7 +117,7 @@ def measure(
     cfg: RobustnessConfig,
     is_strong: bool,
     retrieval: float | None = None,
-    extra: Mapping[str, Attack] | None = None,
+    more: More | None = None,
 ) -> TaskResult:
     """Attack one contender on one task.
 
@@ -116,11 +127,11 @@ def measure(
     posed : Posed
     cfg : RobustnessConfig
     is_strong : bool
-        Whether APGD, Square and the sweep are run, too.
+        Whether all other attacks and the sweep are run, too.
     retrieval : float, optional
         Is only handed on.
-    extra : mapping of str to callable, optional
-        More attacks, after the strong ones.
+    more : callable, optional
+        Attacks beside the usual ones, such as on the latents of an SAE.
     """
     started = time.time()
     victim = contender.victim(posed.classes)
@@ -134,12 +145,11 @@ def measure(
         n = min(cfg.n_strong, len(worst))
         left = worst[:n].nonzero()[:, 0]
         strong = {"n": float(n), "clean": _rate(found.clean[:n]), PGD: _rate(worst[:n])}
-        more = evaluate(
-            victim, posed.images[left], posed.labels[left], budget_of(cfg), _strong(cfg, extra)
-        )
-        for name, survived in more.survived.items():
+        attacks = _strong(victim, cfg, {} if more is None else more(victim))
+        standing = evaluate(victim, posed.images[left], posed.labels[left], budget_of(cfg), attacks)
+        for name, survived in standing.survived.items():
             strong[name] = float(survived.sum()) / n
-        worst[left] = more.worst
+        worst[left] = standing.worst
         own = {"static": _rate(right_static[:n]), "adaptive": strong[PGD]}
         sweep = _sweep(victim, posed, cfg, n) | {_written(cfg.eps): own}
     interval = proportion_interval(int(worst.sum()), len(worst))
@@ -177,16 +187,24 @@ def budget_of(cfg: RobustnessConfig) -> Budget:
 
 
 def _pgd(cfg: RobustnessConfig) -> Attack:
-    return lambda model, x, y, budget: pgd(model, x, y, budget, cfg.n_pgd, seed=cfg.seed)
-
-
-def _strong(cfg: RobustnessConfig, extra: Mapping[str, Attack] | None) -> dict[str, Attack]:
-    attacks = standard_attacks(cfg.n_pgd, cfg.n_apgd, cfg.n_square)
-    del attacks[PGD]
-    attacks["APGD-DLR"] = lambda model, x, y, budget: apgd_targeted(
-        model, x, y, budget, cfg.n_targeted, _N_TARGETS
+    return lambda model, x, y, budget: pgd(
+        model, x, y, budget, cfg.n_pgd, seed=cfg.seed, until_fooled=True
     )
-    return attacks | dict(extra or {})
+
+
+def _strong(victim: Victim, cfg: RobustnessConfig, more: Mapping[str, Attack]) -> dict[str, Attack]:
+    def targeted(model: Classifier, x: Tensor, y: Tensor, budget: Budget) -> Attacked:
+        return apgd_targeted(model, x, y, budget, cfg.n_targeted, _N_TARGETS, cfg.seed)
+
+    attacks = standard_attacks(cfg.n_pgd, cfg.n_apgd, cfg.n_square)
+    without_gradients = {SQUARE: attacks.pop(SQUARE)}
+    return {
+        APGD: attacks[APGD],
+        APGD_TARGETED: targeted,
+        "embedding": embedding_attack(victim, cfg.n_pgd, cfg.seed),
+        **more,
+        **without_gradients,
+    }
 
 
 def _sweep(

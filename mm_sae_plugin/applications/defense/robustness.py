@@ -13,8 +13,11 @@ import torch
 from tqdm import tqdm
 
 from mm_sae_plugin.applications.defense.arms import FARE, READINGS
-from mm_sae_plugin.applications.defense.contenders import RECONSTRUCTION, Contender
+from mm_sae_plugin.applications.defense.contenders import Contender
+from mm_sae_plugin.applications.defense.detecting import LEAST_IMAGES, judge_detectors
+from mm_sae_plugin.applications.defense.evaluation import Attack
 from mm_sae_plugin.applications.defense.measuring import (
+    More,
     Posed,
     TaskResult,
     budget_of,
@@ -24,9 +27,13 @@ from mm_sae_plugin.applications.defense.measuring import (
 from mm_sae_plugin.applications.defense.robustness_config import RobustnessConfig
 from mm_sae_plugin.applications.defense.self_tests import SelfTest, self_tests
 from mm_sae_plugin.applications.defense.tasks import Captioned, Task
+from mm_sae_plugin.applications.defense.training_free import RECONSTRUCTION
+from mm_sae_plugin.applications.defense.vector_attacks import latent_attack
 from mm_sae_plugin.applications.defense.verdicts import beats_fare, claim_c5, paired_tests
+from mm_sae_plugin.applications.defense.victim import Victim
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.files import refuse_unwritable, write_json_atomically
+from mm_sae_plugin.study import Study
 from mm_sae_plugin.versions import versions
 
 RESULT = "robustness.json"
@@ -53,6 +60,8 @@ def run_robustness(
     out: Path,
     captioned: Captioned | None = None,
     told: Mapping[str, Any] | None = None,
+    study: Study | None = None,
+    held_out: Sequence[Task] = (),
     n_workers: int = 2,
     progress: bool = True,
 ) -> dict[str, Any]:
@@ -71,6 +80,11 @@ def run_robustness(
         Pictures with captions, for retrieval.
     told : mapping, optional
         What else belongs into the record: where SAE and towers come from.
+    study : Study, optional
+        A labelled SAE of the joint space: its latents are attacked, too, and detectors are judged
+        where the first task has images enough.
+    held_out : sequence of Task
+        Tasks that no tower was aligned on, for the contenders that are attacked on all.
     n_workers : int
         Contenders that are attacked at a time, each in one thread.
     progress : bool
@@ -80,7 +94,7 @@ def run_robustness(
     -------
     dict
         ``arms`` (a row for every contender, seed and task), ``self_tests``, ``claim_c5``,
-        ``beats_fare``, ``paired_tests``, ``settings``.
+        ``beats_fare``, ``beats_fare_held_out``, ``paired_tests``, ``detection``, ``settings``.
 
     Raises
     ------
@@ -89,22 +103,37 @@ def run_robustness(
     """
     refuse_unwritable(out / RESULT)
     started = time.time()
-    posed = [Posed.of(task, found[0].model, cfg) for task in tasks]
-    jobs = _jobs(found, posed, captioned is not None)
-    rows = _run(jobs, cfg, captioned, n_workers, progress)
+    model = found[0].model
+    posed = [Posed.of(task, model, cfg) for task in tasks]
+    unseen = [Posed.of(task, model, cfg) for task in held_out]
+    jobs = _jobs(found, posed, unseen, captioned is not None)
+    rows = _run(
+        jobs,
+        cfg,
+        captioned,
+        None if study is None else _on_latents(study, cfg),
+        n_workers,
+        progress,
+    )
     tested = _most_robust(rows, found, posed[0].name)
     checks = self_tests_of(tested, posed[0], cfg)
+    detection = None
+    if study is not None and len(posed[0].labels) >= LEAST_IMAGES:
+        detection = judge_detectors(model, study.feature_map, posed[0], cfg)
     record = {
         "arms": [asdict(row) for row in rows],
         "tested": {"name": tested.name, "seed": tested.seed},
         "self_tests": {name: asdict(test) for name, test in checks.items()},
         "claim_c5": asdict(claim_c5(rows, posed[0].name)),
         "claim_c5_paper_labels": asdict(claim_c5(rows, posed[0].name, paper_labels=True)),
-        "beats_fare": asdict(beats_fare(rows)),
+        "beats_fare": asdict(beats_fare(rows, [each.name for each in posed])),
+        "beats_fare_held_out": asdict(beats_fare(rows, [each.name for each in unseen])),
+        "detection": detection,
         "paired_tests": paired_tests(rows),
         "settings": asdict(cfg),
-        "model": found[0].model.cfg.model_name,
-        "weights_id": found[0].model.weights_id,
+        "held_out": [each.name for each in unseen],
+        "model": model.cfg.model_name,
+        "weights_id": model.weights_id,
         "versions": versions(),
         "seconds": round(time.time() - started, 1),
         **(told or {}),
@@ -134,7 +163,17 @@ def check_self_tests(record: Mapping[str, Any]) -> None:
         )
 
 
-def _jobs(found: Sequence[Contender], posed: Sequence[Posed], retrieval: bool) -> list[Job]:
+def _on_latents(study: Study, cfg: RobustnessConfig) -> More:
+    def attacks(victim: Victim) -> dict[str, Attack]:
+        alive = study.labels.alive
+        return {"latents": latent_attack(victim, study.feature_map, alive, cfg.n_pgd, cfg.seed)}
+
+    return attacks
+
+
+def _jobs(
+    found: Sequence[Contender], posed: Sequence[Posed], unseen: Sequence[Posed], retrieval: bool
+) -> list[Job]:
     """Every contender on the first and the last task, and some of them on all."""
     first_seed: dict[str, int] = {}
     for contender in found:
@@ -146,7 +185,7 @@ def _jobs(found: Sequence[Contender], posed: Sequence[Posed], retrieval: bool) -
         # What trains nothing falls to PGD already; one of them shows what a static attack hides.
         is_worth_it = contender.kind != "training-free" or contender.name == RECONSTRUCTION
         everywhere = contender.kind in ("undefended", "shipped") or contender.name in _ON_ALL_TASKS
-        for task in posed if everywhere else dict.fromkeys((posed[0], posed[-1])):
+        for task in (*posed, *unseen) if everywhere else dict.fromkeys((posed[0], posed[-1])):
             on_first = task is posed[0]
             jobs.append(
                 Job(contender, task, on_first and is_first and is_worth_it, on_first and retrieval)
@@ -158,6 +197,7 @@ def _run(
     jobs: Sequence[Job],
     cfg: RobustnessConfig,
     captioned: Captioned | None,
+    more: More | None,
     n_workers: int,
     progress: bool,
 ) -> list[TaskResult]:
@@ -172,7 +212,7 @@ def _run(
         retrieval = None
         if job.retrieval and pixels is not None and captions is not None:
             retrieval = retrieval_of(job.contender, pixels, captions)
-        return measure(job.contender, job.posed, cfg, job.is_strong, retrieval)
+        return measure(job.contender, job.posed, cfg, job.is_strong, retrieval, more)
 
     # Contenders share no model, and jobs of one of them follow each other: hooks are state.
     grouped: dict[int, list[Job]] = {}

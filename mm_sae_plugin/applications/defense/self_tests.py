@@ -6,7 +6,6 @@ that hides gradients, rounds or draws at random looks robust until somebody atta
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -31,6 +30,7 @@ _LARGE = 0.5
 """A budget, in L∞, within which every image can become any other's grey."""
 _FACTORS = (0.5, 1.0, 2.0)
 _ALPHA = 0.05
+_N_DRAWS = 8
 _BATCH = 64
 
 
@@ -176,9 +176,10 @@ def _deterministic(victim: Victim, images: Tensor, is_random: bool) -> SelfTest:
 def _binarization(
     victim: Victim, images: Tensor, budget: Budget, n_steps: int, is_random: bool, seed: int
 ) -> SelfTest:
-    features: Callable[[Tensor], Tensor] = victim.vectors
-    if is_random:
-        features = lambda x: torch.stack([victim.vectors(x) for _ in range(8)]).mean(0)  # noqa: E731
+    def features(pixels: Tensor) -> Tensor:
+        n_draws = _N_DRAWS if is_random else 1
+        return torch.stack([victim.vectors(pixels) for _ in range(n_draws)]).mean(0)
+
     found = binarization_test(features, images, budget, 2 * n_steps, seed=seed)
     n = int(found.posed.sum())
     told = (

@@ -19,6 +19,8 @@ from mm_sae_plugin.models import HookedCLIP
 
 TASKS = ("object", "occupation", "colour", "backdrop")
 """Factors of FactorWorld that are asked about; the last one is image-dominant."""
+HELD_OUT = ("size", "weather")
+"""Factors that no tower is aligned on: whether a defense holds where its prompts are not asked."""
 TASK_SEED = 9_000
 """Seed of the world that pictures are drawn from; no model was trained on it."""
 _PROMPT_SEED = 9_001
@@ -102,7 +104,7 @@ class Task:
             If there is no such factor.
         """
         if name not in FACTORS:
-            raise UserError(f"There is no task {name!r:.60}: choose from {', '.join(TASKS)}.")
+            raise UserError(f"There is no task {name!r:.60}: choose from {', '.join(FACTORS)}.")
         factor, world = FACTORS[name], FactorWorld(seed)
         shown = (i for i in count() if name in world.scene(i).drawn)
         pairs = [world.pair(index) for index in islice(shown, n)]

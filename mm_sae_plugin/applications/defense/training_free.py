@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from mm_sae_plugin.applications.defense.arms import CLASSES
 from mm_sae_plugin.applications.defense.victim import Change
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.features.feature_map import Decodable
@@ -23,8 +24,8 @@ from mm_sae_plugin.models.hook_names import HOOK_NORMALIZED
 from mm_sae_plugin.saes.encoder_check import check_encoder
 from mm_sae_plugin.study import Study
 
-FEATURE_CLASSES = ("ImgD", "TextD", "CrossD")
-"""Modality classes that are removed, or kept alone."""
+RECONSTRUCTION = "reconstruction"
+"""Name of the defense that lets what the latents explain take a vector's place."""
 N_FITTED = 10_000
 """Images of a store, the first ones, that principal components are fitted on."""
 
@@ -65,7 +66,7 @@ def training_free_arms(
     rows = next(study.store.iter_image_rows(N_FITTED))
     rank = mean_l0(feature_map, rows) if rank is None else rank
     means = study.store.means
-    arms = {"reconstruction": reconstruction(feature_map)}
+    arms = {RECONSTRUCTION: reconstruction(feature_map)}
     for k in n_strongest:
         arms[f"strongest {k}"] = strongest_latents(feature_map, k)
     for name, mask in _class_masks(study):
@@ -75,6 +76,17 @@ def training_free_arms(
         arms[f"mean shift {share:g}"] = mean_shift(means["image"], means["text"], share)
     arms[f"PCA {rank}"] = principal_components(rows, rank)
     return arms
+
+
+def first_arms(study: Study, model: HookedCLIP | None = None) -> dict[str, Change]:
+    """Return the few that say most: the reconstruction, and each class of the labels removed.
+
+    See :func:`training_free_arms`.
+    """
+    check_joint_space(study, model)
+    of_labels = {f"without {name}": mask for name, mask in _class_masks(study) if name in CLASSES}
+    removed = {name: without_latents(study, mask) for name, mask in of_labels.items()}
+    return {RECONSTRUCTION: reconstruction(study.feature_map)} | removed
 
 
 def check_joint_space(study: Study, model: HookedCLIP | None = None) -> None:
@@ -206,7 +218,7 @@ def mean_l0(feature_map: Decodable, rows: Float[Tensor, "n d"]) -> int:
 def _class_masks(study: Study) -> Iterator[tuple[str, Tensor]]:
     labels = study.labels
     for labelled, suffix in ((labels, ""), (labels.by_paper_score, " (paper)")):
-        for name in FEATURE_CLASSES:
+        for name in CLASSES:
             mask = torch.tensor([one == name for one in labelled.classes])
             if mask.any():
                 yield f"{name}{suffix}", mask

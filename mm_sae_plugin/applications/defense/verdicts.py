@@ -89,14 +89,17 @@ def claim_c5(results: Sequence[TaskResult], task: str, paper_labels: bool = Fals
     return Claim(_verdict(found), reason, found)
 
 
-def beats_fare(results: Sequence[TaskResult], name: str = READINGS) -> Claim:
-    """Judge whether an arm's lowest accuracy over all tasks is above FARE's, at no clean cost."""
-    tasks = list(dict.fromkeys(row.task for row in results))
+def beats_fare(results: Sequence[TaskResult], tasks: Sequence[str], name: str = READINGS) -> Claim:
+    """Judge whether an arm's lowest accuracy over some tasks is above FARE's, at no clean cost.
+
+    Tasks that either was not attacked on are left out.
+    """
     shared = [task for task in tasks if _has(results, name, task) and _has(results, FARE, task)]
     if not shared:
         return Claim(
             "not tested",
-            f"No towers of {name} and {FARE} were given: make them with `mm-sae align`.",
+            f"No towers of {name} and {FARE} were attacked on such tasks: make them with "
+            "`mm-sae align`.",
         )
     worst = difference(results, name, FARE, shared)
     each = [difference(results, name, FARE, [task]) for task in shared]
