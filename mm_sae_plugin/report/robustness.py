@@ -81,7 +81,7 @@ def write_robustness_figure(record: Mapping[str, Any], path: Path) -> Path:
 
 
 def robustness_table(record: Mapping[str, Any]) -> "Table":
-    """Build what `rich.print` shows: one line a defense, seed and task."""
+    """Build what `rich.print` shows: one line a defense and task; a number is a tower's seed."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
@@ -89,26 +89,32 @@ def robustness_table(record: Mapping[str, Any]) -> "Table":
         title=f"{record['model']}: what is still right within eps {record['settings']['eps']:.4f} "
         f"({record['settings']['norm']})",
         title_justify="left",
-        caption="static: under images made against the bare encoder; adaptive: in the worst case\n"
-        "over all attacks through the defense, with Wilson's interval; retr.: clean images\n"
-        "that find their caption among 256; n: images.",
+        caption="static: under images made against the bare encoder; adaptive: in the worst\n"
+        "case over all attacks through the defense, with Wilson's interval; retr.: clean\n"
+        "images that find their caption among 256; n: images; behind a tower: its seed.",
         caption_justify="left",
         box=SIMPLE_HEAD,
         show_edge=False,
         pad_edge=False,
+        padding=(0, 1, 0, 0),
     )
     for head in ("defense", "task"):
-        table.add_column(head)
-    for head in ("seed", "n", "clean", "static", "adaptive", "95%", "retr."):
+        table.add_column(head, no_wrap=True)
+    for head in ("n", "clean", "static", "adaptive", "95%", "retr."):
         table.add_column(head, justify="right", no_wrap=True)
     for row in record["arms"]:
         low, high = row["wilson"]
         found = "–" if row["retrieval"] is None else f"{row['retrieval']:.2f}"
-        seed = str(row["seed"]) if row["kind"] == "fine-tuned" else "–"
-        figures = (f"{row[name]:.3f}" for name in ("clean", "static", "adaptive"))
-        interval = f"{low:.2f}–{high:.2f}"
-        table.add_row(row["name"], row["task"], seed, str(row["n"]), *figures, interval, found)
+        name = f"{row['name']} {row['seed']}" if row["kind"] == "fine-tuned" else row["name"]
+        figures = (f"{row[each]:.2f}" for each in ("clean", "static", "adaptive"))
+        table.add_row(
+            name, row["task"], str(row["n"]), *figures, f"{_short(low)}–{_short(high)}", found
+        )
     return table
+
+
+def _short(share: float) -> str:
+    return f"{share:.2f}".removeprefix("0")
 
 
 def told_of_detector(name: str, found: Mapping[str, Any]) -> str:
