@@ -11,7 +11,7 @@ from mm_sae_plugin.demos.defense.controls import Controls
 from mm_sae_plugin.demos.defense.drawing import STACK, STYLE, sentence
 from mm_sae_plugin.demos.defense.evaluating import evaluated
 from mm_sae_plugin.demos.defense.page import Page
-from mm_sae_plugin.demos.defense.record import read_record
+from mm_sae_plugin.demos.defense.record import read_record, shipped_record
 from mm_sae_plugin.demos.defense.running import FIRST, Running
 from mm_sae_plugin.demos.defense.subject import open_subject
 
@@ -43,8 +43,9 @@ def build(options: DemoOptions) -> gr.Blocks:
 
     # Threads that share a small network's few numbers wait for each other most of the time.
     torch.set_num_threads(1)
-    record = None if options.robustness is None else read_record(options.robustness)
+    given = None if options.robustness is None else read_record(options.robustness)
     subject = open_subject(options.sae, options.acts)
+    record = shipped_record(subject.model) if given is None else given
     controls = Controls.make(subject)
     page, running = Page(controls), Running(controls)
     run, stop, mark = running.events()

@@ -118,6 +118,7 @@ def _claims(record: Mapping[str, Any]) -> str:
     asked = {
         "claim_c5": "Does aligning text-dominant features (TextD) defend best, as was claimed?",
         "beats_fare": "Is anything better than FARE, which aligns the whole embedding?",
+        "beats_fare_held_out": "And on tasks whose prompts the alignment never saw?",
     }
     lines = [
         f"<h4>{question}</h4><p><b>{escape(record[name]['verdict'].capitalize())}.</b> "
@@ -125,4 +126,22 @@ def _claims(record: Mapping[str, Any]) -> str:
         for name, question in asked.items()
         if name in record
     ]
-    return part("What follows", *lines)
+    return part("What follows", *lines, *_detectors(record.get("detection") or {}))
+
+
+def _detectors(found: Mapping[str, Any]) -> list[str]:
+    if not found:
+        return []
+    lines = []
+    for name, one in found.items():
+        passed = [f"{one[side]['evaded']:.0%}" for side in ("static", "adaptive")]
+        lines.append((escape(name), f"{one['false_positives']:.0%}", *passed))
+    heads = ("detector", "clean pictures flagged", "passed, not knowing it", "passed, knowing it")
+    return [
+        "<h4>Can attacked pictures be told from clean ones instead?</h4>",
+        table(heads, lines),
+        soft(
+            "Passed: pictures that are told wrong and not flagged, of all that were attacked "
+            "without knowing the detector, or knowing it."
+        ),
+    ]

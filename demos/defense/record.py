@@ -6,9 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import mm_sae_plugin
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.files import parse_json
+from mm_sae_plugin.models import HookedCLIP
 
+SHIPPED_RECORD = Path(mm_sae_plugin.__file__).parent / "factorworld/weights/robustness.json"
+"""The evaluation of the embedded encoder and its defenses."""
 _NEEDED = ("arms", "self_tests", "claim_c5", "settings")
 _OF_ARM = ("name", "kind", "seed", "task", "n", "clean", "static", "adaptive", "wilson", "sweep")
 
@@ -36,3 +40,9 @@ def read_record(path: Path) -> Mapping[str, Any]:
         if missing:
             raise UserError(f"{path} has an arm without {missing[0]!r}: {remedy}.")
     return record
+
+
+def shipped_record(model: HookedCLIP) -> Mapping[str, Any] | None:
+    """Return the shipped evaluation, if it is of this encoder."""
+    record = read_record(SHIPPED_RECORD)
+    return record if model.has_weights(record["weights_id"]) else None
