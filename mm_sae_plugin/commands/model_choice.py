@@ -8,8 +8,8 @@ class ModelChoice:
     """Which model to look into."""
 
     model: str = "factorworld"
-    """`factorworld`, `factorworld-declip`, `factorworld-biased`, an open_clip model name,
-    `local-dir:FOLDER`, or `hf:ID_OR_FOLDER`."""
+    """`factorworld`, `factorworld-declip`, `factorworld-biased`, `factorworld-robust`, an open_clip
+    model name, `local-dir:FOLDER`, or `hf:ID_OR_FOLDER`."""
     pretrained: str | None = None
     """For an open_clip model: a tag of pretrained weights, or a checkpoint file."""
     tokenizer: str | None = None

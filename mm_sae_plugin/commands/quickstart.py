@@ -22,8 +22,9 @@ class QuickstartConfig:
     seed: int = 0
     """Seed of the world and of the SAE."""
     model: str = "factorworld"
-    """`factorworld`; `factorworld-declip`, trained with self-supervision; or `factorworld-biased`,
-    with an invented association of gender with occupation."""
+    """`factorworld`; `factorworld-declip`, trained with self-supervision; `factorworld-biased`,
+    with an invented association of gender with occupation; or `factorworld-robust`, fine-tuned
+    against adversarial images."""
     d_sae: int = 512
     """Latents: four times the width of the joint embedding. Concepts split into one latent for
     images and one for captions, as they do in dictionaries that people use."""

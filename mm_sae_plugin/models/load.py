@@ -26,9 +26,10 @@ def load_model(
     Parameters
     ----------
     name
-        ``"factorworld"``, ``"factorworld-declip"`` or ``"factorworld-biased"`` (embedded, no
-        network); an open_clip model name such as ``"ViT-B-32"``, ``"hf-hub:ID"`` or
-        ``"local-dir:FOLDER"`` (with an ``open_clip_config.json``); or
+        ``"factorworld"``, ``"factorworld-declip"``, ``"factorworld-biased"`` or
+        ``"factorworld-robust"`` (embedded, no network); an open_clip model name such as
+        ``"ViT-B-32"``, ``"hf-hub:ID"`` or ``"local-dir:FOLDER"`` (with an
+        ``open_clip_config.json``); or
         ``"hf:ID_OR_FOLDER"`` for a transformers CLIP or SigLIP.
     pretrained
         For an open_clip name: a tag such as ``"laion2b_s34b_b79k"`` or a local checkpoint;
