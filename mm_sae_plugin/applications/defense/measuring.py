@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -58,6 +59,15 @@ class Posed:
     """Unit-length joint vector of each class."""
     static: Float[Tensor, "n 3 h w"]
     """The images, as PGD moved them against the bare encoder."""
+
+    @property
+    def fingerprint(self) -> str:
+        """What says whether two are the same: of the name and all numbers but the static images,
+        which follow from them."""
+        digest = hashlib.sha256(self.name.encode())
+        for numbers in (self.images, self.labels, self.classes):
+            digest.update(numbers.cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
 
     @classmethod
     def of(cls, task: Task, model: HookedCLIP, cfg: RobustnessConfig) -> Posed:

@@ -16,6 +16,7 @@ from mm_sae_plugin.applications.defense.arms import FARE, READINGS
 from mm_sae_plugin.applications.defense.contenders import Contender
 from mm_sae_plugin.applications.defense.detecting import LEAST_IMAGES, judge_detectors
 from mm_sae_plugin.applications.defense.evaluation import Attack
+from mm_sae_plugin.applications.defense.kept_results import KEPT, KeptResults
 from mm_sae_plugin.applications.defense.measuring import (
     More,
     Posed,
@@ -67,6 +68,9 @@ def run_robustness(
 ) -> dict[str, Any]:
     """Attack, judge, and write what was found.
 
+    Results are kept one by one: run again, with more towers or after it broke off, it attacks what
+    is missing only.
+
     Parameters
     ----------
     found : sequence of Contender
@@ -101,20 +105,15 @@ def run_robustness(
     UserError
         If the folder cannot be written: before the first attack.
     """
-    refuse_unwritable(out / RESULT)
+    refuse_unwritable(out / RESULT, out / KEPT)
+    kept = KeptResults(out / KEPT, cfg, None if study is None else study.sae_id)
     started = time.time()
     model = found[0].model
     posed = [Posed.of(task, model, cfg) for task in tasks]
     unseen = [Posed.of(task, model, cfg) for task in held_out]
     jobs = _jobs(found, posed, unseen, captioned is not None)
-    rows = _run(
-        jobs,
-        cfg,
-        captioned,
-        None if study is None else _on_latents(study, cfg),
-        n_workers,
-        progress,
-    )
+    more = None if study is None else _on_latents(study, cfg)
+    rows = _run(jobs, cfg, captioned, more, kept, n_workers, progress)
     tested = _most_robust(rows, found, posed[0].name)
     checks = self_tests_of(tested, posed[0], cfg)
     detection = None
@@ -198,6 +197,7 @@ def _run(
     cfg: RobustnessConfig,
     captioned: Captioned | None,
     more: More | None,
+    kept: KeptResults,
     n_workers: int,
     progress: bool,
 ) -> list[TaskResult]:
@@ -209,10 +209,15 @@ def _run(
             captions = bare.model.encode_text(list(captioned.captions), normalize=True)
 
     def one(job: Job) -> TaskResult:
+        known = kept.find(job.contender, job.posed, job.is_strong)
+        if known is not None:
+            return known
         retrieval = None
         if job.retrieval and pixels is not None and captions is not None:
             retrieval = retrieval_of(job.contender, pixels, captions)
-        return measure(job.contender, job.posed, cfg, job.is_strong, retrieval, more)
+        found = measure(job.contender, job.posed, cfg, job.is_strong, retrieval, more)
+        kept.keep(job.contender, job.posed, job.is_strong, found)
+        return found
 
     # Contenders share no model, and jobs of one of them follow each other: hooks are state.
     grouped: dict[int, list[Job]] = {}
