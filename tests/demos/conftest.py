@@ -120,17 +120,8 @@ class Defense:
 
 
 @pytest.fixture(scope="session")
-def stand_in() -> Callable[[str], Any]:
-    """Load the plain encoder in place of the robust one: attacks on both are the same."""
-    from mm_sae_plugin.models import load_model
-
-    return lambda name: load_model(name.removesuffix("-robust"))
-
-
-@pytest.fixture(scope="session")
-def defense(serve, small_sae, stand_in, tmp_path_factory) -> Defense:
+def defense(serve, small_sae, tmp_path_factory) -> Defense:
     """Start the defense demo, with a made-up evaluation."""
-    from mm_sae_plugin.applications.defense import contenders
     from mm_sae_plugin.demos import defense as room
     from mm_sae_plugin.demos.defense import subject
     from tests.demos.synthetic_record import synthetic_record
@@ -144,7 +135,6 @@ def defense(serve, small_sae, stand_in, tmp_path_factory) -> Defense:
         return opened[-1]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(contenders, "load_model", stand_in)
         patch.setattr(room, "open_subject", open_and_keep)
         app = DEMOS["defense"].build(DemoOptions(small_sae, robustness=record))
     return Defense(serve(app), opened[0])

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from mm_sae_plugin.applications.defense import contenders
 from mm_sae_plugin.applications.defense.one_picture import (
     PictureAttack,
     as_picture,
@@ -88,12 +87,11 @@ def test_a_text_becomes_a_class_of_its_own(client, defense):
     assert "static evaluation" not in shown
 
 
-def test_without_an_sae_it_says_so(stand_in, monkeypatch, tmp_path):
+def test_without_an_sae_it_says_so(monkeypatch, tmp_path):
     from mm_sae_plugin.demos.defense.evaluating import evaluated
     from mm_sae_plugin.demos.defense.moving import moved as moved_of
     from mm_sae_plugin.demos.defense.subject import open_subject
 
-    monkeypatch.setattr(contenders, "load_model", stand_in)
     subject = open_subject(tmp_path / "gone")
     assert subject.names == ["none", "factorworld-robust"] and subject.study is None
     posed = subject.tasks["object"]
