@@ -82,7 +82,9 @@ def test_more_than_a_batch_of_pictures_keeps_its_order(model, training, monkeypa
 def test_a_task_of_ones_own_is_one_column(model):
     pictures = tuple(Image.new("RGB", (60, 90), (grey,) * 3) for grey in (0, 51, 255))
     prompts = {"dark": ["dark"], "light": ["light"]}
-    training = TrainingSet.of_task(model, Task("grey", pictures, ("dark", "dark", "light"), prompts))
+    training = TrainingSet.of_task(
+        model, Task("grey", pictures, ("dark", "dark", "light"), prompts)
+    )
     assert training.labels.tolist() == [[0], [0], [1]]
     for image, grey in zip(training.images, (0, 51, 255), strict=True):
         assert (image == grey).all()
