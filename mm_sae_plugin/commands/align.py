@@ -10,6 +10,7 @@ from mm_sae_plugin.applications.defense.alignment_config import AlignmentConfig
 from mm_sae_plugin.commands.model_choice import ModelChoice
 from mm_sae_plugin.commands.task_choice import TaskChoice
 from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.files import refuse_unwritable
 
 if TYPE_CHECKING:
     from mm_sae_plugin.applications.defense.fine_tuning import FineTuning
@@ -44,6 +45,8 @@ class AlignCommand:
         import torch
 
         from mm_sae_plugin.applications.defense.arms import ARMS, PAPER_ARMS, WITHOUT_LATENTS
+        from mm_sae_plugin.applications.defense.fine_tuning import folder_of
+        from mm_sae_plugin.applications.defense.towers import CARD
 
         if self.n_images < 1:
             raise UserError(f"--n-images must be at least 1, not {self.n_images}.")
@@ -55,6 +58,10 @@ class AlignCommand:
                 )
             if self.sae is None and name not in WITHOUT_LATENTS:
                 raise UserError(f"The arm {name!r} aligns latents: give a labelled SAE as --sae.")
+        if not self.seeds:
+            raise UserError("--seeds names no seed: give one for each tower.")
+        paths = (folder_of(name, seed, self.out) for seed in self.seeds for name in arms)
+        refuse_unwritable(*(path / CARD for path in paths))
         torch.set_num_threads(1)
         tuning = self._opened()
         for seed in self.seeds:
