@@ -29,21 +29,22 @@ def folder(tmp_path_factory):
 def test_towers_of_factorworld(tmp_path, capsys):
     out = tmp_path / "towers"
     asked = ["align", "--out", str(out), "--n-images", "16", *TINY]
-    main([*asked, "--arms", "FARE", "readings", "--seeds", "0", "1"])
+    main([*asked, "--arms", "FARE", "--seeds", "0", "1"])
+    main([*asked, "--arms", "readings", "--seeds", "0"])
     told = capsys.readouterr().out
     found = read_towers(out)
-    expected = [("FARE", 0), ("FARE", 1), ("readings", 0), ("readings", 1)]
+    expected = [("FARE", 0), ("FARE", 1), ("readings", 0)]
     assert [(tower.arm, tower.seed) for tower in found] == expected
     for tower in found:
         assert f"{tower.arm}, seed {tower.seed}\n" in told and f"{tower.path}: " in told
         assert tower.card["tasks"] == ["object", "occupation", "colour", "backdrop"]
         assert tower.card["n_images"] == 16 and tower.card["alignment"]["n_steps"] == 2
-    assert told.count("step 2 loss") == 4
+    assert told.count("step 2 loss") == 3
     assert told.endswith(f"Judge them with `mm-sae robustness --towers {out}`.\n")
     # What is there is kept, and only what is missing is made.
     main([*asked, "--arms", "FARE", "--seeds", "1", "2"])
     assert capsys.readouterr().out.count("step 2 loss") == 1
-    assert len(read_towers(out)) == 5
+    assert len(read_towers(out)) == 4
 
 
 def test_towers_of_pictures_of_ones_own(folder, small_sae, tmp_path, capsys):

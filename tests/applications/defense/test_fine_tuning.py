@@ -33,6 +33,12 @@ class Stop(Exception):
     """As a run is broken off by whatever it is."""
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Weights are the same to the last digit on one thread."""
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="module")
 def tuning():
     model = load_model("factorworld")

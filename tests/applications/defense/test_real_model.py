@@ -75,6 +75,10 @@ def tuning(request, folder):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*was given no weights")
             model = load_model("ViT-B-32")
+    return of_table(model, folder)
+
+
+def of_table(model, folder):
     task = read_task(folder / "jobs.csv", "occupation")
     return FineTuning(model, [task], TrainingSet.of_task(model, task), CFG)
 
@@ -141,8 +145,9 @@ def test_a_tower_is_attacked_as_its_encoder_is(tuning, whole):
     assert one.shape == (8, 2) and not one.allclose(other, atol=1e-3)
 
 
-def test_bf16_computes_nearly_the_same_and_keeps_weights(tuning):
-    found = {}
+def test_bf16_computes_nearly_the_same_and_keeps_weights(folder):
+    # At full size it takes minutes on a processor without it.
+    tuning, found = of_table(load_model(f"local-dir:{folder}"), folder), {}
     for bf16 in (False, True):
         tower = ImageTower(copy.deepcopy(tuning.model))
         inputs, images = PixelScale.of(tuning.model).inputs, tuning.training.images
