@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from mm_sae_plugin.applications.defense.alignment_config import AlignmentConfig
 from mm_sae_plugin.commands.model_choice import ModelChoice
 from mm_sae_plugin.commands.task_choice import TaskChoice
 from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.files import refuse_unwritable
 
 if TYPE_CHECKING:
     from mm_sae_plugin.applications.defense.fine_tuning import FineTuning
@@ -44,6 +46,8 @@ class AlignCommand:
         import torch
 
         from mm_sae_plugin.applications.defense.arms import ARMS, PAPER_ARMS, WITHOUT_LATENTS
+        from mm_sae_plugin.applications.defense.fine_tuning import folder_of
+        from mm_sae_plugin.applications.defense.towers import CARD
 
         if self.n_images < 1:
             raise UserError(f"--n-images must be at least 1, not {self.n_images}.")
@@ -55,8 +59,14 @@ class AlignCommand:
                 )
             if self.sae is None and name not in WITHOUT_LATENTS:
                 raise UserError(f"The arm {name!r} aligns latents: give a labelled SAE as --sae.")
+        if not self.seeds:
+            raise UserError("--seeds names no seed: give one for each tower.")
+        if min(self.seeds) < 0:
+            raise UserError(f"--seeds must be whole numbers from 0, not {min(self.seeds)}.")
+        paths = (folder_of(name, seed, self.out) for seed in self.seeds for name in arms)
+        refuse_unwritable(*(path / CARD for path in paths))
         torch.set_num_threads(1)
-        tuning = self._opened()
+        tuning = self._opened(arms)
         for seed in self.seeds:
             for name in arms:
                 print(f"{name}, seed {seed}")
@@ -64,7 +74,8 @@ class AlignCommand:
                 print(f"  {tower.path}: {tower.card['seconds']} s")
         print(f"Judge them with `mm-sae robustness --towers {self.out}`.")
 
-    def _opened(self) -> FineTuning:
+    def _opened(self, arms: Sequence[str]) -> FineTuning:
+        from mm_sae_plugin.applications.defense.arms import WITHOUT_LATENTS, latents_of
         from mm_sae_plugin.applications.defense.fine_tuning import FineTuning
         from mm_sae_plugin.applications.defense.tasks import TASKS, Task
         from mm_sae_plugin.applications.defense.training_set import TrainingSet
@@ -72,6 +83,11 @@ class AlignCommand:
 
         own = self.task.own_task(self.n_images, seed=0)
         model, study = open_model(self.choice, self.sae, self.acts)
+        if study is not None:
+            # An arm without latents would else be found out after those before it were trained.
+            for name in arms:
+                if name not in WITHOUT_LATENTS:
+                    latents_of(name, study)
         if own is not None:
             return FineTuning(model, [own], TrainingSet.of_task(model, own), self.cfg, study)
         # Of these only the classes are used; the pictures to train on are others.

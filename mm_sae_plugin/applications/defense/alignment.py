@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from math import cos, pi
 from pathlib import Path
@@ -42,6 +42,7 @@ def align(
     targets: Tensor | None = None,
     anchor: Distance | None = None,
     progress: bool = False,
+    told: Mapping[str, Any] | None = None,
 ) -> list[float]:
     """Fine-tune an image tower in place; returns the loss of every step.
 
@@ -66,13 +67,27 @@ def align(
         that sees a part of the vectors only needs another, or the rest of them drifts away.
     progress : bool
         Print the loss now and then.
+    told : mapping, optional
+        What else has to be the same where an interrupted run goes on, as plain JSON values.
+
+    Raises
+    ------
+    UserError
+        If there are fewer images than a batch takes, or ``out`` holds the checkpoint of other
+        settings or a damaged one.
     """
+    if len(images) < cfg.batch_size:
+        raise UserError(
+            f"A batch of {cfg.batch_size} is more than the {len(images)} images: give more images, "
+            "or a smaller batch_size."
+        )
     moving = [parameter for parameter in tower.parameters() if parameter.requires_grad]
     before = copy.deepcopy(tower).eval().requires_grad_(False)
     optimizer = torch.optim.AdamW(moving, lr=cfg.lr, weight_decay=cfg.weight_decay)
     run = _Run(tower, before, inputs, distance, cfg, anchor)
     run.set_units(images, targets)
-    losses = _restored(tower, optimizer, cfg, out)
+    settings = {"cfg": asdict(cfg), "told": dict(told or {})}
+    losses = _restored(tower, optimizer, settings, out)
     started, first = time.time(), len(losses)
     batches = batches_of(len(images), cfg.batch_size, cfg.seed)
     for step in range(cfg.n_steps):
@@ -99,7 +114,7 @@ def align(
             rate = (time.time() - started) / (step + 1 - first)
             print(f"step {step + 1} loss {losses[-1]:.4f} {rate:.2f} s/step", flush=True)
         if out is not None and ((step + 1) % cfg.checkpoint_every == 0 or is_last):
-            _save(tower, optimizer, cfg, losses, out)
+            _save(tower, optimizer, settings, losses, out)
     return losses
 
 
@@ -206,12 +221,12 @@ def _rate(step: int, cfg: AlignmentConfig) -> float:
 def _save(
     tower: nn.Module,
     optimizer: torch.optim.Optimizer,
-    cfg: AlignmentConfig,
+    settings: dict[str, Any],
     losses: list[float],
     out: Path,
 ) -> None:
     content = {
-        "cfg": asdict(cfg),
+        "settings": settings,
         "tower": tower.state_dict(),
         "optimizer": optimizer.state_dict(),
         "losses": losses,
@@ -221,13 +236,20 @@ def _save(
 
 
 def _restored(
-    tower: nn.Module, optimizer: torch.optim.Optimizer, cfg: AlignmentConfig, out: Path | None
+    tower: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    settings: dict[str, Any],
+    out: Path | None,
 ) -> list[float]:
     """Load a checkpoint of the same settings; returns the losses until then."""
     if out is None or not (out / CHECKPOINT).is_file():
         return []
-    content = torch.load(out / CHECKPOINT, weights_only=True)
-    if content["cfg"] != asdict(cfg):
+    try:
+        content = torch.load(out / CHECKPOINT, weights_only=True)
+    # What torch raises depends on which bytes are wrong.
+    except Exception as error:
+        raise UserError(f"{out / CHECKPOINT} is damaged: remove it to start anew.") from error
+    if content.get("settings") != settings:
         raise UserError(
             f"{out} holds a training with other settings: give another folder, or remove it."
         )

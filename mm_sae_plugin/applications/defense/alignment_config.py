@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 
 from mm_sae_plugin.applications.defense.radius import check_radius
 from mm_sae_plugin.errors import UserError
+
+_FROM_0 = ("inner_steps", "warm_up_steps", "n_scale_batches", "seed")
+_FROM_1 = ("n_steps", "batch_size", "n_accumulated", "checkpoint_every")
+_NUMBERS = ("lr", "weight_decay", "anchor")
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,17 @@ class AlignmentConfig:
 
     def __post_init__(self) -> None:
         check_radius(self.eps, "Linf")
+        for least, names in enumerate((_FROM_0, _FROM_1)):
+            for name in names:
+                if getattr(self, name) < least:
+                    raise UserError(
+                        f"{name} must be a whole number from {least}, not {getattr(self, name)}."
+                    )
+        for name in _NUMBERS:
+            value = getattr(self, name)
+            if not 0 <= value < inf or (name == "lr" and value == 0):
+                above = "above 0" if name == "lr" else "from 0"
+                raise UserError(f"{name} must be a finite number {above}, not {value:g}.")
         if self.batch_size % self.n_accumulated:
             raise UserError(
                 f"A batch of {self.batch_size} cannot be cut into {self.n_accumulated} equal parts."

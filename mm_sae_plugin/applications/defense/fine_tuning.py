@@ -66,7 +66,16 @@ class FineTuning:
         inputs, started = PixelScale.of(self.model).inputs, time.time()
         images = self.training.images
         losses = align(
-            tower, inputs, images, arm.distance, cfg, path, arm.targets, arm.anchor, progress
+            tower,
+            inputs,
+            images,
+            arm.distance,
+            cfg,
+            path,
+            arm.targets,
+            arm.anchor,
+            progress,
+            told=settings,
         )
         figures = {
             "losses": {"first": losses[0], "last": losses[-1]} if losses else {},

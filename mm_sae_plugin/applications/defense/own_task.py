@@ -109,6 +109,11 @@ def read_task(
                 f"{path} has no column {column!r:.60}: name one of {', '.join(cells.names)} with "
                 f"{option}."
             )
+    if cells.skipped:
+        place, reason = cells.skipped[0]
+        raise UserError(
+            f"{path}, {place}, is no row: {reason}; mend the line, or take the line out."
+        )
     pictures, labels = (texts(cells.column(name)) for name in (image, label_column))
     for row, (picture, label) in enumerate(zip(pictures, labels, strict=True)):
         if not picture or not label:
