@@ -69,7 +69,7 @@ def test_two_seeds_decide_nothing():
 
 
 def test_seeds_that_only_one_of_them_has_do_not_count():
-    rows = c5(HIGH, (LOW, LOW, LOW)) + [row("TextD", 7, 0.99)]
+    rows = [*c5(HIGH, (LOW, LOW, LOW)), row("TextD", 7, 0.99)]
     assert {each.n_seeds for each in claim_c5(rows, "object").differences} == {3}
     assert claim_c5(rows, "object").differences[0].mean == pytest.approx(0.3)
     few = [each for each in rows if not (each.name == "ImgD" and each.seed == 0)]
