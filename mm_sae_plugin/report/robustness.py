@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mm_sae_plugin.files import atomic_path
 from mm_sae_plugin.report.palette import COLOURS
-from mm_sae_plugin.report.svg import document, element, scale, text
+from mm_sae_plugin.report.svg import document, element, scale, text, title
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -83,11 +83,12 @@ def write_robustness_figure(record: Mapping[str, Any], path: Path) -> Path:
 def robustness_table(record: Mapping[str, Any]) -> "Table":
     """Build what `rich.print` shows: one line a defense and task; a number is a tower's seed."""
     from rich.box import SIMPLE_HEAD
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(
-        title=f"{record['model']}: what is still right within eps {record['settings']['eps']:.4f} "
-        f"({record['settings']['norm']})",
+        title=f"{escape(record['model'])}: what is still right within eps "
+        f"{record['settings']['eps']:.4f} ({record['settings']['norm']})",
         title_justify="left",
         caption="static: under images made against the bare encoder; adaptive: in the worst\n"
         "case over all attacks through the defense, with Wilson's interval; retr.: clean\n"
@@ -107,9 +108,8 @@ def robustness_table(record: Mapping[str, Any]) -> "Table":
         found = "–" if row["retrieval"] is None else f"{row['retrieval']:.2f}"
         name = f"{row['name']} {row['seed']}" if row["kind"] == "fine-tuned" else row["name"]
         figures = (f"{row[each]:.2f}" for each in ("clean", "static", "adaptive"))
-        table.add_row(
-            name, row["task"], str(row["n"]), *figures, f"{_short(low)}–{_short(high)}", found
-        )
+        named = escape(name), escape(row["task"])
+        table.add_row(*named, str(row["n"]), *figures, f"{_short(low)}–{_short(high)}", found)
     return table
 
 
@@ -176,7 +176,7 @@ def _line(row: Row, side: Side, x: Any, y: Any, look: dict[str, str]) -> str:
     path = "M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in points)
     dots = [element("circle", cx=a, cy=b, r=3, fill=look["stroke"]) for a, b in points]
     told = f"{row['name']}: clean {row['clean']:.2f}, static {row['static']:.2f}, adaptive "
-    name = element("title", f"{told}{row['adaptive']:.2f}")
+    name = title(f"{told}{row['adaptive']:.2f}")
     return element("g", name, element("path", d=path, **look), *dots)
 
 

@@ -153,6 +153,7 @@ def measure(
     worst, strong, sweep = found.worst.clone(), {}, {}
     if is_strong:
         n = min(cfg.n_strong, len(worst))
+        sweep, worst[:n] = _sweep(victim, posed, cfg, right_static[:n], worst[:n])
         left = worst[:n].nonzero()[:, 0]
         strong = {"n": float(n), "clean": _rate(found.clean[:n]), PGD: _rate(worst[:n])}
         attacks = _strong(victim, cfg, {} if more is None else more(victim))
@@ -160,8 +161,6 @@ def measure(
         for name, survived in standing.survived.items():
             strong[name] = float(survived.sum()) / n
         worst[left] = standing.worst
-        own = {"static": _rate(right_static[:n]), "adaptive": strong[PGD]}
-        sweep = _sweep(victim, posed, cfg, n) | {_written(cfg.eps): own}
     interval = proportion_interval(int(worst.sum()), len(worst))
     return TaskResult(
         contender.name,
@@ -218,25 +217,38 @@ def _strong(victim: Victim, cfg: RobustnessConfig, more: Mapping[str, Attack]) -
 
 
 def _sweep(
-    victim: Victim, posed: Posed, cfg: RobustnessConfig, n: int
-) -> dict[str, dict[str, float]]:
-    """Measure other budgets; what is found within one lies within every larger one."""
+    victim: Victim,
+    posed: Posed,
+    cfg: RobustnessConfig,
+    right_static: Bool[Tensor, "n"],
+    right_pgd: Bool[Tensor, "n"],
+) -> tuple[dict[str, dict[str, float]], Bool[Tensor, "n"]]:
+    """Measure other budgets; what is found within one lies within every larger one.
+
+    Takes what is right within the configured budget under static images and under PGD; returns,
+    beside the figures, what is still right within it once smaller ones have been searched.
+    """
+    n = len(right_pgd)
     images, labels, found = posed.images[:n], posed.labels[:n], {}
     clean = right(victim, images, labels)
     standing = clean.clone()
     found[_written(0.0)] = {"static": _rate(clean), "adaptive": _rate(clean)}
-    for factor in sorted(cfg.sweep):
+    for factor in sorted({*cfg.sweep, 1.0}):
         budget = Budget(cfg.eps * factor, cfg.norm)
-        # The same change, in the length of this budget.
-        static = budget.project(images + (posed.static[:n] - images) * factor, images)
-        left = standing.nonzero()[:, 0]
-        one = evaluate(victim, images[left], labels[left], budget, {PGD: _pgd(cfg)}, static[left])
-        standing[left] = one.worst
-        found[_written(budget.eps)] = {
-            "static": _rate(clean & right(victim, static, labels)),
-            "adaptive": _rate(standing),
-        }
-    return found
+        if factor == 1:
+            of_static = right_static
+            standing &= right_pgd
+            right_pgd = standing.clone()
+        else:
+            # The same change, in the length of this budget.
+            static = budget.project(images + (posed.static[:n] - images) * factor, images)
+            of_static = clean & right(victim, static, labels)
+            left = standing.nonzero()[:, 0]
+            pgd_alone, moved = {PGD: _pgd(cfg)}, static[left]
+            one = evaluate(victim, images[left], labels[left], budget, pgd_alone, moved)
+            standing[left] = one.worst
+        found[_written(budget.eps)] = {"static": _rate(of_static), "adaptive": _rate(standing)}
+    return found, right_pgd
 
 
 def _written(eps: float) -> str:
