@@ -59,6 +59,8 @@ class AlignCommand:
                 )
             if self.sae is None and name not in WITHOUT_LATENTS:
                 raise UserError(f"The arm {name!r} aligns latents: give a labelled SAE as --sae.")
+        if self.cfg.seed:
+            raise UserError("--seed is that of one tower: give --seeds, one for each.")
         if not self.seeds:
             raise UserError("--seeds names no seed: give one for each tower.")
         if min(self.seeds) < 0:

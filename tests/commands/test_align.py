@@ -103,6 +103,7 @@ WRONG = {
     ),
     "no such model": (["--model", "ViT-B-33"], "ViT-B-32"),
     "no images": (["--n-images", "0"], "--n-images must be at least 1, not 0"),
+    "one seed": (["--seed", "3"], "--seed is that of one tower: give --seeds"),
     "no seeds": (["--seeds"], "--seeds names no seed: give one for each tower"),
     "a seed below 0": (["--seeds", "0", "-1"], "--seeds must be whole numbers from 0, not -1"),
     "eps above 1": (["--eps", "4"], "eps must be from 0 to 1 in pixels of [0, 1], not 4"),

@@ -93,6 +93,7 @@ class FineTuning:
             "sae_id": self.study.sae_id if self.study and arm.told else None,
             "tasks": [task.name for task in self.tasks],
             "n_images": len(self.training.images),
+            "images": self.training.fingerprint,
             "latents": arm.told,
             "alignment": asdict(cfg),
         }

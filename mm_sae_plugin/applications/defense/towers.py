@@ -154,6 +154,8 @@ def read_tower(path: Path) -> TunedTower:
     missing = [key for key in needed if not isinstance(card, dict) or key not in card]
     if missing:
         raise UserError(f"{path / CARD} does not say {missing[0]!r}: run `mm-sae align` again.")
+    if not isinstance(card["seed"], int):
+        raise UserError(f"{path / CARD} has no whole number as seed: run `mm-sae align` again.")
     return TunedTower(path, card)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -30,6 +31,14 @@ class TrainingSet:
     """Pixels, 0 to 255, after the model's own resizing."""
     labels: Int[Tensor, "n n_tasks"]
     """Number of the class in each task, or ``NOT_SHOWN``."""
+
+    @property
+    def fingerprint(self) -> str:
+        """What says whether two sets are the same, pictures and labels."""
+        digest = hashlib.sha256()
+        for numbers in (self.images, self.labels):
+            digest.update(numbers.contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
 
     @classmethod
     def of_world(

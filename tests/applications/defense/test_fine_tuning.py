@@ -121,7 +121,9 @@ def test_other_settings_are_refused(tuning, whole):
     longer = replace(tuning, cfg=replace(CFG, n_steps=4))
     fewer = TrainingSet(tuning.training.images[:8], tuning.training.labels[:8])
     other = replace(tuning, model=load_model("factorworld-biased"))
-    for changed in (longer, replace(tuning, training=fewer), other):
+    flipped = replace(tuning.training, images=tuning.training.images.flip(0))
+    pictures = (replace(tuning, training=each) for each in (fewer, flipped))
+    for changed in (longer, *pictures, other):
         with pytest.raises(
             UserError, match="TeCoA-1 holds a tower of other settings: give another"
         ):

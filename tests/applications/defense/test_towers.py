@@ -151,6 +151,13 @@ def test_a_card_of_another_kind_is_refused(folder):
         read_tower(folder)
 
 
+def test_a_seed_that_is_no_number_is_refused(folder):
+    card = json.loads((folder / CARD).read_text())
+    (folder / CARD).write_text(json.dumps(card | {"seed": "first"}))
+    with pytest.raises(UserError, match="no whole number as seed: run `mm-sae align` again"):
+        read_tower(folder)
+
+
 def test_a_folder_without_a_card_is_refused(folder):
     (folder / CARD).unlink()
     with pytest.raises(UserError, match=r"FARE-3 holds no tower\.json"):
