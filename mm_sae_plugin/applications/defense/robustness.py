@@ -25,7 +25,7 @@ from mm_sae_plugin.applications.defense.measuring import (
     measure,
     retrieval_of,
 )
-from mm_sae_plugin.applications.defense.robustness_config import RobustnessConfig
+from mm_sae_plugin.applications.defense.robustness_config import RobustnessConfig, check_enough
 from mm_sae_plugin.applications.defense.self_tests import SelfTest, self_tests
 from mm_sae_plugin.applications.defense.tasks import Captioned, Task
 from mm_sae_plugin.applications.defense.training_free import RECONSTRUCTION
@@ -103,9 +103,12 @@ def run_robustness(
     Raises
     ------
     UserError
-        If the folder cannot be written: before the first attack.
+        If the folder cannot be written, or a task has too few pictures: before the first attack.
     """
     refuse_unwritable(out / RESULT, out / KEPT)
+    for task in (*tasks, *held_out):
+        n = len(task.pictures)
+        check_enough(f"The task {task.name!r:.60} has {n} picture{'s' if n > 1 else ''}", n)
     kept = KeptResults(out / KEPT, cfg, None if study is None else study.sae_id)
     started = time.time()
     model = found[0].model

@@ -40,11 +40,7 @@ class RobustnessConfig:
     def __post_init__(self) -> None:
         check_radius(self.eps, self.norm)
         for name in ("n", "n_others", "n_strong"):
-            if getattr(self, name) < _LEAST_IMAGES:
-                raise UserError(
-                    f"{name} is {getattr(self, name)}: of fewer than {_LEAST_IMAGES} images no "
-                    "accuracy can be told; give more."
-                )
+            check_enough(f"{name} is {getattr(self, name)}", getattr(self, name))
         for name in ("n_pgd", "n_apgd", "n_targeted", "n_square"):
             if getattr(self, name) < 1:
                 raise UserError(
@@ -66,4 +62,12 @@ class RobustnessConfig:
             n_targeted=10,
             n_square=50,
             sweep=(0.5, 2.0),
+        )
+
+
+def check_enough(told: str, n: int) -> None:
+    """Raise ``UserError`` where images are too few to tell an accuracy; ``told`` says of what."""
+    if n < _LEAST_IMAGES:
+        raise UserError(
+            f"{told}: of fewer than {_LEAST_IMAGES} images no accuracy can be told; give more."
         )

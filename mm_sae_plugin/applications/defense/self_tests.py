@@ -146,7 +146,7 @@ def _square(
     # Only what PGD left standing can show that Square sees more.
     left = one.nonzero()[:, 0]
     more = 0
-    for part in left.split(_BATCH):
+    for part in left.split(_BATCH) if len(left) else ():
         found = square(model, images[part], labels[part], budget, n_queries, seed)
         more += int((~right(model, found.images, labels[part])).sum())
     share = more / len(images)

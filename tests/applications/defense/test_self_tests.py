@@ -13,13 +13,14 @@ from mm_sae_plugin.applications.defense.self_tests import self_tests
 from mm_sae_plugin.applications.defense.tasks import Task
 from mm_sae_plugin.applications.defense.victim import Victim
 
-BUDGET = Budget(2 / 255)
+BUDGET = Budget(4 / 255)
 SIZES = {"n_steps": 8, "n_queries": 30}
 
 
 @pytest.fixture(scope="module")
 def asked():
-    model = load_model("factorworld")
+    # On the plain tower a random start within half of all fools already.
+    model = load_model("factorworld-robust")
     task = Task.of_world("object", 12)
     classes = task.classes(model)
     bare = Victim(model, classes)
@@ -71,7 +72,7 @@ def test_a_mean_over_draws_is_attacked_better_than_one_draw(asked):
     model, classes, images, labels = asked
     generator = torch.Generator().manual_seed(0)
     victim = Victim(
-        model, classes, lambda rows: rows + 0.5 * torch.randn(rows.shape, generator=generator)
+        model, classes, lambda rows: rows + 0.3 * torch.randn(rows.shape, generator=generator)
     )
     judged = expectation(victim, 32)
     kept = right(judged, images, labels)

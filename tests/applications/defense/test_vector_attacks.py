@@ -105,12 +105,13 @@ def test_an_attack_goes_through_the_defense(asked):
 
 def test_moved_vectors_are_misclassified(asked, alive):
     victim, images, labels = asked
+    feature_map, mask = alive
     budget = Budget(8 / 255)
     start = budget.random(images, torch.Generator().manual_seed(0))
     by_chance = int(right(victim, start, labels).sum())
     attacks = {
         "embedding": embedding_attack(victim, N_STEPS),
-        "latents": latent_attack(victim, *alive, N_STEPS),
+        "latents": latent_attack(victim, feature_map, mask, N_STEPS),
     }
     for name, attack in attacks.items():
         found = evaluate(victim, images, labels, budget, {name: attack})
