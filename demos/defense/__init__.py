@@ -102,7 +102,12 @@ def build(options: DemoOptions) -> gr.Blocks:
             trigger_mode="multiple",
         )
         # What is wrong is told in a corner of the page; here a step would be told for ever.
-        asking.failure(lambda: sentence("Nothing was attacked."), None, status, **private)
+        asking.failure(
+            lambda: (sentence("Nothing was attacked."), "", ""),
+            None,
+            [status, shown, moved],
+            **private,
+        )
         halt.click(stop, None, status, api_name="stop", queue=False, show_progress="hidden")
         chosen = controls.gallery.select(
             page.choose(), controls.task, [controls.picture, controls.truth], **private

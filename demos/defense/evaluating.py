@@ -10,6 +10,7 @@ from mm_sae_plugin.applications.defense.contenders import NONE
 from mm_sae_plugin.demos.defense.drawing import details, part, soft, table
 from mm_sae_plugin.demos.defense.subject import called
 from mm_sae_plugin.demos.defense.sweep_figure import KEY, curve_of, sweep_figure
+from mm_sae_plugin.report.robustness import VERDICTS
 
 _NONE = (
     "No evaluation was given: make one with <code>mm-sae robustness</code>, and show it with "
@@ -115,18 +116,19 @@ def _passed(test: Mapping[str, Any]) -> str:
 
 
 def _claims(record: Mapping[str, Any]) -> str:
-    asked = {
-        "claim_c5": "Does aligning text-dominant features (TextD) defend best, as was claimed?",
-        "beats_fare": "Is anything better than FARE, which aligns the whole embedding?",
-        "beats_fare_held_out": "And on tasks whose prompts the alignment never saw?",
-    }
     lines = [
         f"<h4>{question}</h4><p><b>{escape(record[name]['verdict'].capitalize())}.</b> "
-        f"{escape(record[name]['reason'])}</p>"
-        for name, question in asked.items()
+        f"{_with_code(record[name]['reason'])}</p>"
+        for name, question in VERDICTS.items()
         if name in record
     ]
     return part("What follows", *lines, *_detectors(record.get("detection") or {}))
+
+
+def _with_code(sentence: str) -> str:
+    """Escape a sentence, and set its commands off."""
+    parts = escape(sentence).split("`")
+    return "".join(f"<code>{p}</code>" if at % 2 else p for at, p in enumerate(parts))
 
 
 def _detectors(found: Mapping[str, Any]) -> list[str]:

@@ -64,8 +64,11 @@ class RobustnessCommand:
         refuse_unwritable(self.out / _RECORD, self.out / _FIGURE)
         torch.set_num_threads(1)
         cfg = self.cfg.quick() if self.quick else self.cfg
-        own = self.task.own_task(cfg.n, cfg.seed)
         towers = [] if self.towers is None else read_towers(self.towers)
+        seen = {key for tower in towers for key in tower.pictures}
+        own = self.task.own_task(cfg.n, cfg.seed, seen)
+        if own is not None and seen:
+            print(f"The {len(seen):,} pictures that towers were trained on are left out.")
         if self.quick and towers:
             first = min(tower.seed for tower in towers)
             towers = [tower for tower in towers if tower.seed == first]
@@ -89,8 +92,8 @@ class RobustnessCommand:
             print(f"{'passed' if test['passed'] else 'FAILED'}  {name}: {test['told']}")
         for name, detector in (record["detection"] or {}).items():
             print(told_of_detector(name, detector))
-        for name in VERDICTS:
-            print(f"{name}: {record[name]['verdict']}. {record[name]['reason']}")
+        for name, question in VERDICTS.items():
+            print(f"{question} {record[name]['verdict'].capitalize()}. {record[name]['reason']}")
         figure = write_robustness_figure(record, self.out / _FIGURE)
         print(f"All figures are in {self.out / _RECORD}, the drawing is {figure}.")
         check_self_tests(record)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,8 +31,10 @@ class TaskChoice:
     encoding: str | None = None
     """Encoding of the table without a byte-order mark, such as cp1252; UTF-8 by default."""
 
-    def own_task(self, n: int | None = None, seed: int = 0) -> Task | None:
-        """Read the user's task; None where FactorWorld's are meant."""
+    def own_task(
+        self, n: int | None = None, seed: int = 0, without: Collection[str] = ()
+    ) -> Task | None:
+        """Read the user's task, without some pictures; None where FactorWorld's are meant."""
         from mm_sae_plugin.applications.bias.prompts import PromptSet
         from mm_sae_plugin.applications.defense.own_task import read_task
 
@@ -57,4 +60,5 @@ class TaskChoice:
             n,
             seed,
             self.encoding,
+            without,
         )

@@ -11,8 +11,13 @@ from mm_sae_plugin.report.svg import document, element, scale, text, title
 if TYPE_CHECKING:
     from rich.table import Table
 
-VERDICTS = ("claim_c5", "claim_c5_paper_labels", "beats_fare", "beats_fare_held_out")
-"""What is judged in the end; keys of the record."""
+VERDICTS = {
+    "claim_c5": "Does aligning text-dominant latents (TextD) defend best, as was claimed?",
+    "claim_c5_paper_labels": "And with the classes of the paper's own score?",
+    "beats_fare": "Is aligning readings better than FARE, which aligns the whole embedding?",
+    "beats_fare_held_out": "And on tasks whose prompts the alignment never saw?",
+}
+"""Key of the record to what is judged."""
 Row = Mapping[str, Any]
 Side = Literal["static", "adaptive"]
 _STYLE = """
@@ -90,9 +95,10 @@ def robustness_table(record: Mapping[str, Any]) -> "Table":
         title=f"{escape(record['model'])}: what is still right within eps "
         f"{record['settings']['eps']:.4f} ({record['settings']['norm']})",
         title_justify="left",
-        caption="static: under images made against the bare encoder; adaptive: in the worst\n"
-        "case over all attacks through the defense, with Wilson's interval; retr.: clean\n"
-        "images that find their caption among 256; n: images; behind a tower: its seed.",
+        caption="static: under images made against the bare encoder; adaptive: in the worst case "
+        "over attacks through the defense (PGD; on the first task, for the first seed of an arm "
+        "and some of the images, all others too), with Wilson's interval; retr.: clean images that "
+        "find their caption among 256; n: images; a number behind a name is a tower's seed.",
         caption_justify="left",
         box=SIMPLE_HEAD,
         show_edge=False,

@@ -49,13 +49,14 @@ def test_towers_of_factorworld(tmp_path, capsys):
 
 def test_towers_of_pictures_of_ones_own(folder, small_sae, tmp_path, capsys):
     asked = ["--images", str(folder / "jobs.csv"), "--label-col", "occupation", "--seeds", "4"]
-    asked += ["--prompts", str(folder / "prompts.json"), "--sae", str(small_sae), "--seed", "9"]
+    asked += ["--prompts", str(folder / "prompts.json"), "--sae", str(small_sae)]
     asked += ["--n-images", "8", "--arms", "TeCoA", "CrossD"]
     main(["align", "--out", str(tmp_path), *asked, *TINY])
     crossd, tecoa = read_towers(tmp_path)
     assert (crossd.arm, tecoa.arm) == ("CrossD", "TeCoA")
     for tower in (crossd, tecoa):
         assert tower.card["tasks"] == ["jobs"] and tower.card["n_images"] == 8
+        assert len(set(tower.pictures)) == 8
         assert tower.seed == tower.card["alignment"]["seed"] == 4
     assert crossd.card["sae_id"] and crossd.card["latents"]["n_latents"] > 0
     assert "CrossD, seed 4" in capsys.readouterr().out

@@ -57,9 +57,11 @@ class FineTuning:
         settings = self._settings(arm, cfg)
         if (path / CARD).is_file():
             found = read_tower(path)
-            if any(found.card.get(key) != value for key, value in settings.items()):
+            other = [key for key, value in settings.items() if found.card.get(key) != value]
+            if other:
                 raise UserError(
-                    f"{path} holds a tower of other settings: give another folder, or remove it."
+                    f"{path} holds a tower of other settings ({', '.join(other)}): give another "
+                    "folder, or remove it."
                 )
             return found
         tower = ImageTower(copy.deepcopy(self.model))
@@ -80,6 +82,7 @@ class FineTuning:
         figures = {
             "losses": {"first": losses[0], "last": losses[-1]} if losses else {},
             "seconds": round(time.time() - started, 1),
+            "pictures": list(self.training.pictures),
         }
         save_tower(path, tower, self.model, settings | figures)
         (path / CHECKPOINT).unlink(missing_ok=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
@@ -38,6 +39,12 @@ class PictureFiles(Sequence["Image.Image"]):
     def __len__(self) -> int:
         return len(self.paths)
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """What says whether two pictures are one file, without telling where it lies."""
+        files = (str((self.folder / path).resolve()) for path in self.paths)
+        return tuple(hashlib.sha256(file.encode()).hexdigest()[:16] for file in files)
+
     @overload
     def __getitem__(self, index: int) -> Image.Image: ...
     @overload
@@ -71,6 +78,7 @@ def read_task(
     n: int | None = None,
     seed: int = 0,
     encoding: str | None = None,
+    without: Collection[str] = (),
 ) -> Task:
     """Read a classification table; no picture is opened yet.
 
@@ -92,12 +100,14 @@ def read_task(
         Of the draw.
     encoding : str, optional
         Of a text file without a byte-order mark; by default UTF-8.
+    without : collection of str
+        Keys of pictures that are left out, such as those that a tower was trained on.
 
     Raises
     ------
     UserError
         If the table cannot be read or has no such columns, a row has no class or no picture, there
-        is one class only, or a class is not among the prompts.
+        is one class only, a class is not among the prompts, or no picture is left.
     """
     check_encoding(encoding)
     path = path.resolve()
@@ -117,19 +127,28 @@ def read_task(
     pictures, labels = (texts(cells.column(name)) for name in (image, label_column))
     for row, (picture, label) in enumerate(zip(pictures, labels, strict=True)):
         if not picture or not label:
-            missing = "label" if picture else "picture"
+            missing, column = ("label", labels) if picture else ("picture", pictures)
+            n_rows = sum(not each for each in column)
+            more = f" ({n_rows:,} rows have none)" if n_rows > 1 else ""
             raise UserError(
-                f"{path}, {cells.place(row)}, has no {missing}: give one, or take the row out."
+                f"{path}, {cells.place(row)}, has no {missing}{more}: give one, or take the row "
+                "out."
             )
     if not pictures:
         raise UserError(f"{path} has no rows: give pictures with their labels.")
     classes = sorted(set(labels))
     if prompts is None:
         prompts = PromptSet(TEMPLATES, {name: (name.replace("_", " "),) for name in classes})
-    chosen = np.arange(len(labels))
-    if n is not None and n < len(chosen):
-        chosen = np.sort(np.random.default_rng(seed).choice(len(labels), n, replace=False))
     folder = path.parent if images_dir is None else images_dir.resolve()
+    keys = PictureFiles(folder, tuple(pictures)).keys if without else ()
+    chosen = np.array([i for i in range(len(labels)) if not keys or keys[i] not in without], int)
+    if not len(chosen):
+        raise UserError(
+            f"The towers were trained on every picture of {path}, so that none is left to judge "
+            "them: give other pictures, or train on fewer of them with --n-images."
+        )
+    if n is not None and n < len(chosen):
+        chosen = np.sort(np.random.default_rng(seed).choice(chosen, n, replace=False))
     return Task(
         path.stem,
         PictureFiles(folder, tuple(pictures[i] for i in chosen)),

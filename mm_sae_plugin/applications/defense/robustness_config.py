@@ -39,6 +39,8 @@ class RobustnessConfig:
 
     def __post_init__(self) -> None:
         check_radius(self.eps, self.norm)
+        if self.eps == 0:
+            raise UserError("eps is 0, so that nothing may be attacked: give a budget above 0.")
         for name in ("n", "n_others", "n_strong"):
             check_enough(f"{name} is {getattr(self, name)}", getattr(self, name))
         for name in ("n_pgd", "n_apgd", "n_targeted", "n_square"):

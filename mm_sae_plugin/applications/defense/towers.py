@@ -72,6 +72,11 @@ class TunedTower:
         """Of its training."""
         return int(self.card["seed"])
 
+    @property
+    def pictures(self) -> tuple[str, ...]:
+        """Keys of the files that it was trained on; none where they were drawn."""
+        return tuple(self.card.get("pictures", ()))
+
     def on(self, model: HookedCLIP) -> HookedCLIP:
         """Return a copy of an encoder with this tower in it.
 

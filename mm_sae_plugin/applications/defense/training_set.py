@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from mm_sae_plugin.applications.defense.distances import NOT_SHOWN
+from mm_sae_plugin.applications.defense.own_task import PictureFiles
 from mm_sae_plugin.applications.defense.tasks import Task
 from mm_sae_plugin.applications.defense.victim import PixelScale
 from mm_sae_plugin.factorworld import FactorWorld
@@ -31,6 +32,8 @@ class TrainingSet:
     """Pixels, 0 to 255, after the model's own resizing."""
     labels: Int[Tensor, "n n_tasks"]
     """Number of the class in each task, or ``NOT_SHOWN``."""
+    pictures: tuple[str, ...] = ()
+    """Keys of the files that they come from; empty where there are none."""
 
     @property
     def fingerprint(self) -> str:
@@ -62,7 +65,8 @@ class TrainingSet:
     @classmethod
     def of_task(cls, model: HookedCLIP, task: Task) -> TrainingSet:
         """Take the pictures of one task."""
-        return cls(pixels_of(model, task.pictures), task.indices[:, None])
+        files = task.pictures.keys if isinstance(task.pictures, PictureFiles) else ()
+        return cls(pixels_of(model, task.pictures), task.indices[:, None], files)
 
 
 def pixels_of(model: HookedCLIP, pictures: Iterable[Image.Image]) -> UInt8[Tensor, "n 3 h w"]:

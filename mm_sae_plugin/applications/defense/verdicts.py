@@ -81,7 +81,8 @@ def claim_c5(results: Sequence[TaskResult], task: str, paper_labels: bool = Fals
     if missing:
         return Claim(
             "not tested",
-            f"No tower was aligned on {', '.join(missing)}: make them with `mm-sae align`.",
+            f"No tower was aligned on {', '.join(missing)}: make them with `mm-sae align --sae "
+            "SAE_DIR --arms`.",
         )
     found = [difference(results, first, other, [task]) for other in others]
     told = ", ".join(f"{each.other} {_told(each)}" for each in found)

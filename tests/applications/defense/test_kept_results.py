@@ -22,17 +22,18 @@ def asked():
 
 
 def test_the_same_attacks_are_not_made_twice(asked, tmp_path):
+    contender, posed = asked
     first = KeptResults(tmp_path / "new" / KEPT, CFG, None)
-    assert first.find(*asked, True) is None
-    first.keep(*asked, True, RESULT)
+    assert first.find(contender, posed, True) is None
+    first.keep(contender, posed, True, RESULT)
     again = KeptResults(tmp_path / "new" / KEPT, CFG, None)
-    assert again.find(*asked, True) == RESULT
+    assert again.find(contender, posed, True) == RESULT
 
 
 def test_anything_else_is(asked, tmp_path):
     contender, posed = asked
     path = tmp_path / KEPT
-    KeptResults(path, CFG, None).keep(*asked, True, RESULT)
+    KeptResults(path, CFG, None).keep(contender, posed, True, RESULT)
     known = KeptResults(path, CFG, None)
     assert known.find(contender, posed, False) is None
     assert known.find(replace(contender, name="other"), posed, True) is None
@@ -40,14 +41,15 @@ def test_anything_else_is(asked, tmp_path):
     robust = replace(contender, model=load_model("factorworld-robust"))
     assert known.find(robust, posed, True) is None
     assert known.find(contender, replace(posed, images=posed.images.flip(0)), True) is None
-    assert KeptResults(path, replace(CFG, n_pgd=2), None).find(*asked, True) is None
-    assert KeptResults(path, CFG, "sha256:0").find(*asked, True) is None
+    assert KeptResults(path, replace(CFG, n_pgd=2), None).find(contender, posed, True) is None
+    assert KeptResults(path, CFG, "sha256:0").find(contender, posed, True) is None
 
 
 def test_a_line_that_was_cut_off_costs_itself_alone(asked, tmp_path):
+    contender, posed = asked
     path = tmp_path / KEPT
-    KeptResults(path, CFG, None).keep(*asked, True, RESULT)
+    KeptResults(path, CFG, None).keep(contender, posed, True, RESULT)
     path.write_text(path.read_text() + '{"key": "0123", "resu')
-    KeptResults(path, CFG, None).keep(*asked, False, RESULT)
+    KeptResults(path, CFG, None).keep(contender, posed, False, RESULT)
     known = KeptResults(path, CFG, None)
-    assert known.find(*asked, True) == known.find(*asked, False) == RESULT
+    assert known.find(contender, posed, True) == known.find(contender, posed, False) == RESULT

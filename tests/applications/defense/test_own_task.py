@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from mm_sae_plugin.applications.bias.prompts import PromptSet
-from mm_sae_plugin.applications.defense.own_task import read_task
+from mm_sae_plugin.applications.defense.own_task import PictureFiles, read_task
 from mm_sae_plugin.errors import UserError
 from tests.applications.bias.faces import write_table
 
@@ -114,6 +114,32 @@ def test_a_row_without_a_cell_is_named_by_its_line(rows, tmp_path, suffix, colum
     line = 4 if suffix == ".jsonl" else 5
     with pytest.raises(UserError, match=f"other{suffix}, line {line}, has no {missing}: give one"):
         read_task(written(tmp_path, rows, suffix))
+
+
+def test_rows_without_a_label_are_counted(rows, tmp_path):
+    rows[3]["label"] = rows[5]["label"] = ""
+    with pytest.raises(UserError, match=r"line 5, has no label \(2 rows have none\): give one"):
+        read_task(written(tmp_path, rows, ".csv"))
+
+
+def test_pictures_that_a_tower_knows_are_left_out(table, tmp_path):
+    whole = read_task(table)
+    known = files(read_task(table, n=len(whole.labels) // 2))
+    others = read_task(table, without=known.keys)
+    assert set(files(others).paths) == set(files(whole).paths) - set(known.paths)
+    assert list(others.prompts) == list(whole.prompts)
+    # The same files, wherever the paths start.
+    again = read_task(table, images_dir=tmp_path / "photos" / "..", without=known.keys)
+    assert again.labels == others.labels
+    few = read_task(table, n=2, without=known.keys)
+    assert set(files(few).paths) < set(files(others).paths)
+    with pytest.raises(UserError, match=r"trained on every picture of .*train on fewer of them"):
+        read_task(table, without=files(whole).keys)
+
+
+def files(task) -> PictureFiles:
+    assert isinstance(task.pictures, PictureFiles)
+    return task.pictures
 
 
 def test_a_key_that_one_line_of_json_lacks(rows, tmp_path):
