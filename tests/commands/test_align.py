@@ -183,4 +183,4 @@ def test_other_settings_in_the_same_folder(tmp_path, capsys):
         main([*asked, "--n-images", "9", *TINY])
     told = capsys.readouterr().err
     assert stop.value.code == 2 and told.count("\n") == 1
-    assert "FARE-0 holds a tower of other settings: give another folder, or remove it" in told
+    assert "FARE-0 holds a tower of other settings (n_images, images): give another folder" in told
