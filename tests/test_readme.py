@@ -12,8 +12,8 @@ def test_every_piece_of_python_runs_in_order(tmp_path):
     pieces = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
     assert len(pieces) >= 4
     # The same steps on fewer pairs and steps: what is tested is that they run.
-    code = "\n".join(pieces).replace("factorworld:2000", "factorworld:400")
-    code = code.replace("k=12)", "k=12, training_steps=200)")
+    code = "\n".join(pieces).replace("factorworld:2000", "factorworld:1000")
+    code = code.replace("k=16)", "k=16, training_steps=600)")
     script = tmp_path / "readme.py"
     script.write_text(code, encoding="utf-8")
     done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True)

@@ -96,7 +96,7 @@ def test_captions_are_tokenised_by_the_models_own_tokenizer() -> None:
     [
         ("vit-b32", None, r"no model 'vit-b32'.*'ViT-B-32'"),
         ("factorwrld", None, r"no model 'factorwrld'.*'factorworld'"),
-        ("zzzzzzzz", None, r"factorworld-biased need no network, open_clip\.list_models\(\) lists"),
+        ("zzzzzzzz", None, r"factorworld-robust need no network, open_clip\.list_models\(\) lists"),
         ("ViT-B-32", "laion2b_s34b_b78k", r"no weights 'laion2b_s34b_b78k'.*'laion2b_s34b_b79k'"),
         ("ViT-B-32", "missing.pt", r"no weights 'missing\.pt', neither as a tag nor as a file"),
         ("local-dir:/nowhere", None, r"could not load 'local-dir:/nowhere'"),
@@ -185,7 +185,9 @@ def test_another_kind_of_transformers_model_is_refused(tmp_path: Path) -> None:
         load_model(f"hf:{tmp_path}")
 
 
-@pytest.mark.parametrize("name", ["factorworld", "factorworld-declip", "factorworld-biased"])
+@pytest.mark.parametrize(
+    "name", ["factorworld", "factorworld-declip", "factorworld-biased", "factorworld-robust"]
+)
 def test_the_embedded_models_keep_their_name_and_id(
     name: str, vit: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -236,7 +238,7 @@ def test_published_architectures_at_full_size(name: str, family: str, n_hooks: i
     [
         (
             "nope",
-            r"no model 'nope': .*factorworld, .*, factorworld-biased .*open_clip\.list_models",
+            r"no model 'nope': .*factorworld, .*, factorworld-robust .*open_clip\.list_models",
         ),
         ("factorwold", r"did you mean 'factorworld'.*\? .*open_clip\.list_models"),
         (

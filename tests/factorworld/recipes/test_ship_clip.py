@@ -35,7 +35,7 @@ def test_model_card_is_written_from_the_json_cards(folder):
 def test_modules_that_the_card_names_can_be_run():
     text = (SHIPPED / CARD).read_text("utf-8")
     modules = set(re.findall(r"python -m ([\w.]+)", text))
-    assert len(modules) == 3
+    assert len(modules) == 4
     assert all(importlib.util.find_spec(module) for module in modules)
 
 
