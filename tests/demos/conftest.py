@@ -147,7 +147,7 @@ def visit(browser) -> Iterator[Callable[..., Visit]]:
 
     def open_page(address: str, width: int = 1280, **settings: Any) -> Visit:
         visits.append(Visit(browser, address, width, **settings))
-        visits[-1].page.set_default_timeout(20_000)
+        visits[-1].page.set_default_timeout(60_000)
         return visits[-1]
 
     yield open_page

@@ -47,7 +47,7 @@ def test_a_strength_that_moves_draws_again(visit, steering):
     before = moved.inner_text()
     opened.page.get_by_role("slider", name=re.compile("CrossD")).focus()
     opened.page.keyboard.press("Home")
-    expect(moved).not_to_have_text(before, timeout=20_000)
+    expect(moved).not_to_have_text(before, timeout=60_000)
     opened.page.wait_for_url("**CrossD=-2*")
     # A link brings it all back.
     again = visit(opened.page.url)
@@ -71,7 +71,7 @@ def test_a_drawing_is_stopped_in_its_middle(visit, steering, screenshots):
 
     def wait(*_):
         at_step.append(1)
-        gate.wait(30)
+        gate.wait(120)
 
     hook = steering.painter.denoiser.register_forward_hook(wait)
     try:
