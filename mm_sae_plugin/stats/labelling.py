@@ -109,6 +109,41 @@ def label_store(
     return _findings(dominance, main, truth)
 
 
+def label_features(
+    feature_map: FeatureMap,
+    store: PairedActivations,
+    cfg: ModalityConfig | None = None,
+    engine: Engine | None = None,
+    progress: bool = False,
+) -> ModalityDominance:
+    """Score and classify every feature of any map on pairs as they are, carried dominance included.
+
+    What needs an SAE or known factors is left to :func:`label_store`, so that comparators and
+    nulls are labelled by the very same rule.
+
+    Parameters
+    ----------
+    feature_map : FeatureMap
+        Anything that encodes both modalities.
+    store : PairedActivations
+        Raw activations; a store, or what stands in its place under a null.
+    cfg : ModalityConfig, optional
+        Score and rule.
+    engine : Engine, optional
+        Where the passes run; one thread by default.
+    progress : bool
+        Show a progress bar.
+    """
+    cfg, n_features = cfg or ModalityConfig(), feature_map.n_features
+    sums: dict[str, Accumulator] = {
+        "modality": ModalityStatistics(n_features),
+        "probes": ProbeMoments.of(store, n_features),
+    }
+    (taken,) = run_pass(store, [Reading(feature_map, sums)], engine, progress=progress)
+    carried = _carried(feature_map, store, taken, cfg, engine, progress)
+    return ModalityDominance.from_config(_modality(taken), cfg, carried)
+
+
 def is_truth_known(store: PairedActivations, source: str) -> bool:
     """Say whether the pairs come from FactorWorld with its own factors, given their source."""
     has_labels = all(label in store.labels for label in factor_labels(FACTORS))
