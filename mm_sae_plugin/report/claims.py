@@ -28,8 +28,8 @@ def claims_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     table = Table(
         title="Claims of Yan et al. 2025, tested",
         title_justify="left",
-        caption="Labels: classes by carried dominance, or by the paper's own score. A verdict needs "
-        "the whole 95% interval on one side.",
+        caption="Labels: classes by carried dominance, or by the paper's own score. A verdict "
+        "needs the whole 95% interval on one side.",
         caption_justify="left",
         box=SIMPLE_HEAD,
         show_edge=False,

@@ -11,8 +11,8 @@ Labels = Literal["carried", "paper"]
 CLAIMS = {
     "C1": "Modality dominance is skewed towards images.",
     "C2": "Self-supervision within modalities separates them more.",
-    "C3": "Features of an SAE and of a non-negative contrastive head are more monosemantic than raw "
-    "dimensions.",
+    "C3": "Features of an SAE, and of a non-negative contrastive head, are more monosemantic than "
+    "raw dimensions.",
     "C4": "Removing cross-modal latents hurts a downstream task least.",
     "C5": "Aligning text-dominant latents defends best against adversarial images.",
     "C6": "In text-to-image, text-dominant latents carry semantics, image-dominant ones keep the "

@@ -10,6 +10,7 @@ import numpy as np
 
 from mm_sae_plugin.applications.claims.claim import CLAIMS, Finding, Labels
 from mm_sae_plugin.applications.claims.distribution import Scored, claim_c2
+from mm_sae_plugin.applications.evaluation.config import LATENTS, RECORD
 from mm_sae_plugin.errors import UserError, one_line
 from mm_sae_plugin.files import parse_json
 from mm_sae_plugin.stats.scores import CARRIED, PAPER_SCORE
@@ -17,8 +18,6 @@ from mm_sae_plugin.stats.scores import CARRIED, PAPER_SCORE
 if TYPE_CHECKING:
     import pandas as pd
 
-RECORD, LATENTS = "evaluation.json", "latents.parquet"
-"""What `mm-sae evaluate` writes."""
 _COLUMNS: dict[Labels, str] = {"carried": CARRIED, "paper": PAPER_SCORE}
 _FIELDS = tuple(field.name for field in fields(Finding))
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from mm_sae_plugin.applications.label_truth.workers import run_all
+from mm_sae_plugin.applications.workers import run_all
 
 
 def slept(seconds: float) -> tuple[float, int, int]:

@@ -1,4 +1,4 @@
-"""Cells in several processes, of which none outlives an interruption."""
+"""Tasks in several processes, of which none outlives an interruption."""
 
 import multiprocessing
 import os
