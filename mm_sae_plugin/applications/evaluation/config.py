@@ -26,6 +26,9 @@ class EvaluateConfig:
     against: tuple[str, ...] = ()
     """Comparators to stand beside the SAE: names such as raw, pca, nmf, ncl_shared, matched_saes,
     sae_batchtopk. By default raw and pca; with --full, all of them."""
+    beside: str | None = None
+    """Another model whose own dimensions are measured on the same pairs, such as
+    factorworld-declip."""
     image_encoder: str | None = None
     """An encoder of images other than the one interpreted, which judges what is alike:
     factorworld-classifier, open_clip:NAME, hf:FOLDER or timm:NAME. FactorWorld has its own."""

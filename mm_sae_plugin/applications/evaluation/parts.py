@@ -25,8 +25,9 @@ class Measured:
 
 
 def _nulls(study: Study, cfg: EvaluateConfig) -> Measured:
-    from mm_sae_plugin.applications.claims.distribution import Scored, claim_c1
     from mm_sae_plugin.applications.evaluation.nulls import NullsConfig, run_nulls
+
+    from mm_sae_plugin.applications.claims.distribution import Scored, claim_c1
 
     found = run_nulls(study, NullsConfig(seed=cfg.seed))
     model = study.store.manifest.model_name
@@ -55,11 +56,12 @@ def _stability(study: Study, cfg: EvaluateConfig) -> Measured:
 
 def _causal(study: Study, cfg: EvaluateConfig) -> Measured:
     from mm_sae_plugin.applications.causal import CausalConfig, run_causal
-    from mm_sae_plugin.applications.claims.causal import claim_c4
+
+    from mm_sae_plugin.applications.claims.removal import findings_c4
 
     asked = CausalConfig(seed=cfg.seed)
     found = run_causal(study, asked.full() if cfg.full else asked)
-    claims = claim_c4(found, study.store.manifest.model_name)
+    claims = findings_c4(found, study.store.manifest.model_name)
     return Measured(found.record(), found.columns(), [claim.record() for claim in claims])
 
 

@@ -91,7 +91,11 @@ class PartWork:
         """Everything that a part depends on."""
         rivals = {}
         if name == "monosemanticity":
-            rivals = {"against": list(self.cfg.against), "image_encoder": self.cfg.image_encoder}
+            rivals = {
+                "against": list(self.cfg.against),
+                "beside": self.cfg.beside,
+                "image_encoder": self.cfg.image_encoder,
+            }
         return {
             **rivals,
             "full": self.cfg.full,
