@@ -8,7 +8,9 @@ from typing import Protocol, runtime_checkable
 
 from mm_sae_plugin.commands.align import AlignCommand
 from mm_sae_plugin.commands.bias import BiasCommand
+from mm_sae_plugin.commands.claims import ClaimsCommand
 from mm_sae_plugin.commands.demo import DemoCommand
+from mm_sae_plugin.commands.evaluate import EvaluateCommand
 from mm_sae_plugin.commands.explain import ExplainCommand
 from mm_sae_plugin.commands.extract import ExtractCommand
 from mm_sae_plugin.commands.hooks import HooksCommand
@@ -42,11 +44,13 @@ VERBS: dict[str, type[Verb]] = {
     "report": ReportCommand,
     "explain": ExplainCommand,
     "truth": TruthCommand,
+    "evaluate": EvaluateCommand,
     "bias": BiasCommand,
     "steering-sweep": SteeringSweepCommand,
     "steering-eval": SteeringEvalCommand,
     "align": AlignCommand,
     "robustness": RobustnessCommand,
+    "claims": ClaimsCommand,
     "demo": DemoCommand,
 }
 """Name on the command line to the verb, in the order of ``--help``."""

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mm_sae_plugin.applications.claims.claim import CLAIMS, Finding, Labels
 from mm_sae_plugin.applications.claims.distribution import Scored, claim_c2
-from mm_sae_plugin.applications.evaluation.config import LATENTS, RECORD
+from mm_sae_plugin.applications.evaluation.reading import read_evaluation, read_latents
 from mm_sae_plugin.errors import UserError, one_line
-from mm_sae_plugin.files import parse_json
 from mm_sae_plugin.stats.scores import CARRIED, PAPER_SCORE
 
 if TYPE_CHECKING:
@@ -43,26 +42,18 @@ class Evaluated:
         UserError
             If a file is missing, or is not as it was written.
         """
-        import pandas as pd
-
-        for name in (RECORD, LATENTS):
-            if not (folder / name).is_file():
-                raise UserError(
-                    f"{folder} holds no {name}: give a folder that `mm-sae evaluate --out` wrote."
-                )
+        record, latents = read_evaluation(folder), read_latents(folder)
         try:
-            record: dict[str, Any] = parse_json((folder / RECORD).read_text(encoding="utf-8"))
-            latents = pd.read_parquet(folder / LATENTS)
             given = [{name: found[name] for name in _FIELDS} for found in record["claims"]]
-            findings = [Finding(**found) for found in given]
-            _ = latents[["latent", "class", "concept", *_COLUMNS.values()]]
-            return cls(folder, record["model"]["name"], len(latents), findings, latents)
-        except Exception as error:
-            # Whatever the readers of JSON and Parquet happen to raise.
+            _ = latents[["class", "concept", *_COLUMNS.values()]]
+            model = record["model"]["name"]
+        except (KeyError, TypeError) as error:
             raise UserError(
-                f"The evaluation in {folder} cannot be read ({one_line(error)}): run `mm-sae "
-                "evaluate` again."
+                f"The evaluation in {folder} is none that this version reads ({one_line(error)}): "
+                "run `mm-sae evaluate` again."
             ) from error
+        findings = [Finding(**found) for found in given]
+        return cls(folder, model, len(latents), findings, latents)
 
     def scored(self, labels: Labels) -> Scored:
         """Scores of the latents alive."""
