@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
+from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.files import atomic_path, refuse_unwritable, write_json_atomically
 
 _RECORD, _PAGE = "claims.json", "claims.md"
@@ -16,7 +17,7 @@ _RECORD, _PAGE = "claims.json", "claims.md"
 class ClaimsCommand:
     """Write the claims of Yan et al. 2025 with what was measured of each, and a verdict."""
 
-    evaluations: Positional[tuple[Path, ...]]
+    evaluations: Positional[tuple[Path, ...]] = ()
     """Folders that `mm-sae evaluate` wrote, of one or more models: claims C1, C3 and C4."""
     self_supervised: Path | None = None
     """Such a folder of a model trained with self-supervision within the modalities, to compare the
@@ -42,7 +43,12 @@ class ClaimsCommand:
         refuse_unwritable(self.out / _RECORD, self.out / _PAGE)
         read = [Evaluated.read(folder) for folder in self.evaluations]
         found = [finding for one in read for finding in one.findings]
-        if self.self_supervised is not None and read:
+        if self.self_supervised is not None:
+            if not read:
+                raise UserError(
+                    "There is nothing to compare the model with --self-supervised with: give the "
+                    "evaluation of a plain one, too."
+                )
             other = Evaluated.read(self.self_supervised)
             found += [*other.findings, *separation(read[0], other)]
         found += missing_claims(found)
