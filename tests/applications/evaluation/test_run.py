@@ -109,8 +109,8 @@ def test_evaluations_of_another_sae_or_other_labels_are_refused(asked, small_sae
     path = tmp_path / "evaluation.json"
     record = json.loads(path.read_text("utf-8"))
     path.write_text(json.dumps(record | {"labels": {"class_counts": {}}}), encoding="utf-8")
-    with pytest.raises(UserError, match="is of other labels of .* than it has now"):
+    with pytest.raises(UserError, match=r"is of other labels of .* than it has now"):
         evaluation_of(study, tmp_path)
     path.write_text(json.dumps(record | {"sae": {"sae_id": "sha256:0"}}), encoding="utf-8")
-    with pytest.raises(UserError, match="is of the SAE sha256:0, and .* is sha256:"):
+    with pytest.raises(UserError, match=r"is of the SAE sha256:0, and .* is sha256:"):
         evaluation_of(study, tmp_path)
