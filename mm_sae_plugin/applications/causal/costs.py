@@ -1,0 +1,234 @@
+"""What removing each set of latents costs, beside random sets and per latent and unit of energy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from mm_sae_plugin.applications.causal.arms import Arm
+from mm_sae_plugin.applications.causal.outcomes import Measures, Vectors
+from mm_sae_plugin.applications.causal.removing import SIDES, Norms, Removing, on_side
+from mm_sae_plugin.applications.causal.resampling import Estimate, Resamples
+from mm_sae_plugin.stats.dominance import ModalityDominance
+from mm_sae_plugin.stats.matched_sets import MatchedSets, matched_sets
+
+BASES = ("class", "latent", "concept", "energy")
+"""What a cost is told per: the whole set, each of its latents or concepts, and a unit of energy,
+(|Δe| / |e|)² removed, which would be everything."""
+NO_EDIT, RECONSTRUCTION = "no edit", "reconstruction only"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One measure under an edit."""
+
+    value: Estimate
+    """As it is."""
+    difference: Estimate
+    """Less that of the unedited model."""
+    random: Estimate | None = None
+    """Mean of the random sets; their removal is resampled, too."""
+    beyond_random: Estimate | None = None
+    """Less the mean of the random sets: below 0, an accuracy suffers more than random latents
+    explain. At equal |Δe| where no matched set exists."""
+    share_as_low: float | None = None
+    """Share of the sets, this one counted as one of them, whose value is as low or lower."""
+
+
+@dataclass(frozen=True)
+class CostRow:
+    """One set of latents removed on one side, or on both."""
+
+    name: str
+    """Such as ``ImgD``, ``ImgD (paper)``, ``reconstruction only``."""
+    side: str
+    """``image``, ``text`` or ``both``."""
+    score: str | None
+    """The score that the classes come from; None where no latents are chosen."""
+    n_latents: int
+    """Latents removed."""
+    n_concepts: int | None
+    """Concepts that they are, where concepts are removed."""
+    energy: Estimate | None
+    """Mean (|Δe| / |e|)² of the vectors on the side, before they are made of unit length again."""
+    is_matched: bool | None
+    """Whether the random sets fire as often and as strongly; else they, and the set beside them,
+    move every vector by the same |Δe|. None where there are none."""
+    mismatch: dict[str, float | None]
+    """Sum of firings, energies and latents over a random set, over the set's own, less 1."""
+    measures: dict[str, Measured]
+    """Measure by measure."""
+    costs: dict[str, dict[str, Estimate]]
+    """Task to basis to what the unedited model has more of it."""
+    drawn: dict[str, dict[str, Float[np.ndarray, "n_rows"]]] = field(repr=False)
+    """The same costs in every resample, the sample itself first."""
+
+    def record(self) -> dict[str, Any]:
+        """Return the row as plain JSON."""
+        told = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "drawn"}
+        told["energy"] = None if self.energy is None else asdict(self.energy)
+        told["measures"] = {name: asdict(one) for name, one in self.measures.items()}
+        told["costs"] = {
+            task: {basis: asdict(one) for basis, one in by_basis.items()}
+            for task, by_basis in self.costs.items()
+        }
+        return told
+
+
+class CostTable:
+    """Removals of sets of latents, measured one by one.
+
+    Parameters
+    ----------
+    removing : Removing
+        The gallery's vectors.
+    measures : Measures
+        Of the same gallery.
+    resamples : Resamples
+        Of its images, and of as many random sets as stand beside each set.
+    """
+
+    def __init__(self, removing: Removing, measures: Measures, resamples: Resamples) -> None:
+        self._removing, self._measures, self._resamples = removing, measures, resamples
+        self._whole = self._values(removing.unedited)
+
+    def unedited(self) -> CostRow:
+        """Return the model as it is."""
+        return self._row(NO_EDIT, "both", self._whole)
+
+    def reconstructed(self) -> list[CostRow]:
+        """Return the model of what the SAE reconstructs, side by side."""
+        vectors = self._removing.reconstructed()
+        return [self._row(RECONSTRUCTION, side, self._on(vectors, side)) for side in SIDES]
+
+    def removed(self, arm: Arm, labels: ModalityDominance, seed: int) -> list[CostRow]:
+        """Remove a set of latents, and random ones beside it, side by side.
+
+        Parameters
+        ----------
+        arm : Arm
+            With at least one latent.
+        labels : ModalityDominance
+            Whose statistics random sets are matched by; latents alive may stand in.
+        seed : int
+            Of the random sets.
+        """
+        n_sets = self._resamples.sets.shape[1]
+        random = matched_sets(labels.statistics, arm.mask, labels.alive, n_sets, seed)
+        removed = self._removing.without(arm.mask)
+        beside, norms = removed, None
+        if not random.is_matched:
+            norms = self._removing.norms(arm.mask)
+            beside = self._removing.without(arm.mask, norms)
+        others = self._random(random.masks, norms)
+        rows = []
+        for side in SIDES:
+            values = self._on(removed, side)
+            compared = values if norms is None else self._on(beside, side)
+            energy = self._removing.energy(arm.mask, side, self._resamples.images)
+            rows.append(
+                self._row(arm.name, side, values, (compared, others[side]), arm, energy, random)
+            )
+        return rows
+
+    def _random(
+        self, masks: Bool[Tensor, "n_sets n_features"], norms: Norms | None
+    ) -> dict[str, Float[np.ndarray, "n_sets n_rows n_measures"]]:
+        found: dict[str, list[np.ndarray]] = {side: [] for side in SIDES}
+        for mask in masks:
+            vectors = self._removing.without(mask, norms)
+            for side, values in found.items():
+                values.append(self._on(vectors, side))
+        return {side: np.stack(values) for side, values in found.items()}
+
+    def _on(self, edited: Vectors, side: str) -> Float[np.ndarray, "n_rows n_measures"]:
+        return self._values(on_side(self._removing.unedited, edited, side))
+
+    @torch.no_grad()
+    def _values(self, vectors: Vectors) -> Float[np.ndarray, "n_rows n_measures"]:
+        outcomes = self._measures.outcomes(vectors)
+        return self._measures.values(outcomes, self._resamples.images)
+
+    def _row(
+        self,
+        name: str,
+        side: str,
+        values: Float[np.ndarray, "n_rows n_measures"],
+        beside: tuple[np.ndarray, np.ndarray] | None = None,
+        arm: Arm | None = None,
+        energy: Float[np.ndarray, "n_rows"] | None = None,
+        random: MatchedSets | None = None,
+    ) -> CostRow:
+        n_latents = 0 if arm is None else int(arm.mask.sum())
+        n_concepts = None if arm is None else arm.n_concepts
+        per = {"class": 1.0, "latent": n_latents, "concept": n_concepts, "energy": energy}
+        drawn = {
+            task: {
+                basis: _per(self._column(self._whole, task) - self._column(values, task), divisor)
+                for basis, divisor in per.items()
+                if divisor is not None and (basis == "class" or arm is not None)
+            }
+            for task in self._measures.tasks
+        }
+        estimate = self._resamples.estimate
+        return CostRow(
+            name,
+            side,
+            None if arm is None else arm.score,
+            n_latents,
+            n_concepts,
+            None if energy is None else estimate(energy),
+            None if random is None else random.is_matched,
+            {} if random is None else random.told,
+            self._measured(values, beside),
+            {task: {b: estimate(one) for b, one in of.items()} for task, of in drawn.items()},
+            drawn,
+        )
+
+    def _measured(
+        self,
+        values: Float[np.ndarray, "n_rows n_measures"],
+        beside: tuple[np.ndarray, np.ndarray] | None,
+    ) -> dict[str, Measured]:
+        estimate, measured = self._resamples.estimate, {}
+        for column, name in enumerate(self._measures.names):
+            mine = values[:, column]
+            value, difference = estimate(mine), estimate(mine - self._whole[:, column])
+            if beside is None:
+                measured[name] = Measured(value, difference)
+                continue
+            compared, others = beside[0][:, column], beside[1][:, :, column]
+            mean = (self._resamples.sets * others.T).sum(1)
+            as_low = (1 + int((others[:, 0] <= compared[0]).sum())) / (1 + len(others))
+            measured[name] = Measured(
+                value, difference, estimate(mean), estimate(compared - mean), as_low
+            )
+        return measured
+
+    def _column(self, values: np.ndarray, name: str) -> Float[np.ndarray, "n_rows"]:
+        return values[:, self._measures.names.index(name)]
+
+
+def cost_rows(
+    table: CostTable, arms: Sequence[Arm], labels: ModalityDominance, seed: int
+) -> list[CostRow]:
+    """Measure the model as it is, what the SAE reconstructs, and every set that has latents."""
+    rows = [table.unedited(), *table.reconstructed()]
+    for arm in arms:
+        if arm.mask.any():
+            rows += table.removed(arm, labels, seed)
+    return rows
+
+
+def _per(
+    cost: Float[np.ndarray, "n_rows"], divisor: float | Float[np.ndarray, "n_rows"]
+) -> Float[np.ndarray, "n_rows"]:
+    """Divide; what nothing was removed for has no cost per unit of it."""
+    by = np.broadcast_to(np.asarray(divisor, dtype=np.float64), cost.shape)
+    return np.divide(cost, by, out=np.full(cost.shape, np.nan), where=by > 0)
