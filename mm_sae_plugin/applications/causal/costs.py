@@ -81,6 +81,18 @@ class CostRow:
         return told
 
 
+@dataclass(frozen=True)
+class _Removed:
+    """A set of latents removed on a side, with the random sets beside it."""
+
+    arm: Arm
+    energy: Float[np.ndarray, "n_rows"]
+    random: MatchedSets
+    compared: Float[np.ndarray, "n_rows n_measures"]
+    """The set as it is compared with the random ones."""
+    others: Float[np.ndarray, "n_sets n_rows n_measures"]
+
+
 class CostTable:
     """Removals of sets of latents, measured one by one.
 
@@ -132,9 +144,8 @@ class CostTable:
             values = self._on(removed, side)
             compared = values if norms is None else self._on(beside, side)
             energy = self._removing.energy(arm.mask, side, self._resamples.images)
-            rows.append(
-                self._row(arm.name, side, values, (compared, others[side]), arm, energy, random)
-            )
+            done = _Removed(arm, energy, random, compared, others[side])
+            rows.append(self._row(arm.name, side, values, done))
         return rows
 
     def _random(
@@ -160,50 +171,45 @@ class CostTable:
         name: str,
         side: str,
         values: Float[np.ndarray, "n_rows n_measures"],
-        beside: tuple[np.ndarray, np.ndarray] | None = None,
-        arm: Arm | None = None,
-        energy: Float[np.ndarray, "n_rows"] | None = None,
-        random: MatchedSets | None = None,
+        done: _Removed | None = None,
     ) -> CostRow:
-        n_latents = 0 if arm is None else int(arm.mask.sum())
-        n_concepts = None if arm is None else arm.n_concepts
-        per = {"class": 1.0, "latent": n_latents, "concept": n_concepts, "energy": energy}
-        drawn = {
-            task: {
-                basis: _per(self._column(self._whole, task) - self._column(values, task), divisor)
-                for basis, divisor in per.items()
-                if divisor is not None and (basis == "class" or arm is not None)
-            }
-            for task in self._measures.tasks
-        }
+        n_latents = 0 if done is None else int(done.arm.mask.sum())
+        n_concepts = None if done is None else done.arm.n_concepts
+        drawn = {}
+        for task in self._measures.tasks:
+            cost = self._column(self._whole, task) - self._column(values, task)
+            drawn[task] = {"class": cost}
+            if done is not None:
+                drawn[task]["latent"] = cost / n_latents
+                drawn[task]["energy"] = _per_unit(cost, done.energy)
+            if n_concepts:
+                drawn[task]["concept"] = cost / n_concepts
         estimate = self._resamples.estimate
         return CostRow(
             name,
             side,
-            None if arm is None else arm.score,
+            None if done is None else done.arm.score,
             n_latents,
             n_concepts,
-            None if energy is None else estimate(energy),
-            None if random is None else random.is_matched,
-            {} if random is None else random.told,
-            self._measured(values, beside),
-            {task: {b: estimate(one) for b, one in of.items()} for task, of in drawn.items()},
+            None if done is None else estimate(done.energy),
+            None if done is None else done.random.is_matched,
+            {} if done is None else done.random.told,
+            self._measured(values, done),
+            {task: {per: estimate(one) for per, one in of.items()} for task, of in drawn.items()},
             drawn,
         )
 
     def _measured(
-        self,
-        values: Float[np.ndarray, "n_rows n_measures"],
-        beside: tuple[np.ndarray, np.ndarray] | None,
+        self, values: Float[np.ndarray, "n_rows n_measures"], done: _Removed | None
     ) -> dict[str, Measured]:
         estimate, measured = self._resamples.estimate, {}
         for column, name in enumerate(self._measures.names):
             mine = values[:, column]
             value, difference = estimate(mine), estimate(mine - self._whole[:, column])
-            if beside is None:
+            if done is None:
                 measured[name] = Measured(value, difference)
                 continue
-            compared, others = beside[0][:, column], beside[1][:, :, column]
+            compared, others = done.compared[:, column], done.others[:, :, column]
             mean = (self._resamples.sets * others.T).sum(1)
             as_low = (1 + int((others[:, 0] <= compared[0]).sum())) / (1 + len(others))
             measured[name] = Measured(
@@ -226,9 +232,8 @@ def cost_rows(
     return rows
 
 
-def _per(
-    cost: Float[np.ndarray, "n_rows"], divisor: float | Float[np.ndarray, "n_rows"]
+def _per_unit(
+    cost: Float[np.ndarray, "n_rows"], energy: Float[np.ndarray, "n_rows"]
 ) -> Float[np.ndarray, "n_rows"]:
-    """Divide; what nothing was removed for has no cost per unit of it."""
-    by = np.broadcast_to(np.asarray(divisor, dtype=np.float64), cost.shape)
-    return np.divide(cost, by, out=np.full(cost.shape, np.nan), where=by > 0)
+    """Divide; what moves nothing has no cost per unit of energy."""
+    return np.divide(cost, energy, out=np.full(cost.shape, np.nan), where=energy > 0)

@@ -17,7 +17,7 @@ def _row(name: str, n_latents: int, cost: float, energy: float, spread: float, s
     drawn["energy"] = (cost + noise) / energy if energy else np.full(501, np.nan)
     costs = {per: Estimate.of(values, 0.95) for per, values in drawn.items()}
     tasks: tuple[str, ...] = ("retrieval", "zero_shot")
-    of_tasks, drawn_of = dict.fromkeys(tasks, costs), dict.fromkeys(tasks, drawn)
+    of_tasks, drawn_of = {task: costs for task in tasks}, {task: drawn for task in tasks}
     return CostRow(name, "both", "carried", n_latents, None, None, True, {}, {}, of_tasks, drawn_of)
 
 
