@@ -2,7 +2,9 @@
 
 Yan et al. 2025 (arXiv 2502.14888) say that removing CrossD features hurts a downstream task least,
 which is odd for features that both modalities share. A class may cost little because it is small:
-so the claim is judged per class as the paper does, and per latent and per unit of energy, too.
+so the claim is judged per class as the paper does, and per latent and per unit of energy, too. What
+is least also depends on what is asked: zero-shot, all factors that images show and captions say
+count alike, whatever their kind.
 """
 
 from __future__ import annotations
@@ -37,6 +39,15 @@ class TaskVerdict:
     """Each other class to its cost less that of CrossD: above 0 as the claim has it. Two are
     looked at together, so each interval is at half the level."""
 
+    def record(self) -> dict[str, Any]:
+        """Return it as plain JSON."""
+        return {
+            "task": self.task,
+            "verdict": self.verdict,
+            "costs": {name: one.record() for name, one in self.costs.items()},
+            "differences": {name: one.record() for name, one in self.differences.items()},
+        }
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -56,7 +67,7 @@ class Claim:
 
     def record(self) -> dict[str, Any]:
         """Return the claim as plain JSON."""
-        return asdict(self)
+        return asdict(self) | {"tasks": [one.record() for one in self.tasks]}
 
 
 def claim_c4(
@@ -134,15 +145,13 @@ def _verdict(differences: Sequence[Estimate]) -> Verdict:
 
 
 def _told(task: TaskVerdict, per: str) -> str:
-    costs = ", ".join(f"{name} {_number(one)}" for name, one in task.costs.items())
-    less = ", ".join(f"{name} {_number(one)}" for name, one in task.differences.items())
+    costs = [f"{_number(one)} without {name}" for name, one in task.costs.items()]
     return (
-        f"{task.task.replace('_', '-')} falls by {costs}{_SHOWN[per]} (above that of {CLAIMED}: "
-        f"{less})"
+        f"{task.task.replace('_', '-')} falls by {', '.join(costs)}{_SHOWN[per]} ({task.verdict})"
     )
 
 
 def _number(one: Estimate) -> str:
     if one.value is None or one.low is None or one.high is None:
-        return "unknown"
-    return f"{one.value:.4g} [{one.low:.4g}, {one.high:.4g}]"
+        return "an unknown amount"
+    return f"{one.value:.3g} [{one.low:.3g}, {one.high:.3g}]"

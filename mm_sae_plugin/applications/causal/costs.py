@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from torch import Tensor
 from mm_sae_plugin.applications.causal.arms import Arm
 from mm_sae_plugin.applications.causal.outcomes import Measures, Vectors
 from mm_sae_plugin.applications.causal.removing import SIDES, Norms, Removing, on_side
-from mm_sae_plugin.applications.causal.resampling import Estimate, Resamples
+from mm_sae_plugin.applications.causal.resampling import Estimate, Resamples, rounded
 from mm_sae_plugin.stats.dominance import ModalityDominance
 from mm_sae_plugin.stats.matched_sets import MatchedSets, matched_sets
 
@@ -32,13 +32,25 @@ class Measured:
     """As it is."""
     difference: Estimate
     """Less that of the unedited model."""
-    random: Estimate | None = None
-    """Mean of the random sets; their removal is resampled, too."""
+    random: float | None = None
+    """Mean of the random sets."""
     beyond_random: Estimate | None = None
-    """Less the mean of the random sets: below 0, an accuracy suffers more than random latents
-    explain. At equal |Δe| where no matched set exists."""
+    """Less the mean of the random sets, which are resampled, too: below 0, an accuracy suffers more
+    than random latents explain. At equal |Δe| where no matched set exists."""
     share_as_low: float | None = None
     """Share of the sets, this one counted as one of them, whose value is as low or lower."""
+
+    def record(self) -> dict[str, Any]:
+        """Return it as plain JSON; what has no random sets beside it says nothing of them."""
+        told: dict[str, Any] = {
+            "value": self.value.record(),
+            "difference": self.difference.record(),
+        }
+        if self.beyond_random is not None:
+            told["random"] = rounded(self.random)
+            told["beyond_random"] = self.beyond_random.record()
+            told["share_as_low"] = rounded(self.share_as_low)
+        return told
 
 
 @dataclass(frozen=True)
@@ -71,14 +83,21 @@ class CostRow:
 
     def record(self) -> dict[str, Any]:
         """Return the row as plain JSON."""
-        told = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "drawn"}
-        told["energy"] = None if self.energy is None else asdict(self.energy)
-        told["measures"] = {name: asdict(one) for name, one in self.measures.items()}
-        told["costs"] = {
-            task: {basis: asdict(one) for basis, one in by_basis.items()}
-            for task, by_basis in self.costs.items()
+        return {
+            "name": self.name,
+            "side": self.side,
+            "score": self.score,
+            "n_latents": self.n_latents,
+            "n_concepts": self.n_concepts,
+            "energy": None if self.energy is None else self.energy.record(),
+            "is_matched": self.is_matched,
+            "mismatch": {name: rounded(value) for name, value in self.mismatch.items()},
+            "measures": {name: one.record() for name, one in self.measures.items()},
+            "costs": {
+                task: {per: one.record() for per, one in costs.items()}
+                for task, costs in self.costs.items()
+            },
         }
-        return told
 
 
 @dataclass(frozen=True)
@@ -211,10 +230,13 @@ class CostTable:
                 continue
             compared, others = done.compared[:, column], done.others[:, :, column]
             mean = (self._resamples.sets * others.T).sum(1)
+            beyond = estimate(compared - mean)
+            if beyond.value is None:
+                # No image shows the factor, so that it has no accuracy.
+                measured[name] = Measured(value, difference)
+                continue
             as_low = (1 + int((others[:, 0] <= compared[0]).sum())) / (1 + len(others))
-            measured[name] = Measured(
-                value, difference, estimate(mean), estimate(compared - mean), as_low
-            )
+            measured[name] = Measured(value, difference, float(mean[0]), beyond, as_low)
         return measured
 
     def _column(self, values: np.ndarray, name: str) -> Float[np.ndarray, "n_rows"]:

@@ -62,7 +62,9 @@ class Measures:
     wrong ones that are at least as similar), so that vectors that are all alike find nothing. All
     captions of an image are right for it, and the best of them counts. Zero-shot, an image's value
     of a factor is the nearest class, the mean of the prompts that name it; here, too, a tie is a
-    mistake, and images that do not show the factor are not asked.
+    mistake, and images that do not show the factor are not asked. Under resamples the queries
+    change and the gallery that they are put to stays; a resampled mean is a little further from
+    the other one than the whole sample's is, so that the gap's interval reaches higher than lower.
 
     Parameters
     ----------

@@ -39,6 +39,10 @@ class Estimate:
         low, high = np.quantile(known, [tail, 1 - tail])
         return cls(float(drawn[0]), float(low), float(high))
 
+    def record(self) -> dict[str, float | None]:
+        """Return it as plain JSON, to six digits: nothing here is known to more."""
+        return {"value": rounded(self.value), "low": rounded(self.low), "high": rounded(self.high)}
+
 
 @dataclass(frozen=True)
 class Resamples:
@@ -68,3 +72,8 @@ class Resamples:
     def estimate(self, drawn: Float[np.ndarray, "n_rows"]) -> Estimate:
         """Read an estimate off the value of each row."""
         return Estimate.of(drawn, self.confidence)
+
+
+def rounded(value: float | None) -> float | None:
+    """Return a number to six significant digits."""
+    return None if value is None else float(f"{value:.6g}")

@@ -58,7 +58,10 @@ def test_two_differences_share_the_level():
 def test_without_energy_there_is_no_cost_per_unit_of_it():
     found = claim_c4(_rows(0.4, 0.3, 0.2, energy=0.0), 0.95, 500, {"": "carried"})
     by_per = {one.per: one for one in found}
-    assert by_per["energy"].verdict == "undecided" and "unknown" in by_per["energy"].reason
+    assert (
+        by_per["energy"].verdict == "undecided"
+        and "an unknown amount without CrossD" in by_per["energy"].reason
+    )
     assert json.dumps([one.record() for one in found], allow_nan=False)
 
 

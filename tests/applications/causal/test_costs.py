@@ -100,7 +100,7 @@ def test_random_sets_are_the_matched_ones(table, labels, rows):
             found.append(measures.values(measures.outcomes(vectors), weights)[0])
         expected = dict(zip(measures.names, np.mean(found, axis=0), strict=True))
         for name, one in rows["some", side].measures.items():
-            assert one.random.value == pytest.approx(expected[name], abs=1e-6)
+            assert one.random == pytest.approx(expected[name], abs=1e-6)
             beyond = one.value.value - expected[name]
             assert one.beyond_random.value == pytest.approx(beyond, abs=1e-6)
             assert 1 / 21 <= one.share_as_low <= 1
