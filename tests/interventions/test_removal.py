@@ -3,7 +3,7 @@
 import torch
 from torch.nn.functional import normalize
 
-from mm_sae_plugin.applications.bias.removal import Removal
+from mm_sae_plugin.interventions.removal import Removal
 from tests.stats.fakes import FakeFeatureMap
 
 N_FEATURES = 24

@@ -1,4 +1,4 @@
-"""Vectors with latents taken away: what a gap, or anything else, is measured on again."""
+"""Vectors with latents taken away: what anything is measured on again."""
 
 from __future__ import annotations
 
@@ -76,6 +76,10 @@ class Removal:
         """Return unit-length rows as the feature map reconstructs them, without what it misses."""
         return normalize(self._reconstructed, dim=1)
 
+    def moved(self, mask: Bool[Tensor, "n_features"]) -> Float[Tensor, "n"]:
+        """Return |Δe| / |e| of each row, of removing the latents of a mask."""
+        return self.part(mask).norm(dim=1) / self._rows.norm(dim=1)
+
     def share_moved(self, mask: Bool[Tensor, "n_features"]) -> float:
         """Return the mean |Δe| / |e| of removing the latents of a mask."""
-        return float((self.part(mask).norm(dim=1) / self._rows.norm(dim=1)).mean())
+        return float(self.moved(mask).mean())

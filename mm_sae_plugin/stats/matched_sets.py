@@ -1,7 +1,7 @@
 """Random latents that are like a set of latents in all but what they stand for.
 
-Removing many latents that fire often moves any gap. So a set is compared with random ones of as
-many latents that fire as often and as strongly on either side. Where a dictionary has no such
+Removing many latents that fire often changes any measure. So a set is compared with random ones of
+as many latents that fire as often and as strongly on either side. Where a dictionary has no such
 latents (few of those that are text-dominant fire on images at all), the set says so, and the
 removals have to be compared at equal |Δe| instead.
 """

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from mm_sae_plugin.applications.bias.matching import TOLERANCE, matched_sets
 from mm_sae_plugin.stats.accumulator import ModalityStatistics
+from mm_sae_plugin.stats.matched_sets import TOLERANCE, matched_sets
 
 N = 60
 
