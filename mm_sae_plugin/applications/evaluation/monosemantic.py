@@ -26,7 +26,7 @@ from mm_sae_plugin.stats.monosemanticity.cross import CrossSums
 from mm_sae_plugin.stats.monosemanticity.embedded import EmbeddedPairs, EmbeddedRows
 from mm_sae_plugin.stats.monosemanticity.estimate import Estimate, Interval, mean_interval
 from mm_sae_plugin.stats.monosemanticity.pairwise import PairwiseSums
-from mm_sae_plugin.stats.monosemanticity.top import rows_to_keep, top_similarity
+from mm_sae_plugin.stats.monosemanticity.top import top_similarity
 from mm_sae_plugin.stats.passes import Reading, run_pass
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ def run_monosemanticity(
     }
     if embedded.joint is not None:
         sums[_CROSS] = CrossSums(embedded.joint, n_features)
-    sums[_EXAMPLES] = ExampleRows.of(embedded.store, rows_to_keep(cfg.tops))
+    sums[_EXAMPLES] = ExampleRows.of(embedded.store, max(cfg.tops))
     (taken,) = run_pass(embedded.store, [Reading(feature_map, sums)], engine, progress=progress)
 
     measures = []

@@ -11,6 +11,10 @@ EmbSim lies between -2 and 2 and is 0 by chance, WinRate between 0 and 1 and is 
 random set adds noise of its own, so both are averaged over all random sets: the mean of S⁻ is that
 over all pairs of samples, and [S⁺ > S⁻] becomes the share of random pairs that are less alike than
 S⁺, read off a large draw of pairs.
+
+For the intervals a fold's samples leave the m without others taking their place: m of N samples are
+a share of them, and the same share of fewer samples are fewer. New ones would bring noise of their
+own, and the intervals would be too wide.
 """
 
 from collections.abc import Callable
@@ -48,11 +52,6 @@ class TopSimilarity:
     """Of the same features."""
 
 
-def rows_to_keep(tops: tuple[int, ...]) -> int:
-    """How many rows `ExampleRows` must keep so that enough are left without any one fold."""
-    return 2 * max(tops)
-
-
 def top_similarity(
     examples: ExampleRows,
     modality: Modality,
@@ -66,7 +65,7 @@ def top_similarity(
     Parameters
     ----------
     examples : ExampleRows
-        The strongest rows of each feature, `rows_to_keep(tops)` of them.
+        The strongest rows of each feature, `max(tops)` of them at least.
     modality : "image" or "text"
         Of which modality.
     rows : EmbeddedRows
@@ -91,42 +90,40 @@ def top_similarity(
         )
     random = _RandomPairs(rows, seed)
     n_sets = rows.n_folds + 1
-    sums = torch.zeros(2, n_sets, len(tops), n_features, dtype=torch.float64)
+    means = torch.zeros(2, n_sets, len(tops), n_features, dtype=torch.float64)
     n_active = torch.zeros(len(tops), n_features, dtype=torch.int64)
     kept = examples.image if modality == "image" else examples.text
     for block in torch.arange(n_features).split(_BLOCK):
         index, value = kept.of(block.tolist())
         active = (value > 0) & rows.used[index]
         cosines, won = random.compared(rows.unit[index])
+        rank = active.cumsum(1)
         for number in range(n_sets):
-            allowed = active if number == 0 else active & (rows.fold[index] != number - 1)
-            # How many of the strongest stand before each: the first m are those below m.
-            rank = allowed.cumsum(1)
+            left = active if number == 0 else active & (rows.fold[index] != number - 1)
+            pairs_of = cosines - random.mean[number], won(number)
             for at, n_top in enumerate(tops):
-                chosen = (allowed & (rank <= n_top)).double()
-                n_chosen = chosen.sum(1)
-                for measure, pairs in enumerate((cosines - random.mean[number], won(number))):
-                    sums[measure, number, at, block] = _mean_of_pairs(pairs, chosen, n_chosen)
+                chosen = left & (rank <= n_top)
+                for measure, pairs in enumerate(pairs_of):
+                    means[measure, number, at, block] = _mean_of_pairs(pairs, chosen.double())
                 if number == 0:
-                    n_active[at, block] = n_chosen.long()
+                    n_active[at, block] = chosen.sum(1)
     return [
         TopSimilarity(
             n_top,
-            _estimate(sums[0, :, at], n_active[at], n_top, (-2.0, 2.0)),
-            _estimate(sums[1, :, at], n_active[at], n_top, (0.0, 1.0)),
+            _estimate(means[0, :, at], n_active[at], n_top, (-2.0, 2.0)),
+            _estimate(means[1, :, at], n_active[at], n_top, (0.0, 1.0)),
         )
         for at, n_top in enumerate(tops)
     ]
 
 
 def _mean_of_pairs(
-    pairs: Float[Tensor, "block n n"],
-    chosen: Float[Tensor, "block n"],
-    n_chosen: Float[Tensor, "block"],
+    pairs: Float[Tensor, "block n n"], chosen: Float[Tensor, "block n"]
 ) -> Float[Tensor, "block"]:
     """Mean over pairs i ≠ j of chosen rows; NaN where there are fewer than two."""
     sums = torch.einsum("bi,bij,bj->b", chosen, pairs, chosen)
     sums = sums - (pairs.diagonal(dim1=1, dim2=2) * chosen).sum(1)
+    n_chosen = chosen.sum(1)
     n_pairs = n_chosen * (n_chosen - 1)
     return torch.where(n_pairs > 0, sums / n_pairs.clamp_min(1), torch.nan)
 

@@ -7,8 +7,9 @@ from torch import Tensor
 
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.stats.examples import ExampleRows
+from mm_sae_plugin.stats.monosemanticity import top
 from mm_sae_plugin.stats.monosemanticity.embedded import EmbeddedRows
-from mm_sae_plugin.stats.monosemanticity.top import rows_to_keep, top_similarity
+from mm_sae_plugin.stats.monosemanticity.top import top_similarity
 from tests.stats.monosemanticity.judged import random_rows, sparse_codes
 
 TOPS = (4, 9)
@@ -16,7 +17,7 @@ N, N_FEATURES = 200, 70
 
 
 def found(codes: Tensor, rows: EmbeddedRows, tops: tuple[int, ...] = TOPS):
-    examples = ExampleRows(rows_to_keep(tops), torch.ones(len(codes), dtype=torch.bool))
+    examples = ExampleRows(max(tops), torch.ones(len(codes), dtype=torch.bool))
     used = rows.used.nonzero().flatten()
     examples.image.update(codes[used], used)
     return top_similarity(examples, "image", rows, codes.shape[1], tops)
@@ -26,17 +27,20 @@ def literally(
     codes: Tensor, rows: EmbeddedRows, feature: int, n_top: int, fold: int, n_draws: int
 ) -> tuple[float, float]:
     """The formulas of the module, averaged over drawn sets of random samples."""
-    kept = (rows.used & (rows.fold != fold)).nonzero().flatten()
-    strongest = kept[codes[kept, feature].argsort(descending=True, stable=True)][:n_top]
-    top = rows.unit[strongest] @ rows.unit[strongest].T
+    used = rows.used.nonzero().flatten()
+    strongest = used[codes[used, feature].argsort(descending=True, stable=True)][:n_top]
+    # What is left out leaves the strongest and the random ones.
+    strongest, kept = (some[rows.fold[some] != fold] for some in (strongest, used))
+    n_top = len(strongest)
+    alike = rows.unit[strongest] @ rows.unit[strongest].T
     generator = torch.Generator().manual_seed(3)
     off_diagonal = ~torch.eye(n_top, dtype=torch.bool)
     differences, wins = [], []
     for _ in range(n_draws):
         drawn = rows.unit[kept[torch.randperm(len(kept), generator=generator)[:n_top]]]
         random = drawn @ drawn.T
-        differences.append((top - random)[off_diagonal].mean())
-        wins.append((top > random)[off_diagonal].float().mean())
+        differences.append((alike - random)[off_diagonal].mean())
+        wins.append((alike > random)[off_diagonal].float().mean())
     return float(torch.stack(differences).mean()), float(torch.stack(wins).mean())
 
 
@@ -56,14 +60,22 @@ def test_they_are_what_many_random_sets_give_on_average():
                 assert pick(similarity.winrate) == pytest.approx(winrate, abs=0.02)
 
 
-def test_features_of_nothing_in_particular_are_at_chance():
-    rows, codes = random_rows(2000), sparse_codes(2000, N_FEATURES)
-    for similarity in found(codes, rows):
-        everywhere = np.ones(N_FEATURES, dtype=bool)
+def test_intervals_hold_the_truth_as_often_as_they_say(monkeypatch):
+    """Features of nothing in particular, of new samples each time: chance is the truth."""
+    monkeypatch.setattr(top, "_N_RANDOM_PAIRS", 5_000)
+    n_features, everywhere = 20, np.ones(20, dtype=bool)
+    held, held_on_average = [], []
+    for seed in range(40):
+        rows = random_rows(300, d=16, n_folds=10, seed=seed)
+        codes = sparse_codes(300, n_features, seed=seed + 1000)
+        (similarity,) = found(codes, rows, (20,))
         for estimate, chance in ((similarity.embsim, 0.0), (similarity.winrate, 0.5)):
-            mean = estimate.mean(everywhere, 0.99)
-            assert mean.low < chance < mean.high
-            assert mean.high - mean.low < 0.2
+            low, high = estimate.intervals(0.95).T
+            held.append(((low <= chance) & (chance <= high)).mean())
+            mean = estimate.mean(everywhere, 0.95)
+            held_on_average.append(mean.low <= chance <= mean.high)
+    assert 0.92 < np.mean(held) < 0.98
+    assert np.mean(held_on_average) > 0.85
 
 
 def test_features_of_one_thing_win():
