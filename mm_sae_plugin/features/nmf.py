@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.features.raw import RawDimensions
-from mm_sae_plugin.features.rows import PairSource, rows_of_both
+from mm_sae_plugin.features.rows import PairedRows, rows_of_both
 from mm_sae_plugin.features.width import check_acts_width
 from mm_sae_plugin.modality import Modality
 
@@ -35,7 +35,7 @@ class NonNegativeFactors:
 
     @classmethod
     def fit(
-        cls, store: PairSource, n_features: int, n_epochs: int = 5, seed: int = 0
+        cls, store: PairedRows, n_features: int, n_epochs: int = 5, seed: int = 0
     ) -> "NonNegativeFactors":
         """Fit to a store, a few rows at a time, by scikit-learn's ``MiniBatchNMF``.
 
@@ -44,7 +44,7 @@ class NonNegativeFactors:
 
         Parameters
         ----------
-        store : PairSource
+        store : PairedRows
             Raw activations.
         n_features : int
             Parts, at most ``2 * d_in``: more are not determined by the data.

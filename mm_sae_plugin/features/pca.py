@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mm_sae_plugin.errors import UserError
-from mm_sae_plugin.features.rows import PairSource, rows_of_both
+from mm_sae_plugin.features.rows import PairedRows, rows_of_both
 from mm_sae_plugin.features.width import check_acts_width
 from mm_sae_plugin.modality import Modality
 
@@ -28,7 +28,7 @@ class PrincipalComponents:
     """float64: share of the variance around `mean` that each explains, 0 to 1."""
 
     @classmethod
-    def fit(cls, store: PairSource, n_components: int | None = None) -> "PrincipalComponents":
+    def fit(cls, store: PairedRows, n_components: int | None = None) -> "PrincipalComponents":
         """Fit to a store in one pass, by scikit-learn's ``IncrementalPCA``.
 
         Images and captions have the same weight. With all components the result is that of an
@@ -37,7 +37,7 @@ class PrincipalComponents:
 
         Parameters
         ----------
-        store : PairSource
+        store : PairedRows
             Raw activations.
         n_components : int, optional
             Components to keep; by default all that the rows determine, ``d_in`` at most.

@@ -1,7 +1,7 @@
 """What a feature map that is fitted reads: rows of both modalities, a few at a time."""
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -10,7 +10,8 @@ from torch import Tensor
 from mm_sae_plugin.errors import UserError
 
 
-class PairSource(Protocol):
+@runtime_checkable
+class PairedRows(Protocol):
     """Anything that gives its pairs in order, as an activation store does."""
 
     @property
@@ -23,12 +24,12 @@ class PairSource(Protocol):
         ...
 
 
-def rows_of_both(store: PairSource, chunk: int) -> Iterator[Float[Tensor, "rows d_in"]]:
+def rows_of_both(store: PairedRows, chunk: int) -> Iterator[Float[Tensor, "rows d_in"]]:
     """Yield images and captions together, as many of one as of the other, in float32.
 
     Parameters
     ----------
-    store : PairSource
+    store : PairedRows
         Raw activations; an image comes once for each of its captions.
     chunk : int
         Pairs at a time; each yields two rows.

@@ -45,8 +45,8 @@ def test_correlations_are_those_of_numpy_however_the_pass_is_cut():
     for size in (7, 1000):
         (taken,) = run_pass(store, [Reading(pair, {"": products})], part_size=size)
         found.append(taken[""].correlation())  # pyright: ignore[reportAttributeAccessIssue]
-    image = pair.encode(store.images[store.image_index], "image")[:, 3:9].numpy()
-    text = pair.encode(store.texts, "text")[:, 16:].numpy()
+    image = pair.encode(store.images[store.image_index], "image")[:, 3:9].detach().numpy()
+    text = pair.encode(store.texts, "text")[:, 16:].detach().numpy()
     with np.errstate(invalid="ignore"):
         both = np.corrcoef(image, text, rowvar=False)[:6, 6:]
     expected = torch.from_numpy(np.nan_to_num(both))
