@@ -77,6 +77,12 @@ class SplitCheck:
         return sum(value.is_split for value in self.values)
 
     @property
+    def n_best_differ(self) -> int:
+        """Values that are followed on both sides, best by one feature here and another there; some
+        feature may serve both all the same, only less well."""
+        return sum(value.is_followed and value.image != value.text for value in self.values)
+
+    @property
     def rate(self) -> float | None:
         """Split among followed values, 0 to 1; None where none is followed."""
         return self.n_split / self.n_followed if self.n_followed else None
@@ -101,6 +107,7 @@ class SplitCheck:
             "interval": list(self.interval(confidence)),
             "n_split": self.n_split,
             "n_followed": self.n_followed,
+            "n_best_differ": self.n_best_differ,
             **one_sided,
             "n_values": self.n_values,
             "min_r2": self.min_r2,

@@ -63,6 +63,7 @@ def test_one_feature_for_both_is_whole_and_one_for_each_is_split():
     assert not by_value["light", "on"].is_followed
     assert (check.n_values, check.n_followed, check.n_split, check.rate) == (4, 2, 1, 0.5)
     assert check.record()["n_image_only"] == check.record()["n_text_only"] == 0
+    assert check.n_best_differ == 1
 
 
 def test_dead_features_do_not_count():

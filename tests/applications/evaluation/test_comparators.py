@@ -15,7 +15,7 @@ from mm_sae_plugin.features import FeatureMap
 from tests.stats.fakes import FakeStore
 from tests.training.synthetic import synthetic_pairs
 
-LIKE = Like(d_sae=40, k=4, training_steps=5)
+LIKE = Like(d_sae=40, k=4, training_steps=40)
 
 
 @pytest.fixture(scope="module")
