@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from mm_sae_plugin.stats.interfaces import PairedActivations
     from mm_sae_plugin.study import Study
 
-Monosemanticity = Callable[["FeatureMap", "PairedActivations"], Mapping[str, Any]]
-"""Measures a feature map on a store; plain JSON."""
+Monosemanticity = Callable[[str, "FeatureMap", "PairedActivations"], Mapping[str, Any]]
+"""Measures a feature map, given its name, on a store; plain JSON."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def compare(
     others : sequence of System
         Ready ones, such as another model's own dimensions on its own store.
     monosemanticity : callable, optional
-        Is given each feature map and its store; what it returns joins the row.
+        Is given the name of each system, its feature map and its store; what it returns joins the row.
     engine : Engine, optional
         Where the passes run; one thread by default.
     tell : callable, optional

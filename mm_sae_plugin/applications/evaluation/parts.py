@@ -25,9 +25,8 @@ class Measured:
 
 
 def _nulls(study: Study, cfg: EvaluateConfig) -> Measured:
-    from mm_sae_plugin.applications.evaluation.nulls import NullsConfig, run_nulls
-
     from mm_sae_plugin.applications.claims.distribution import Scored, claim_c1
+    from mm_sae_plugin.applications.evaluation.nulls import NullsConfig, run_nulls
 
     found = run_nulls(study, NullsConfig(seed=cfg.seed))
     model = study.store.manifest.model_name
@@ -56,7 +55,6 @@ def _stability(study: Study, cfg: EvaluateConfig) -> Measured:
 
 def _causal(study: Study, cfg: EvaluateConfig) -> Measured:
     from mm_sae_plugin.applications.causal import CausalConfig, run_causal
-
     from mm_sae_plugin.applications.claims.removal import findings_c4
 
     asked = CausalConfig(seed=cfg.seed)

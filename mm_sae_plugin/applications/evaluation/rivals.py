@@ -9,9 +9,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from mm_sae_plugin.applications.claims.monosemantic import claim_c3
 from mm_sae_plugin.applications.evaluation.comparators import COMPARATORS, Like
 from mm_sae_plugin.applications.evaluation.comparison import System, compare, same_pairs_of
 from mm_sae_plugin.applications.evaluation.comparison_config import OWN, QUICK, ComparisonConfig
+from mm_sae_plugin.applications.evaluation.config import EvaluateConfig
 from mm_sae_plugin.applications.evaluation.judges import embed_for
 from mm_sae_plugin.applications.evaluation.monosemantic import (
     Monosemanticity,
@@ -19,9 +22,6 @@ from mm_sae_plugin.applications.evaluation.monosemantic import (
     run_monosemanticity,
 )
 from mm_sae_plugin.applications.evaluation.monosemantic_config import MonosemanticityConfig
-
-from mm_sae_plugin.applications.claims.monosemantic import claim_c3
-from mm_sae_plugin.applications.evaluation.config import EvaluateConfig
 from mm_sae_plugin.study import Study
 
 if TYPE_CHECKING:

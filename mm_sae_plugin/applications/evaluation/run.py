@@ -6,12 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mm_sae_plugin.stats.stability_note import labels_id
-
 from mm_sae_plugin.applications.evaluation.config import LATENTS, RECORD, EvaluateConfig
 from mm_sae_plugin.applications.evaluation.work import KEPT, PartWork
 from mm_sae_plugin.applications.workers import run_all
 from mm_sae_plugin.files import atomic_path, refuse_unwritable, write_json_atomically
+from mm_sae_plugin.stats.stability_note import labels_id
 from mm_sae_plugin.study import Study
 from mm_sae_plugin.termination import termination_interrupts
 from mm_sae_plugin.versions import versions

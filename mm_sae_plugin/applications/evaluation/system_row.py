@@ -178,7 +178,7 @@ def measured(
     monosemantic = None
     if monosemanticity is not None:
         started = time.perf_counter()
-        monosemantic = dict(monosemanticity(feature_map, store))
+        monosemantic = dict(monosemanticity(name, feature_map, store))
         seconds["monosemanticity"] = time.perf_counter() - started
     manifest = getattr(store, "manifest", None)
     alive, statistics = labels.alive, labels.statistics

@@ -34,7 +34,7 @@ def comparison(study, tmp_path_factory):
         ("sae", "raw", "pca", "ncl_shared"),
         ComparisonConfig(training_steps=20),
         others=[System.built("raw", store, like, name="declip")],
-        monosemanticity=lambda feature_map, store: {
+        monosemanticity=lambda name, feature_map, store: {
             "width": feature_map.n_features,
             "n": len(store.image_index),
         },
