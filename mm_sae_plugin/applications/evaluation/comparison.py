@@ -118,7 +118,7 @@ def compare(
     others : sequence of System
         Ready ones, such as another model's own dimensions on its own store.
     monosemanticity : callable, optional
-        Is given the name of each system, its feature map and its store; what it returns joins the row.
+        Is given each system's name, feature map and store; what it returns joins the row.
     engine : Engine, optional
         Where the passes run; one thread by default.
     tell : callable, optional
