@@ -144,6 +144,16 @@ def label_features(
     return ModalityDominance.from_config(_modality(taken), cfg, carried)
 
 
+def untrained_features(
+    feature_map: SAEFeatureMap, store: PairedActivations, seed: int = _UNTRAINED_SEED
+) -> SAEFeatureMap:
+    """Features of an SAE of random weights, otherwise like another, and as sparse on a store."""
+    rows = next(pair_parts(store, _N_THRESHOLD_ROWS))
+    acts = feature_map.normalization.apply(rows.acts_image[rows.first_of_image], "image")
+    sae = untrained_sae(feature_map.sae, seed, acts)
+    return SAEFeatureMap(sae, feature_map.normalization)
+
+
 def is_truth_known(store: PairedActivations, source: str) -> bool:
     """Say whether the pairs come from FactorWorld with its own factors, given their source."""
     has_labels = all(label in store.labels for label in factor_labels(FACTORS))
@@ -197,15 +207,8 @@ def _readings(
         untrained["probes"] = ProbeMoments.of(store, n_features)
     return [
         Reading(feature_map, accumulators | {"truth": truth}),
-        Reading(_untrained(feature_map, store), untrained),
+        Reading(untrained_features(feature_map, store), untrained),
     ]
-
-
-def _untrained(feature_map: SAEFeatureMap, store: PairedActivations) -> SAEFeatureMap:
-    rows = next(pair_parts(store, _N_THRESHOLD_ROWS))
-    acts = feature_map.normalization.apply(rows.acts_image[rows.first_of_image], "image")
-    sae = untrained_sae(feature_map.sae, _UNTRAINED_SEED, acts)
-    return SAEFeatureMap(sae, feature_map.normalization)
 
 
 def _carried(
