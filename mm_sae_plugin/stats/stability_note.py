@@ -58,9 +58,9 @@ class StabilityNote:
         kept_by_seed = _range([(note.n_survived, note.n_alive) for note in self.seeds])
         there_by_seed = _range([(note.n_survived, note.n_matched) for note in self.seeds])
         return (
-            f"Of {self.seeds[0].n_alive:,} latents alive, {kept_by_seed} keep their class in an SAE "
-            f"from another seed ({len(self.seeds)} were trained); {shared}, {there_by_seed} do"
-            f"{by_chance}."
+            f"Of {self.seeds[0].n_alive:,} latents alive, {kept_by_seed} keep their class in an "
+            f"SAE from another seed ({len(self.seeds)} were trained); {shared}, {there_by_seed} "
+            f"do{by_chance}."
         )
 
     def save(self, sae_dir: str | Path) -> None:
