@@ -64,7 +64,8 @@ def kappa_with_interval(
     if len(kappas) < n_resamples / 2:
         return Kappa(value, None, None, len(first))
     tail = (1 - confidence) / 2
-    low, high = np.quantile(kappas, [tail, 1 - tail])
+    # Rounding must not push perfect agreement off the end of the scale.
+    low, high = np.quantile(kappas, [tail, 1 - tail]).clip(max=1.0)
     return Kappa(value, float(low), float(high), len(first))
 
 

@@ -21,12 +21,16 @@ class SeedNote:
     """Of the other SAE."""
     n_alive: int
     """Latents that are not dead."""
-    n_matched: int
-    """Those that the other SAE has, too."""
-    n_survived: int
+    n_alive_kept: int
+    """Those of them that have the same class there, `Undetermined` taken for one."""
+    n_decided: int
+    """Latents with a modality class: image-dominant, cross-modal or text-dominant."""
+    n_decided_matched: int
+    """Those of them that the other SAE has, too."""
+    n_decided_kept: int
     """Those of them that have the same class there."""
     chance: float | None
-    """Share of the matched ones that would by chance; None where there are none."""
+    """Share of `n_decided_matched` that would by chance; None where there are none."""
 
 
 @dataclass(frozen=True)
@@ -44,24 +48,33 @@ class StabilityNote:
 
     def sentence(self) -> str:
         """Say it in one sentence, to be printed beside a table of labels."""
+        first = self.seeds[0]
+        has_it = f"that its SAE has, too (decoder cosine of at least {self.min_cosine:g})"
         chances = [note.chance for note in self.seeds if note.chance is not None]
         by_chance = f", by chance {100 * mean(chances):.0f}%" if chances else ""
-        shared = f"of those that it has, too (decoder cosine of at least {self.min_cosine:g})"
         if len(self.seeds) == 1:
-            (only,) = self.seeds
-            kept = Share.of(only.n_survived, only.n_alive, self.confidence)
-            there = Share.of(only.n_survived, only.n_matched, self.confidence)
+            kept = self._share(first.n_decided_kept, first.n_decided)
+            there = self._share(first.n_decided_kept, first.n_decided_matched)
+            alive = self._share(first.n_alive_kept, first.n_alive)
             return (
-                f"Of the latents alive, {kept} keep their class in an SAE from another seed; "
-                f"{shared}, {there} do{by_chance}."
+                f"Another seed: of {first.n_decided:,} latents with a modality class, {kept} keep "
+                f"it; of {first.n_decided_matched:,} {has_it}, {there}{by_chance}. Of all "
+                f"{first.n_alive:,} alive, Undetermined included, {alive}."
             )
-        kept_by_seed = _range([(note.n_survived, note.n_alive) for note in self.seeds])
-        there_by_seed = _range([(note.n_survived, note.n_matched) for note in self.seeds])
+        kept = _range([(note.n_decided_kept, note.n_decided) for note in self.seeds])
+        there = _range([(note.n_decided_kept, note.n_decided_matched) for note in self.seeds])
+        alive = _range([(note.n_alive_kept, note.n_alive) for note in self.seeds])
         return (
-            f"Of {self.seeds[0].n_alive:,} latents alive, {kept_by_seed} keep their class in an "
-            f"SAE from another seed ({len(self.seeds)} were trained); {shared}, {there_by_seed} "
-            f"do{by_chance}."
+            f"{len(self.seeds)} other seeds: of {first.n_decided:,} latents with a modality class, "
+            f"{kept} keep it; of those {has_it}, {there}{by_chance}. Of all {first.n_alive:,} "
+            f"alive, Undetermined included, {alive}."
         )
+
+    def _share(self, count: int, n: int) -> str:
+        share = Share.of(count, n, self.confidence)
+        if share.value is None or share.low is None or share.high is None:
+            return "none"
+        return f"{100 * share.value:.0f}% ({100 * share.low:.0f}–{100 * share.high:.0f}%)"
 
     def save(self, sae_dir: str | Path) -> None:
         """Write `stability.json` into an SAE folder; a training or other labels make it void."""

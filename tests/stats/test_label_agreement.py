@@ -19,7 +19,7 @@ SCORES = ("carried", "mean_of_ratios", "ratio_of_means", "frequency", "energy")
 @pytest.fixture(scope="module")
 def store():
     # Captions that say more of the first half of the dimensions, and nearly nothing of the last.
-    store = random_store(n_images=400, seed=3)
+    store = random_store(n_images=250, seed=3)
     store.texts[:, 6:] *= 0.4
     store.texts[:, 9:] += 1.0
     return store
@@ -27,12 +27,12 @@ def store():
 
 @pytest.fixture(scope="module")
 def feature_map():
-    return FakeFeatureMap(12, 60, seed=1)
+    return FakeFeatureMap(12, 40, seed=1, bias=-1.5)
 
 
 @pytest.fixture(scope="module")
 def labels(feature_map, store) -> ModalityDominance:
-    return label_features(feature_map, store, ModalityConfig(min_activations=15))
+    return label_features(feature_map, store, ModalityConfig(min_activations=30))
 
 
 def test_each_way_is_what_labelling_anew_gives(feature_map, store, labels):
@@ -118,7 +118,7 @@ def test_tau_widens_the_middle(labels):
 
 
 def test_fewer_firings_that_are_asked_for_leave_fewer_dead(labels):
-    results = sweep_min_activations(labels, (1, 15, 400))
+    results = sweep_min_activations(labels, (1, 30, 120))
     for few, default, many in (results[:3], results[3:]):
         n_dead = [r.class_counts["Dead"] for r in (few, default, many)]
         assert n_dead[0] < n_dead[1] < n_dead[2]
@@ -126,6 +126,6 @@ def test_fewer_firings_that_are_asked_for_leave_fewer_dead(labels):
         assert default.kappa.value == 1 and default.kappa.n == labels.n_features
         assert few.kappa.value is not None and few.kappa.value < 1
     n_active = labels.n_active
-    assert results[2].class_counts["Dead"] == int((n_active < 400).sum())
+    assert results[2].class_counts["Dead"] == int((n_active < 120).sum())
     json.dumps([r.record() for r in results], allow_nan=False)
     assert results[0].record()["min_activations"] == 1

@@ -15,7 +15,14 @@ import numpy as np
 
 from mm_sae_plugin.applications.evaluation.size_sweep import SizeResult, sweep_sizes
 from mm_sae_plugin.applications.evaluation.stability_config import StabilityConfig
-from mm_sae_plugin.applications.evaluation.survival import ALIVE, ClassSurvival, class_survival
+from mm_sae_plugin.applications.evaluation.survival import (
+    ALIVE,
+    DECIDED,
+    ClassSurvival,
+    SurvivalAtCosine,
+    class_survival,
+    survival_by_cosine,
+)
 from mm_sae_plugin.engines import Engine
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.features.sae import SAEFeatureMap
@@ -43,6 +50,13 @@ class SeedResult:
     """A latent of it for each of the SAE that is studied."""
     survival: ClassSurvival
     """What became of the classes."""
+    by_cosine: tuple[SurvivalAtCosine, ...]
+    """The same at other borders of the cosine, of latents with a modality class."""
+
+    def record(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        by_cosine = [each.record() for each in self.by_cosine]
+        return {"seed": self.seed, **self.survival.record(), "by_cosine": by_cosine}
 
     def columns(self, min_cosine: float) -> dict[str, np.ndarray]:
         """Partner, cosine and class there of each latent; what is not known is -1, NaN and ''."""
@@ -85,10 +99,17 @@ class Stability:
             return None
         notes = []
         for each in self.seeds:
-            alive = each.survival.groups[ALIVE]
-            n_alive, n_matched = alive.of_alive.n, alive.of_matched.n
+            alive, decided = each.survival.groups[ALIVE], each.survival.groups[DECIDED]
             notes.append(
-                SeedNote(each.seed, n_alive, n_matched, alive.of_alive.count, alive.chance)
+                SeedNote(
+                    seed=each.seed,
+                    n_alive=alive.of_alive.n,
+                    n_alive_kept=alive.of_alive.count,
+                    n_decided=decided.of_alive.n,
+                    n_decided_matched=decided.of_matched.n,
+                    n_decided_kept=decided.of_matched.count,
+                    chance=decided.chance,
+                )
             )
         return StabilityNote(
             tuple(notes), self.cfg.min_cosine, labels_id(self.classes), self.cfg.confidence
@@ -100,7 +121,7 @@ class Stability:
         return {
             "config": asdict(self.cfg),
             "sentence": None if note is None else note.sentence(),
-            "seeds": [{"seed": each.seed, **each.survival.record()} for each in self.seeds],
+            "seeds": [each.record() for each in self.seeds],
             "same_activations": self.same_activations,
             "untrained_reason": self.untrained_reason,
             "agreement": self.agreement.record(),
@@ -241,7 +262,10 @@ def _seed_result(
         cfg.confidence,
         cfg.seed,
     )
-    return SeedResult(seed, tuple(others.classes), matching, survival)
+    by_cosine = survival_by_cosine(
+        labels.classes, others.classes, matching, cfg.cosines, cfg.confidence
+    )
+    return SeedResult(seed, tuple(others.classes), matching, survival, by_cosine)
 
 
 def _same_activations(study: Study) -> bool:

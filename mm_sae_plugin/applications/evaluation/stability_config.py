@@ -15,6 +15,8 @@ class StabilityConfig:
     """SAEs to train like the one given, from the seeds that follow its own; 0 trains none."""
     min_cosine: float = 0.7
     """Decoder cosine from which on two latents of different SAEs are called the same."""
+    cosines: tuple[float, ...] = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+    """Other such borders, to see what hangs on it."""
     n_shuffles: int = 1000
     """Random matchings that say how many classes would survive by chance."""
     taus: tuple[float, ...] = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
@@ -35,6 +37,8 @@ class StabilityConfig:
             raise UserError(f"n_seeds must be 0 or more, not {self.n_seeds}.")
         if not 0 < self.min_cosine <= 1:
             raise UserError(f"min_cosine must lie between 0 and 1, not {self.min_cosine}.")
+        if any(not 0 < cosine <= 1 for cosine in self.cosines):
+            raise UserError(f"cosines must lie between 0 and 1, not {self.cosines}.")
         if self.n_shuffles < 20:
             raise UserError(
                 f"Chance takes at least 20 random matchings (n_shuffles), not {self.n_shuffles}."
@@ -48,7 +52,5 @@ class StabilityConfig:
             raise UserError(f"The seed must be a whole number from 0, not {self.seed}.")
 
     def full(self) -> StabilityConfig:
-        """Return a larger one: three seeds more, four sparsities and four sizes."""
-        return replace(
-            self, n_seeds=3, l0_factors=(0.25, 0.5, 2.0, 4.0), size_factors=(0.25, 0.5, 2.0, 4.0)
-        )
+        """Return a larger one: three other seeds, two other sparsities and two other sizes."""
+        return replace(self, n_seeds=3, l0_factors=(0.5, 2.0), size_factors=(0.5, 2.0))

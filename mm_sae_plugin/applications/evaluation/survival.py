@@ -129,6 +129,50 @@ def class_survival(
     )
 
 
+@dataclass(frozen=True)
+class SurvivalAtCosine:
+    """Survival of the latents with a modality class, at one border of the cosine."""
+
+    min_cosine: float
+    """From which decoder cosine on two latents are called the same."""
+    matched: Share
+    """Share that the other SAE has."""
+    of_matched: Share
+    """Share of those whose class survives."""
+
+    def record(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "min_cosine": self.min_cosine,
+            "matched": self.matched.record(),
+            "of_matched": self.of_matched.record(),
+        }
+
+
+def survival_by_cosine(
+    first: Sequence[str],
+    second: Sequence[str],
+    matching: FeatureMatching,
+    cosines: Sequence[float],
+    confidence: float = 0.95,
+) -> tuple[SurvivalAtCosine, ...]:
+    """Say what hangs on where two latents begin to be the same; see :func:`class_survival`."""
+    own = np.array(first, dtype=object)
+    is_same = own == np.array([*second, ""], dtype=object)[matching.partner.numpy()]
+    decided, results = np.isin(own, _DECIDED), []
+    for cosine in cosines:
+        matched = matching.within(cosine).numpy() & decided
+        n_matched, n_same = int(matched.sum()), int((matched & is_same).sum())
+        results.append(
+            SurvivalAtCosine(
+                min_cosine=cosine,
+                matched=Share.of(n_matched, int(decided.sum()), confidence),
+                of_matched=Share.of(n_same, n_matched, confidence),
+            )
+        )
+    return tuple(results)
+
+
 def _shuffled(
     own: np.ndarray, there: np.ndarray, n_shuffles: int, seed: int
 ) -> Bool[np.ndarray, "n_shuffles n_matched"]:

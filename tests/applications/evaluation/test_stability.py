@@ -50,6 +50,9 @@ def test_another_seed_is_trained_matched_and_told(study):
     assert alive["of_alive"]["n"] == int(study.labels.alive.sum())
     assert 0 < alive["matched"]["value"] < 1
     assert alive["of_alive"]["count"] == alive["of_matched"]["count"] > 0
+    decided = record["seeds"][0]["groups"]["decided"]
+    at_border = next(at for at in record["seeds"][0]["by_cosine"] if at["min_cosine"] == 0.7)
+    assert at_border["of_matched"] == decided["of_matched"]
     assert len(record["agreement"]["ways"]) == 20 and not record["sizes"]
     assert len(record["settings"]) == 2 * 2 + 2 * 2
     columns = stability.columns()
@@ -63,6 +66,8 @@ def test_another_seed_is_trained_matched_and_told(study):
 
     note = stability.note()
     assert note is not None and record["sentence"] == note.sentence()
+    assert note.seeds[0].n_alive_kept == alive["of_alive"]["count"]
+    assert note.seeds[0].n_decided_kept == decided["of_alive"]["count"]
     note.save(study.path)
     assert read_stability(study.path, study.labels.classes) == note
     # Other labels have a stability of their own.

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from mm_sae_plugin.applications.evaluation.survival import class_survival
+from mm_sae_plugin.applications.evaluation.survival import class_survival, survival_by_cosine
 from mm_sae_plugin.stats.feature_matching import FeatureMatching
 
 
 def matching(partner: list[int], cosine: list[float]) -> FeatureMatching:
-    return FeatureMatching(torch.tensor(partner), torch.tensor(cosine).double())
+    return FeatureMatching(torch.tensor(partner), torch.tensor(cosine, dtype=torch.float64))
 
 
 def test_counted_by_hand():
@@ -37,6 +37,12 @@ def test_counted_by_hand():
     assert survival.table["ImgD"] == {"ImgD": 1, "CrossD": 0, "TextD": 1, "Undetermined": 0}
     assert survival.kappa.n == 5
     assert survival.median_cosine == pytest.approx(0.775)
+    near, nearer = survival_by_cosine(first, second, found, (0.7, 0.85))
+    assert (near.matched, near.of_matched) == (
+        survival.groups["decided"].matched,
+        survival.groups["decided"].of_matched,
+    )
+    assert (nearer.matched.count, nearer.matched.n, nearer.of_matched.count) == (2, 5, 2)
 
 
 def drawn(n: int, seed: int) -> list[str]:
