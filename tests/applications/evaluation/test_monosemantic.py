@@ -18,7 +18,7 @@ from mm_sae_plugin.study import Study
 from tests.stats.fakes import FakeStore, IdentityMap
 from tests.stats.monosemanticity.judged import colour_encoder
 
-CFG = MonosemanticityConfig(tops=(4, 10), n_images=None)
+CFG = MonosemanticityConfig(tops=(10, 30), n_images=None)
 
 
 @pytest.fixture(scope="module")
@@ -75,8 +75,8 @@ def test_features_of_one_thing_stand_above_chance_and_others_at_it():
         assert (of_one > of_any.max()).all()
     keys = [measure.key for measure in found.measures]
     assert keys == [
-        *("ms_image", "embsim_image_4", "winrate_image_4", "embsim_image_10", "winrate_image_10"),
-        *("ms_text", "embsim_text_4", "winrate_text_4", "embsim_text_10", "winrate_text_10"),
+        *("ms_image", "embsim_image_10", "winrate_image_10", "embsim_image_30", "winrate_image_30"),
+        *("ms_text", "embsim_text_10", "winrate_text_10", "embsim_text_30", "winrate_text_30"),
         "ms_cross",
     ]
 
