@@ -19,6 +19,7 @@ from mm_sae_plugin.files import path_from
 from mm_sae_plugin.saes.architectures import training_sae_config
 from mm_sae_plugin.saes.folder import load_sae
 from mm_sae_plugin.saes.normalization import ModalityNormalization
+from mm_sae_plugin.saes.paired import promise_pairs
 from mm_sae_plugin.saes.sparse.step import SparseTrainingStep
 from mm_sae_plugin.stats.reconstruction import PerModalityEvaluation
 from mm_sae_plugin.termination import termination_interrupts
@@ -247,7 +248,9 @@ class MultimodalSAETrainingRunner:
                 cfg.k,
                 input_norm=data.spread(),
                 sparsity_coefficient=cfg.sparsity_coefficient,
+                pair_coefficient=cfg.pair_coefficient,
                 warm_up_steps=self.n_steps // 20,
+                seed=cfg.seed,
                 dtype=cfg.dtype,
                 device=cfg.device,
             )
@@ -261,6 +264,8 @@ class MultimodalSAETrainingRunner:
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             sae = TrainingSAE.from_dict(sae_cfg.to_dict())
+        # The provider pairs the rows of every batch, and no buffer mixes them.
+        promise_pairs(sae, data.is_paired)
         if sae_cfg.normalize_activations == "none":
             # Latents then describe what differs between rows, and none has to carry the mean.
             with torch.no_grad():
