@@ -2,8 +2,8 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
-import httpx2
 import pytest
 import torch
 from huggingface_hub.errors import (
@@ -54,10 +54,11 @@ def test_both_libraries_open_what_was_pushed(hub, small_sae):
     assert Study.open(study.path, original.store).labels.classes == original.labels.classes
 
 
-def test_it_holds_card_sae_and_sidecars_and_nothing_else(hub, small_sae):
-    (small_sae / "explorer.safetensors").write_bytes(b"captions")
-    push_sae(small_sae, REPO)
-    (small_sae / "explorer.safetensors").unlink()
+def test_it_holds_card_sae_and_sidecars_and_nothing_else(hub, small_sae, tmp_path):
+    shutil.copytree(small_sae, tmp_path / "sae")
+    # Holds captions.
+    (tmp_path / "sae/explorer.safetensors").write_bytes(b"")
+    push_sae(tmp_path / "sae", REPO)
     assert hub.files(REPO) == [
         "README.md",
         *(
@@ -206,7 +207,7 @@ def test_without_a_token_nothing_is_asked(monkeypatch, tmp_path, tiny):
 
 
 def _answer(kind, status, text="no"):
-    return kind(text, response=httpx2.Response(status, request=httpx2.Request("GET", "https://h")))
+    return kind(text, response=SimpleNamespace(status_code=status, headers={}, request=None))
 
 
 ERRORS = {
@@ -215,7 +216,7 @@ ERRORS = {
     "unknown": (_answer(RepositoryNotFoundError, 404), "knows no repository ada/clip-sae"),
     "offline": (OfflineModeIsEnabled("off"), "HF_HUB_OFFLINE is set"),
     "not there": (LocalEntryNotFoundError("none"), "is not there from before"),
-    "no network": (httpx2.ConnectError("no route"), r"cannot be reached \(no route\)"),
+    "no network": (TimeoutError("no route"), r"cannot be reached \(no route\)"),
 }
 
 

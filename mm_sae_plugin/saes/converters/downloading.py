@@ -7,8 +7,6 @@ from typing import Any
 from mm_sae_plugin.saes.converters.settings import CfgAndState
 from mm_sae_plugin.saes.hub_client import hub_errors
 
-_SETTINGS = ("*.json",)
-
 
 def converted_download(
     convert: Callable[[Path, str, dict[str, Any] | None], CfgAndState],
@@ -43,14 +41,14 @@ def converted_download(
     """
     from huggingface_hub import snapshot_download
 
-    is_file = "." in Path(folder_name).name
+    is_file = Path(folder_name).suffix == ".pt"
     beside = Path(folder_name).parent if is_file else Path(folder_name)
     inside = "" if beside == Path(".") else f"{beside.as_posix()}/"
     weights = folder_name if is_file else f"{inside}*.pt"
     with hub_errors(repo_id):
         folder = snapshot_download(
             repo_id,
-            allow_patterns=[*(inside + name for name in _SETTINGS), weights],
+            allow_patterns=[f"{inside}*.json", weights],
             force_download=force_download,
         )
     cfg, state = convert(Path(folder) / folder_name, device, cfg_overrides)
