@@ -48,8 +48,6 @@ def hub_errors(repo_id: str) -> Iterator[None]:
 
     try:
         yield
-    except (UserError, AssertionError):
-        raise
     except OfflineModeIsEnabled as error:
         raise UserError(
             f"{repo_id} cannot be reached, because HF_HUB_OFFLINE is set: unset it and try again."
@@ -71,10 +69,10 @@ def hub_errors(repo_id: str) -> Iterator[None]:
         raise UserError(
             f"{repo_id} cannot be downloaded, and is not there from before: check the network."
         ) from error
-    except Exception as error:
+    except (OSError, *HfHubHTTPError.__bases__) as error:
+        # The base is the error of the client's network library, which changes with its version.
         if isinstance(error, OSError) and error.errno in FULL_DISK:
             raise
-        # Whatever the client's network library raises, which changes with the client's version.
         raise UserError(
             f"{repo_id} cannot be reached ({one_line(error)}): check the network and try again."
         ) from error

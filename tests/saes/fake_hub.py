@@ -11,7 +11,7 @@ import huggingface_hub
 import pytest
 from huggingface_hub.errors import EntryNotFoundError
 
-_CLIENT = huggingface_hub.HfApi
+_CLIENT, _SNAPSHOT = huggingface_hub.HfApi, huggingface_hub.snapshot_download
 
 
 class FakeHub:
@@ -58,7 +58,7 @@ class FakeHub:
     # ------------------------------------------------------------------ downloads
 
     def snapshot_download(self, repo_id: str, **options: Any) -> str:
-        given = signature(huggingface_hub.snapshot_download).bind(repo_id, **options).arguments
+        given = signature(_SNAPSHOT).bind(repo_id, **options).arguments
         if self.error is not None:
             raise self.error
         place = self.root / "cache" / repo_id

@@ -217,6 +217,8 @@ ERRORS = {
     "offline": (OfflineModeIsEnabled("off"), "HF_HUB_OFFLINE is set"),
     "not there": (LocalEntryNotFoundError("none"), "is not there from before"),
     "no network": (TimeoutError("no route"), r"cannot be reached \(no route\)"),
+    # The client's network library has errors of its own.
+    "no answer": (HfHubHTTPError.__bases__[0]("late"), r"cannot be reached \(late\)"),
 }
 
 
