@@ -144,8 +144,8 @@ def _labels(record: Any, has_table: bool) -> str:
         "## Modality of the latents\n",
         f"Score `{record.get('score')}`, {_rule(record)}, on {_figure(record.get('n_pairs'), 0)} "
         f"pairs of {_figure(record.get('n_images'), 0)} images. Other pairs, another score or "
-        "another rule can give other classes; a class says on which side a latent is active, not "
-        "what it means.\n",
+        "another rule can give other classes; a class says which modality a latent belongs to by "
+        "this score, not what it means.\n",
         "| class | | latents |",
         "|---|---|---|",
         *(
