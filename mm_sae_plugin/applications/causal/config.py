@@ -40,7 +40,7 @@ class CausalConfig:
     @classmethod
     def full(cls, seed: int = 0) -> CausalConfig:
         """Return the preset for a thorough run: more images, prompts, random sets, resamples."""
-        return cls(n_images=1_000, n_prompts=64, n_random=100, n_resamples=2_000, seed=seed)
+        return cls(n_images=1_000, n_prompts=64, n_random=50, n_resamples=1_000, seed=seed)
 
     def __post_init__(self) -> None:
         """Refuse settings that have no meaning."""

@@ -12,9 +12,9 @@ from mm_sae_plugin.applications.causal.claim import Claim, claim_c4
 from mm_sae_plugin.applications.causal.config import CausalConfig
 from mm_sae_plugin.applications.causal.costs import BASES, CostRow, CostTable, cost_rows
 from mm_sae_plugin.applications.causal.gallery import Gallery, gallery_of
-from mm_sae_plugin.applications.causal.outcomes import Measures
+from mm_sae_plugin.applications.causal.outcomes import ZERO_SHOT, Measures
 from mm_sae_plugin.applications.causal.removing import Removing
-from mm_sae_plugin.applications.causal.resampling import Resamples
+from mm_sae_plugin.applications.causal.resampling import Estimate, Resamples
 from mm_sae_plugin.applications.causal.steerability import Steerability, steerability
 from mm_sae_plugin.applications.causal.targets import (
     Targets,
@@ -63,6 +63,25 @@ class Causal:
         found = [row for row in self.rows if (row.name, row.side) == (name, side)]
         return found[0] if found else None
 
+    def by_kind(self) -> dict[str, dict[str, Estimate]]:
+        """Return, of each set removed on both sides, what zero-shot accuracy loses or gains.
+
+        Returns
+        -------
+        dict
+            Set to the true modality of the factors that are asked about (``ImgD``, ``CrossD``,
+            ``TextD``) to the difference: a label that says what a latent does costs its own kind,
+            and no other. Empty where no factors are known.
+        """
+        kinds = [name for name in self.n_queries if name.startswith(f"{ZERO_SHOT}_")]
+        return {
+            row.name: {
+                kind.removeprefix(f"{ZERO_SHOT}_"): row.measures[kind].difference for kind in kinds
+            }
+            for row in self.rows
+            if kinds and row.side == "both" and row.n_latents
+        }
+
     def record(self) -> dict[str, Any]:
         """Return everything but the columns as plain JSON, without NaN."""
         return {
@@ -80,6 +99,10 @@ class Causal:
             "cost_per": list(BASES),
             "rows": [row.record() for row in self.rows],
             "empty": self.empty,
+            "by_kind": {
+                name: {kind: one.record() for kind, one in kinds.items()}
+                for name, kinds in self.by_kind().items()
+            },
             "claim_c4": [claim.record() for claim in self.claims],
             "steerability": self.steerability.record(self.classes),
         }

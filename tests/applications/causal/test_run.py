@@ -47,6 +47,17 @@ def test_the_model_as_it_is_is_good_and_removing_all_of_a_side_is_not(found):
     assert worst > 0.1
 
 
+def test_a_label_costs_its_own_kind_of_factor(found):
+    """Known factors whose images alone have them go with ImgD latents, and so on."""
+    kinds = found.by_kind()
+    assert "reconstruction only" not in kinds and "no edit" not in kinds
+    for name in ("ImgD", "TextD", "CrossD"):
+        if name in kinds:
+            fall = {kind: one.value for kind, one in kinds[name].items()}
+            assert min(fall, key=fall.__getitem__) == name and fall[name] < -0.1
+    assert found.record()["by_kind"].keys() == kinds.keys()
+
+
 def test_claims_are_judged_for_both_labels_and_every_way_to_count(found):
     assert [(one.labels, one.per) for one in found.claims] == [
         (score, per)
@@ -79,6 +90,7 @@ def test_other_data_are_judged_on_their_own_pairs(small_sae, monkeypatch):
     assert json.dumps(record, allow_nan=False)
     assert not found.is_held_out and record["steerability"]["kind"] == "examples"
     assert not any(name.startswith("zero_shot") for name in found.n_queries)
+    assert found.by_kind() == {}
     assert [task.task for task in found.claims[0].tasks] in ([], ["retrieval"])
 
 
