@@ -103,6 +103,8 @@ def _tfidf(captions: Sequence[str]) -> Float[Tensor, "n d"]:
 
 def _timm(name: str, weights: str, device: str | torch.device) -> IndependentEncoder:
     import timm
+    from timm.data.config import resolve_model_data_config
+    from timm.data.transforms_factory import create_transform
 
     architecture = name.removeprefix(_TIMM)
     try:
@@ -119,7 +121,7 @@ def _timm(name: str, weights: str, device: str | torch.device) -> IndependentEnc
             "weights are not in it."
         )
     ids = identify_weights(model) if weights else WeightsId(name, name)
-    transform: Any = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
+    transform: Any = create_transform(**resolve_model_data_config(model))
     model = model.eval().to(device)
 
     def embed(pictures: list["Image"]) -> Tensor:

@@ -8,6 +8,8 @@ import timm
 import torch
 from PIL import Image
 from safetensors.torch import save_file
+from timm.data.config import resolve_model_data_config
+from timm.data.transforms_factory import create_transform
 from torch.nn.functional import normalize
 
 from mm_sae_plugin.errors import UserError
@@ -78,8 +80,8 @@ def test_a_timm_model_from_a_file(pictures, suffix, tmp_path):
     path = tmp_path / f"weights.{suffix}"
     (save_file if suffix == "safetensors" else torch.save)(whole.state_dict(), path)
     encoder = load_encoder(f"timm:test_vit@{path}")
-    transform: Any = timm.data.create_transform(**timm.data.resolve_model_data_config(whole))
-    headless = whole.eval()
+    transform: Any = create_transform(**resolve_model_data_config(whole))
+    headless: Any = whole.eval()
     headless.reset_classifier(0)
     with torch.no_grad():
         expected = headless(torch.stack([transform(picture) for picture in pictures]))

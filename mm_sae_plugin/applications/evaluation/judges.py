@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from mm_sae_plugin.applications.evaluation.monosemantic_config import MonosemanticityConfig
 from mm_sae_plugin.errors import UserError
@@ -51,8 +51,9 @@ def embed_for(
         loaded[name] = load_encoder(name, cfg.device)
         loaded[name].refuse_as_interpreted(weights_id)
     image, text, joint = (None if name is None else loaded[name] for name in names)
+    pairs = cast(PairedActivations, store)
     return embed_pairs(
-        store, image, text, joint, cfg.n_images, cfg.n_folds, cfg.seed, progress=progress
+        pairs, image, text, joint, cfg.n_images, cfg.n_folds, cfg.seed, progress=progress
     )
 
 

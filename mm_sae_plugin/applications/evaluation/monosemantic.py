@@ -18,7 +18,7 @@ from mm_sae_plugin.applications.evaluation.judges import embed_for
 from mm_sae_plugin.applications.evaluation.monosemantic_config import MonosemanticityConfig
 from mm_sae_plugin.engines import Engine
 from mm_sae_plugin.features.feature_map import FeatureMap
-from mm_sae_plugin.modality import MODALITIES
+from mm_sae_plugin.modality import MODALITIES, Modality
 from mm_sae_plugin.stats.config import CLASSES
 from mm_sae_plugin.stats.examples import ExampleRows
 from mm_sae_plugin.stats.interfaces import Accumulator, PairedActivations
@@ -171,7 +171,10 @@ def run_monosemanticity(
     embedded = embedded or embed_for(store, cfg, progress)
     n_features = feature_map.n_features
     assert classes is None or len(classes) == n_features
-    sides = {m: rows for m in MODALITIES if (rows := getattr(embedded, m)) is not None}
+    judged = {"image": embedded.image, "text": embedded.text}
+    sides: dict[Modality, EmbeddedRows] = {
+        side: rows for side in MODALITIES if (rows := judged[side]) is not None
+    }
     sums: dict[str, Accumulator] = {
         side: PairwiseSums(side, rows, n_features) for side, rows in sides.items()
     }

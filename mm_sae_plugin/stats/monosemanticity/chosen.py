@@ -1,7 +1,6 @@
 """Some images of a store, with their captions, as a store of their own."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
@@ -42,25 +41,16 @@ class ChosenPairs:
         # Old row -> new row, -1 for images that are left out.
         self._new = torch.full((len(store.image_ids),), -1, dtype=torch.int64)
         self._new[images] = torch.arange(len(images))
-        self._all_new = self._new[torch.as_tensor(store.image_index)]
-        self._pairs = (self._all_new >= 0).nonzero().flatten()
-
-    @cached_property
-    def image_index(self) -> Int[Tensor, "n_pairs"]:
+        new = self._new[torch.as_tensor(store.image_index)]
+        self._pairs = (new >= 0).nonzero().flatten()
+        self.image_index: Int[Tensor, "n_pairs"] = new[self._pairs]
         """Row of each caption's image."""
-        return self._all_new[self._pairs]
-
-    @cached_property
-    def captions(self) -> Sequence[str]:
+        self.captions = self._of_pairs(store.captions)
         """The captions, one per pair."""
-        return self._of_pairs(self.store.captions)
-
-    @cached_property
-    def image_ids(self) -> Sequence[str]:
+        self.image_ids = [str(store.image_ids[row]) for row in images.tolist()]
         """Names of the images."""
-        return [self.store.image_ids[row] for row in self.images.tolist()]
 
-    @cached_property
+    @property
     def labels(self) -> Mapping[str, Sequence[str]]:
         """Labels by name, one value per pair."""
         return {name: self._of_pairs(values) for name, values in self.store.labels.items()}
@@ -90,4 +80,5 @@ class ChosenPairs:
                 yield [acts_image[kept], acts_text[kept], new[kept]]
 
     def _of_pairs(self, values: Sequence[str]) -> list[str]:
-        return [values[pair] for pair in self._pairs.tolist()]
+        pairs: list[int] = self._pairs.tolist()
+        return [values[pair] for pair in pairs]

@@ -41,7 +41,7 @@ class PairwiseSums:
     """
 
     def __init__(self, modality: Modality, rows: EmbeddedRows, n_features: int) -> None:
-        self.modality = modality
+        self.modality: Modality = modality
         self.rows = rows
         self.n_features = n_features
         n_folds, d = rows.n_folds, rows.unit.shape[1]
