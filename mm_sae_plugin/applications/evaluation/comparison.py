@@ -128,10 +128,13 @@ def compare(
     Raises
     ------
     UserError
-        If a name is unknown or given twice, before anything is done. A system that cannot be made
-        or measured is listed in `failed` instead.
+        If a name is unknown or given twice, or the store holds one modality alone, before anything
+        is done. A system that cannot be made or measured is listed in `failed` instead.
     """
+    from mm_sae_plugin.stats.labelling import refuse_one_tower
+
     cfg, tell = cfg or ComparisonConfig(), tell or (lambda _line: None)
+    refuse_one_tower(study.store)
     store, like = cast("PairedActivations", study.store), Like.of(study.sae.cfg, cfg.training_steps)
     _check_names([*names, *(system.name for system in others)], set(names), set(COMPARATORS))
     rows: list[SystemRow] = []
