@@ -16,7 +16,7 @@ from mm_sae_plugin.modality import Modality
 _CHUNK = 1024
 # What scikit-learn's `fit` forgets of the past in a whole epoch.
 _FORGET = 0.7
-N_SWEEPS = 50
+N_SWEEPS = 20
 """Coordinate descent's rounds over the components in which codes are found."""
 
 
@@ -72,7 +72,7 @@ class NonNegativeFactors:
         halves = RawDimensions(d_in)
         chunk = max(_CHUNK, -(-n_features // 2))
         nmf = MiniBatchNMF(
-            n_features,
+            n_features,  # pyright: ignore[reportArgumentType] -- its stub knows "auto" alone
             batch_size=2 * chunk,
             # A step forgets as much as its share of an epoch.
             forget_factor=_FORGET ** min(2 * chunk / n_rows, 1.0),
@@ -123,7 +123,7 @@ class NonNegativeFactors:
         codes, _, _ = non_negative_factorization(
             RawDimensions(self.d_in).encode(flat, modality).numpy(),
             H=self.parts.cpu().numpy(),
-            n_components=self.n_features,
+            n_components=self.n_features,  # pyright: ignore[reportArgumentType]
             update_H=False,
             solver="cd",
             tol=0.0,

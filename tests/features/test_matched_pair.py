@@ -5,6 +5,7 @@ import torch
 
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.features import Decodable, FeatureMap, MatchedPair, Matching, SAEFeatureMap
+from mm_sae_plugin.modality import MODALITIES
 from tests.saes.tiny import tiny_sae
 
 IMAGE, TEXT = SAEFeatureMap(tiny_sae(seed=1)), SAEFeatureMap(tiny_sae(seed=2))
@@ -33,7 +34,7 @@ def test_each_side_is_encoded_by_its_own_sae():
 def test_each_side_is_decoded_by_its_own_sae():
     acts = torch.randn(20, 8)
     pair = MatchedPair(IMAGE, TEXT, crossed())
-    for modality, side in (("image", IMAGE), ("text", TEXT)):
+    for modality, side in zip(MODALITIES, (IMAGE, TEXT), strict=True):
         expected = side.decode(side.encode(acts, modality), modality)
         assert torch.equal(pair.decode(pair.encode(acts, modality), modality), expected)
         given, codes, returned = pair.reconstruct(acts, modality)

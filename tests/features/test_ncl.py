@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.features import Decodable, FeatureMap, NonNegativeHead
 from mm_sae_plugin.features.ncl import relu_with_gelu_gradient
+from mm_sae_plugin.modality import MODALITIES
 
 
 def test_values_are_those_of_a_relu_and_gradients_those_of_a_gelu():
@@ -40,7 +41,7 @@ def test_codes_have_length_one_and_come_back_from_the_folder(tmp_path, hidden, s
     assert sorted(p.name for p in (tmp_path / "head").iterdir()) == ["ncl.json", "ncl.safetensors"]
     again = NonNegativeHead.load(tmp_path / "head")
     assert again.metadata == {"model_name": "tiny"}
-    for modality in ("image", "text"):
+    for modality in MODALITIES:
         expected = head.encode(acts, modality).detach()
         assert torch.equal(again.encode(acts, modality), expected)
 
@@ -48,8 +49,9 @@ def test_codes_have_length_one_and_come_back_from_the_folder(tmp_path, hidden, s
 def test_no_active_feature_is_no_nan():
     head = NonNegativeHead(4, 4, 3)
     with torch.no_grad():
-        next(head.projections["image"].parameters()).zero_()
-        head.projections["image"][0].bias.fill_(-1.0)
+        weight, bias = head.projections["image"].parameters()
+        weight.zero_()
+        bias.fill_(-1.0)
     assert torch.equal(head.encode(torch.randn(2, 4), "image").detach(), torch.zeros(2, 3))
 
 

@@ -25,10 +25,9 @@ def shuffled_twin(seed: int = 4) -> tuple[SAEFeatureMap, SAEFeatureMap, torch.Te
     """An SAE, another whose latent i is the first one's latent order[i], and that order."""
     sae, twin = tiny_sae(seed=seed), tiny_sae(seed=seed)
     order = torch.randperm(16, generator=torch.Generator().manual_seed(seed))
-    with torch.no_grad():
-        twin.W_enc.copy_(sae.W_enc[:, order])
-        twin.b_enc.copy_(sae.b_enc[order])
-        twin.W_dec.copy_(sae.W_dec[order])
+    weights = dict(sae.state_dict())
+    columns = {"W_enc": weights["W_enc"][:, order], "b_enc": weights["b_enc"][order]}
+    twin.load_state_dict({**weights, **columns, "W_dec": weights["W_dec"][order]})
     return SAEFeatureMap(sae), SAEFeatureMap(twin), order
 
 

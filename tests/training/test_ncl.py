@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.features import NonNegativeHead
+from mm_sae_plugin.modality import MODALITIES
 from mm_sae_plugin.training import NCLConfig, train_ncl
 from mm_sae_plugin.training.ncl import symmetric_info_nce
 from tests.stats.fakes import FakeStore
@@ -54,7 +55,7 @@ def test_a_trained_head_finds_the_captions(shared):
     assert result.n_never_firing < 48 and 0.01 <= result.temperature < 1
     image, text = (
         result.head.encode(rows, modality)
-        for rows, modality in ((pairs.images, "image"), (pairs.texts, "text"))
+        for rows, modality in zip((pairs.images, pairs.texts), MODALITIES, strict=True)
     )
     found = (image @ text.T).argmax(1) == torch.arange(600)
     assert float(found.double().mean()) > 0.5

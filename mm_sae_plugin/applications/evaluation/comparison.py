@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from mm_sae_plugin.applications.evaluation.comparators import COMPARATORS, Like, build
 from mm_sae_plugin.applications.evaluation.comparison_config import OWN, QUICK, ComparisonConfig
@@ -41,15 +41,16 @@ class System:
     def built(
         cls,
         comparator: str,
-        store: "PairedActivations",
+        store: "ActivationStore | PairedActivations",
         like: Like,
         seed: int = 0,
         name: str | None = None,
     ) -> "System":
         """Make a comparator on any store, that of another model for instance."""
         started = time.perf_counter()
-        feature_map = build(comparator, store, like, seed)
-        return cls(name or comparator, feature_map, store, time.perf_counter() - started)
+        pairs = cast("PairedActivations", store)
+        feature_map = build(comparator, pairs, like, seed)
+        return cls(name or comparator, feature_map, pairs, time.perf_counter() - started)
 
 
 @dataclass(frozen=True)
@@ -127,11 +128,14 @@ def compare(
     Raises
     ------
     UserError
-        If a name is unknown or given twice, before anything is done. A system that cannot be made
-        or measured is listed in `failed` instead.
+        If a name is unknown or given twice, or the store holds one modality alone, before anything
+        is done. A system that cannot be made or measured is listed in `failed` instead.
     """
+    from mm_sae_plugin.stats.labelling import refuse_one_tower
+
     cfg, tell = cfg or ComparisonConfig(), tell or (lambda _line: None)
-    store, like = study.store, Like.of(study.sae.cfg, cfg.training_steps)
+    refuse_one_tower(study.store)
+    store, like = cast("PairedActivations", study.store), Like.of(study.sae.cfg, cfg.training_steps)
     _check_names([*names, *(system.name for system in others)], set(names), set(COMPARATORS))
     rows: list[SystemRow] = []
     failed: dict[str, str] = {}

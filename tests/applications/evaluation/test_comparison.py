@@ -1,6 +1,7 @@
 """One table of several systems, on a small labelled SAE."""
 
 import json
+from typing import Any, cast
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from mm_sae_plugin.applications.evaluation.comparison_config import PAPER, QUICK
 from mm_sae_plugin.applications.evaluation.system_row import Distribution
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.features import RawDimensions
+from mm_sae_plugin.stats.interfaces import PairedActivations
 from mm_sae_plugin.study import Study
 
 
@@ -97,7 +99,7 @@ def test_other_labels_are_computed_when_they_are_asked_for(study):
 
 
 def test_what_cannot_be_made_is_listed_and_the_rest_goes_on(study):
-    wrong = System("wrong", RawDimensions(5), study.store)
+    wrong = System("wrong", RawDimensions(5), cast(PairedActivations, study.store))
     table = compare(study, ("raw",), others=[wrong])
     assert table.names == ["raw"] and "takes activations of width 5" in table.failed["wrong"]
     with pytest.raises(UserError, match="no row 'wrong'; there are raw"):
@@ -108,12 +110,19 @@ def test_names_are_checked_before_anything_is_done(study):
     with pytest.raises(UserError, match="no comparator 'ica': choose from sae, "):
         compare(study, ("sae", "ica"))
     with pytest.raises(UserError, match="'raw' is asked for twice"):
-        compare(study, ("raw",), others=[System("raw", RawDimensions(128), study.store)])
+        compare(
+            study,
+            ("raw",),
+            others=[System("raw", RawDimensions(128), cast(PairedActivations, study.store))],
+        )
     assert set(QUICK) | set(PAPER) <= set(FULL)
 
 
 def test_settings_without_meaning_are_refused():
-    for wrong in ({"min_r2": 0.0}, {"n_bins": 0}, {"training_steps": 0}, {"seed": -1}):
+    wrongs: list[dict[str, Any]] = [
+        *({"min_r2": 0.0}, {"n_bins": 0}, {"training_steps": 0}, {"seed": -1})
+    ]
+    for wrong in wrongs:
         with pytest.raises(UserError, match=next(iter(wrong)).split("_")[0]):
             ComparisonConfig(**wrong)
 
