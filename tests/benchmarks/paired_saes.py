@@ -1,10 +1,11 @@
 """Measure what a loss on pairs does to an SAE: quality, classes, and how concepts are divided.
 
-Run ``python -m tests.benchmarks.paired_saes --acts runs/quickstart/acts --out FOLDER``. Every variant
-is trained on the same store with the quickstart's settings, one after another, and labelled as
-``mm-sae mds`` labels. *Shared values*: of the values of factors that are always drawn and said,
-the share that correlates best with one and the same latent on images and on captions; *carried
-over*, how well the latent that is best on one side does on the other, as a share of its best.
+Run ``python -m tests.benchmarks.paired_saes --acts runs/quickstart/acts --out FOLDER``. Every
+variant is trained on the same store with the quickstart's settings, one after another, and labelled
+as ``mm-sae mds`` labels. *Shared values*: of the values of factors that are always drawn and said,
+those that correlate best with one and the same latent on images and on captions; *carried over*,
+how well the latent that is best on one side does on the other, as a share of its best. An
+interrupted run goes on where it stopped, but then knows only the seconds of its last part.
 """
 
 import argparse
@@ -47,11 +48,16 @@ class Variant:
 
 
 VARIANTS = (
-    Variant("topk"),
-    *(Variant("aligned_topk", weight) for weight in (0.03, 0.1, 0.3)),
-    *(Variant("aligned_topk", weight, (("alignment", "energy"),)) for weight in (0.1, 0.3)),
-    *(Variant("group_topk", weight) for weight in (0.02, 0.05, 0.1)),
-    *(Variant("group_topk", weight, (("mask_probability", 0.0),)) for weight in (0.05,)),
+    # The same SAE as topk, as the quickstart trains it.
+    Variant("sparse_topk"),
+    Variant("aligned_topk", 0.1),
+    Variant("group_topk", 0.01),
+    Variant("aligned_topk", 0.3),
+    Variant("group_topk", 0.01, (("mask_probability", 0.0),)),
+    Variant("aligned_topk", 0.1, (("center_codes", False),)),
+    Variant("aligned_topk", 0.1, (("alignment", "energy"),)),
+    Variant("group_topk", 0.05),
+    Variant("aligned_topk", 0.03),
 )
 
 
@@ -69,15 +75,20 @@ def main() -> None:
     store, records = ActivationStore.open(args.acts), []
     for variant in (v for v in VARIANTS if args.only in v.name):
         for seed in args.seeds:
-            path = args.out / f"{variant.name.replace(' ', '-')}-{seed}-{args.steps}.json"
+            folder = args.out / f"{variant.name.replace(' ', '-')}-{seed}-{args.steps}"
+            path = folder / "measured.json"
             if not path.is_file():
-                write_json_atomically(path, measured(variant, store, seed, args.steps))
+                cfg = training_config(variant, store, seed, args.steps, folder / "sae")
+                record = {"name": variant.name, "seed": seed, **measured(cfg, store)}
+                write_json_atomically(path, record)
             records.append(parse_json(path.read_text(encoding="utf-8")))
     Console(width=200).print(table(records))
 
 
-def measured(variant: Variant, store: ActivationStore, seed: int, steps: int) -> dict[str, Any]:
-    """Train and label one variant."""
+def training_config(
+    variant: Variant, store: ActivationStore, seed: int, steps: int, out: Path
+) -> MultimodalSAERunnerConfig:
+    """Return the quickstart's training of another SAE."""
     data = TrainingData.from_store(store)
     sae_cfg = training_sae_config(
         variant.architecture,
@@ -89,8 +100,9 @@ def measured(variant: Variant, store: ActivationStore, seed: int, steps: int) ->
         warm_up_steps=steps // 20,
         seed=seed,
     )
-    # As mm-sae quickstart trains.
-    cfg = MultimodalSAERunnerConfig(
+    return MultimodalSAERunnerConfig(
+        out=out,
+        resume=True,
         sae=replace(sae_cfg, **dict(variant.options)),
         train_batch_size_samples=1024,
         lr=2e-3,
@@ -98,6 +110,10 @@ def measured(variant: Variant, store: ActivationStore, seed: int, steps: int) ->
         training_steps=steps,
         seed=seed,
     )
+
+
+def measured(cfg: MultimodalSAERunnerConfig, store: ActivationStore) -> dict[str, Any]:
+    """Train and label one SAE."""
     started = time.perf_counter()
     result = MultimodalSAETrainingRunner(cfg, store).run()
     trained = time.perf_counter()
@@ -105,8 +121,6 @@ def measured(variant: Variant, store: ActivationStore, seed: int, steps: int) ->
     labels: Any = label_features(feature_map, store)  # pyright: ignore[reportArgumentType]
     shared = shared_latents(feature_map, store, SHARED_FACTORS)  # pyright: ignore[reportArgumentType]
     return {
-        "name": variant.name,
-        "seed": seed,
         "explained_variance": result.evaluation.explained_variance,
         "l0": result.evaluation.l0,
         "n_never_firing_by_modality": result.evaluation.n_never_firing_by_modality,

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mm_sae_plugin.errors import UserError
-from mm_sae_plugin.saes import AlignedTopKTrainingSAEConfig
+from mm_sae_plugin.saes import AlignedTopKTrainingSAE, AlignedTopKTrainingSAEConfig
 from mm_sae_plugin.saes.aligned import cosine_loss, energy_loss
 
 
@@ -79,3 +79,14 @@ def test_codes_without_any_latent_are_no_nan(loss):
 def test_an_unknown_alignment_is_told(any_types):
     with pytest.raises(UserError, match="Unknown alignment 'mse': choose one of cosine, energy"):
         AlignedTopKTrainingSAEConfig(d_in=8, d_sae=16, k=2, alignment="mse")  # pyright: ignore[reportArgumentType]
+
+
+def test_a_latent_that_always_fires_buys_no_alignment_of_centred_codes():
+    def loss(center_codes: bool, always: float) -> float:
+        cfg = AlignedTopKTrainingSAEConfig(d_in=4, d_sae=7, k=2, center_codes=center_codes)
+        image, text = codes()
+        image[:, 0], text[:, 0] = always, always
+        return AlignedTopKTrainingSAE(cfg).pair_loss(image, text).item()
+
+    assert loss(False, 1000.0) < 1e-5 < 0.1 < loss(False, 0.0)
+    assert loss(True, 1000.0) == pytest.approx(loss(True, 0.0))

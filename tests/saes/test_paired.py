@@ -29,8 +29,9 @@ CLASSES: dict[str, tuple[Any, Any]] = {
 D_IN, D_SAE, K, N_PAIRS = 12, 48, 4, 25
 # The loss of a pair, by what its config says; the group's is half, as the error's mean is.
 LOSSES = {
-    "cosine": ("aligned_topk", {"alignment": "cosine"}, cosine_loss),
-    "energy": ("aligned_topk", {"alignment": "energy"}, energy_loss),
+    "cosine": ("aligned_topk", {"center_codes": False}, cosine_loss),
+    "centred cosine": ("aligned_topk", {}, lambda z, w: cosine_loss(z - z.mean(0), w - w.mean(0))),
+    "energy": ("aligned_topk", {"alignment": "energy", "center_codes": False}, energy_loss),
     "group": ("group_topk", {"mask_probability": 0.0}, lambda z, w: group_norm(z, w) / 2),
 }
 
