@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from mm_sae_plugin.applications.causal.resampling import Estimate, Resamples
+from mm_sae_plugin.applications.causal.resampling import Estimate, Resamples, rounded
 from mm_sae_plugin.applications.causal.targets import Targets
 from mm_sae_plugin.features.feature_map import Decodable
 
@@ -164,7 +164,7 @@ def _numbers(values: Sequence[float | None]) -> Float[np.ndarray, "n"]:
 
 def _median(values: Float[np.ndarray, "n"]) -> float | None:
     known = values[np.isfinite(values)]
-    return float(np.median(known)) if len(known) else None
+    return rounded(float(np.median(known))) if len(known) else None
 
 
 def _rank_correlation(one: np.ndarray, other: np.ndarray) -> dict[str, float | int | None]:
@@ -176,4 +176,4 @@ def _rank_correlation(one: np.ndarray, other: np.ndarray) -> dict[str, float | i
     varies = n > 2 and np.ptp(one[known]) > 0 and np.ptp(other[known]) > 0
     ranks = np.stack([rankdata(one[known]), rankdata(other[known])])
     value = float(np.corrcoef(ranks)[0, 1]) if varies else None
-    return {"value": value, "n": n}
+    return {"value": rounded(value), "n": n}
