@@ -120,7 +120,7 @@ def cost_cell(row: Mapping[str, Any], task: str) -> tuple[str, str]:
     found = row["measures"].get(task)
     if found is None:
         return "–", "–"
-    return estimate(found["difference"]), estimate(found["beyond_random"])
+    return estimate(found["difference"]), estimate(found.get("beyond_random"))
 
 
 def _cost_cells(row: Mapping[str, Any]) -> list[str]:

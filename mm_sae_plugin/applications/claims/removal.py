@@ -8,7 +8,7 @@ from mm_sae_plugin.applications.claims.claim import Finding
 from mm_sae_plugin.stats.scores import CARRIED
 
 if TYPE_CHECKING:
-    from mm_sae_plugin.applications.causal import Causal
+    from mm_sae_plugin.applications.causal.run import Causal
 
 
 def findings_c4(causal: Causal, model: str) -> list[Finding]:
