@@ -8,6 +8,8 @@ greatest value, and unit rows ê_i of another encoder,
 
 cosines as they are, without a mean removed. It lies between -1 and 1. By chance (equal activations)
 it is the mean cosine of all pairs, and not 0.
+It favours sparse features: on FactorWorld an untrained SAE has more of it than raw dimensions,
+whose EmbSim and WinRate are the same. So compare a trained SAE with an untrained one as well.
 
 No pair is ever formed: the numerator is (‖Σ a_i ê_i‖² - Σ a_i²) / 2 and the denominator
 ((Σ a_i)² - Σ a_i²) / 2. The greatest value cancels, and the least can be taken away afterwards,
