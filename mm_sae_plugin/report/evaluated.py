@@ -101,8 +101,12 @@ def evaluation_tables(record: Mapping[str, Any]) -> Iterator[Table]:
             table.add_row(str(row["seed"]), row["name"], *shares, _percent(chance))
         yield table
     if rows := cost_rows(record):
-        heads = ("removed from both sides", "latents", "retrieval", "beyond random", "zero-shot")
-        table = _table("What removing latents does", *heads, "beyond random")
+        heads = ("removed from both sides", "latents", "retrieval", "less random")
+        table = _table("What removing latents changes", *heads, "zero-shot", "less random")
+        table.caption = (
+            "Less random: beyond what as many random latents change that fire alike. In brackets "
+            "where the 95% interval holds 0."
+        )
         for row in rows:
             table.add_row(row["name"], str(row["n_latents"] or "–"), *_cost_cells(row))
         yield table
@@ -115,16 +119,11 @@ def evaluation_tables(record: Mapping[str, Any]) -> Iterator[Table]:
         yield table
 
 
-def cost_cell(row: Mapping[str, Any], task: str) -> tuple[str, str]:
-    """How far an accuracy falls, and by how much more than with random latents."""
-    found = row["measures"].get(task)
-    if found is None:
-        return "–", "–"
-    return estimate(found["difference"]), estimate(found.get("beyond_random"))
-
-
-def _cost_cells(row: Mapping[str, Any]) -> list[str]:
-    return [cell for task in _COSTS for cell in cost_cell(row, task)]
+def _cost_cells(row: Mapping[str, Any]) -> Iterator[str]:
+    for task in _COSTS:
+        found = row["measures"].get(task, {})
+        yield _short(found.get("difference"))
+        yield _short(found.get("beyond_random"))
 
 
 def _system_cells(row: Mapping[str, Any], measures: list[str]) -> list[str]:
@@ -148,6 +147,7 @@ def _table(title: str, first: str, *others: str) -> Table:
     table = Table(
         title=title,
         title_justify="left",
+        caption_justify="left",
         box=SIMPLE_HEAD,
         show_edge=False,
         pad_edge=False,
@@ -159,11 +159,26 @@ def _table(title: str, first: str, *others: str) -> Table:
     return table
 
 
-def estimate(found: Mapping[str, float | None] | None) -> str:
-    """Write a difference with its interval; – where there is none."""
+def estimate(found: Mapping[str, float | None] | None) -> tuple[str, str]:
+    """Write a difference and its interval; – and nothing where there is none."""
+    if found is None or found["value"] is None:
+        return "–", ""
+    low, high = found["low"] or 0.0, found["high"] or 0.0
+    return _written(found["value"]), f"[{_written(low)}, {_written(high)}]"
+
+
+def _written(value: float) -> str:
+    """With its sign, a true minus; what rounds to 0 has none."""
+    rounded = round(value, 3)
+    return "0.000" if rounded == 0 else f"{rounded:+.3f}".replace("-", "−")
+
+
+def _short(found: Mapping[str, float | None] | None) -> str:
     if found is None or found["value"] is None:
         return "–"
-    return f"{found['value']:+.3f} [{found['low']:+.3f}, {found['high']:+.3f}]"
+    low, high = found["low"] or 0.0, found["high"] or 0.0
+    written = _written(found["value"])
+    return f"({written})" if low <= 0 <= high else written
 
 
 def _share(found: Mapping[str, Any]) -> str:

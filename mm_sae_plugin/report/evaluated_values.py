@@ -1,6 +1,7 @@
 """What the page's section on an evaluation names."""
 
 from collections.abc import Mapping
+from itertools import groupby
 from typing import Any
 
 from mm_sae_plugin.report.evaluated import (
@@ -44,7 +45,10 @@ def evaluated_values(results: Results) -> dict[str, Any] | None:
         "estimate": estimate,
         "systems": systems,
         "measures": measure_names(systems),
-        "claims": record["claims"],
+        "claims": [
+            (sentence, list(group))
+            for sentence, group in groupby(record["claims"], key=lambda claim: claim["sentence"])
+        ],
         "not_measured": record["not_measured"],
     }
 
