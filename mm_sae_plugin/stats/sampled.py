@@ -105,12 +105,12 @@ def _gathered(
         images[index[start:stop]] = acts_image[mine]
         start = stop
     assert images is not None
-    rows = kept.nonzero()[:, 0].tolist()
+    rows = [int(row) for row in kept.nonzero()[:, 0]]
     return SampledPairs(
         images=images,
         texts=torch.cat(texts),
         image_index=index,
-        image_ids=[store.image_ids[row] for row in drawn.tolist()],
+        image_ids=[store.image_ids[int(row)] for row in drawn],
         captions=[store.captions[row] for row in rows],
         labels={name: [values[row] for row in rows] for name, values in store.labels.items()},
         source=store,

@@ -30,7 +30,8 @@ def test_alpha_at_its_ends():
 
 def test_alpha_is_one_less_the_observed_over_the_expected_disagreement():
     rng = np.random.default_rng(0)
-    answers = [[rng.choice([*"abc", None], p=[0.4, 0.2, 0.2, 0.2]) for _ in range(30)]] * 1
+    drawn = rng.choice([*"abc."], size=30, p=[0.4, 0.2, 0.2, 0.2]).tolist()
+    answers = [[None if answer == "." else answer for answer in drawn]]
     answers += [[a if rng.random() < 0.6 else "b" for a in answers[0]] for _ in range(3)]
     things = [[a for a in thing if a is not None] for thing in zip(*answers, strict=True)]
     things = [thing for thing in things if len(thing) > 1]

@@ -18,8 +18,9 @@ def test_images_come_with_all_their_captions_in_the_order_of_the_store():
         there = (store.image_index == source_row).nonzero()[:, 0]
         assert torch.equal(sample.images[row], store.images[source_row])
         assert torch.equal(sample.texts[here], store.texts[there])
-        assert [sample.captions[i] for i in here] == [store.captions[i] for i in there]
-        assert [sample.labels["number"][i] for i in here] == [str(int(i)) for i in there]
+        for mine, theirs in zip(here.tolist(), there.tolist(), strict=True):
+            assert sample.captions[mine] == store.captions[theirs]
+            assert sample.labels["number"][mine] == str(theirs)
         assert sample.image_ids[row] == store.image_ids[source_row]
         picture, original = sample.open_image(row), store.open_image(source_row)
         assert picture is not None and original is not None

@@ -65,10 +65,10 @@ class CarriedDominance:
     @classmethod
     def from_state_dict(cls, tensors: Mapping[str, Tensor]) -> "CarriedDominance | None":
         """Find the fields among other tensors; None where they are not."""
-        needed = [field.name for field in fields(cls) if field.default is MISSING]
-        if not all(f"{_PREFIX}{name}" in tensors for name in needed):
-            return None
-        return cls(**{field.name: tensors.get(f"{_PREFIX}{field.name}") for field in fields(cls)})
+        names = [field.name for field in fields(cls)]
+        known = {n: tensors[f"{_PREFIX}{n}"] for n in names if f"{_PREFIX}{n}" in tensors}
+        needed = {field.name for field in fields(cls) if field.default is MISSING}
+        return cls(**known) if needed <= known.keys() else None
 
     def columns(self) -> dict[str, object]:
         """Columns of the table of latents; what is not known is missing there."""
