@@ -24,7 +24,7 @@ def test_the_interval_holds_the_true_kappa():
         first, second = drawn(joint, 150, rng)
         kappa = kappa_with_interval(first, second, n_resamples=300, seed=seed)
         assert kappa.value == cohen_kappa(first, second) and kappa.n == 150
-        assert kappa.low is not None and kappa.high is not None
+        assert kappa.value is not None and kappa.low is not None and kappa.high is not None
         assert kappa.low < kappa.value < kappa.high
         n_held += kappa.low <= true <= kappa.high
     # Of 200 at 95%: fewer than 180 or all would be far from it.

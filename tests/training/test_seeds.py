@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from sae_lens import SAE, StandardTrainingSAEConfig
+import wandb
+from sae_lens import SAE, LoggingConfig, StandardTrainingSAEConfig
 
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.saes import load_sae
@@ -127,6 +128,18 @@ def test_all_are_looked_at_while_they_train_and_at_the_end(pairs, monkeypatch):
     monkeypatch.setattr(WatchedTrainer, "check", counting)
     together(short(training_steps=130), (0, 1), pairs)
     assert checked == [STEPS_PER_CHECK - 1] * 2 + [130] * 2
+
+
+def test_losses_of_all_are_logged_and_the_run_is_closed(pairs, monkeypatch):
+    names, closed = set(), []
+    monkeypatch.setattr(wandb, "init", lambda **_: None)
+    monkeypatch.setattr(wandb, "log", lambda values, step: names.update(values))
+    monkeypatch.setattr(wandb, "finish", lambda exit_code=0: closed.append(exit_code))
+    logger = LoggingConfig(log_to_wandb=True, wandb_log_frequency=5, eval_every_n_wandb_logs=2)
+    trained = together(short(logger=logger), (0, 1), pairs)
+    assert {"seed_0/losses/overall_loss", "seed_1/losses/overall_loss"} <= names
+    assert closed == [0]
+    assert_same(trained[1].sae, alone(short(seed=1), pairs))
 
 
 @pytest.mark.parametrize(

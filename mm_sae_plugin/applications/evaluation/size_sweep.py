@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from mm_sae_plugin.applications.evaluation.stability_config import StabilityConfig
 from mm_sae_plugin.applications.evaluation.survival import ClassSurvival, class_survival
@@ -12,6 +12,7 @@ from mm_sae_plugin.engines import Engine
 from mm_sae_plugin.features.sae import SAEFeatureMap
 from mm_sae_plugin.stats.config import CLASSES
 from mm_sae_plugin.stats.feature_matching import match_features
+from mm_sae_plugin.stats.interfaces import PairedActivations
 from mm_sae_plugin.stats.labelling import label_features
 from mm_sae_plugin.stats.reconstruction import PerModalityEvaluation
 from mm_sae_plugin.stats.shares import Share
@@ -98,7 +99,7 @@ def _result(
     result = MultimodalSAETrainingRunner(training, study.store).run()
     other = SAEFeatureMap(result.sae, result.normalization)
     labels = study.labels
-    others = label_features(other, study.store, labels.cfg, engine)
+    others = label_features(other, cast(PairedActivations, study.store), labels.cfg, engine)
     matching = match_features(
         study.feature_map.directions, other.directions, labels.alive, others.alive
     )
