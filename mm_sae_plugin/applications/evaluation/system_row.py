@@ -83,7 +83,8 @@ class SystemRow:
     explained_variance: dict[str, float | None] | None
     """By modality, at most 1; None for a system that cannot go back to activations."""
     l0: dict[str, float]
-    """Mean number of active features per row, by modality."""
+    """Mean number of active features, by modality, over pairs: an image counts once for each of its
+    captions."""
     split: SplitCheck | None
     """Split rate against the truth; None where no truth is known."""
     monosemanticity: dict[str, Any] | None
