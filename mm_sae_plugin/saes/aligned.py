@@ -8,12 +8,18 @@ SAE* adds to the SAE's loss (Equation 1)
     β · L_align,    L_align = -1/b · Tr(Z_image · Z_textᵀ)
 
 with the codes of b pairs in the rows of Z, each divided by its length: minus the mean cosine of the
-two codes of a pair. Ours is one more than that, which is never negative and has the same gradient.
+two codes of a pair. ``alignment="cosine"`` is that plus one, which is never negative and has the
+same gradient.
 
-The paper's base is an SAE by matching pursuit; ours is TopK, *our reading*, and takes each side's
-mean code off first. A TopK SAE has a bias that can undo a latent which always fires, however
-strongly, and such a latent makes all cosines 1: on FactorWorld's pairs at β = 0.1 the plain loss
-fell to 0.02, the codes grew from length 0.9 to 3.4, and concepts stayed as divided as they were.
+The paper's base is an SAE by matching pursuit, ours is TopK, and there cosines can be bought:
+latents that fire strongly on both sides and cancel out, against each other or the bias, change no
+reconstruction and make all codes alike. So the default, *our reading*, leaves the lengths in:
+
+    L_align = 1/b · Σ ‖z - w‖²
+
+over the pairs' codes z and w, which is twice the energy of a code times one minus the cosine where
+both are as long. What both sides have alike costs nothing and gains nothing, however large it is,
+and a latent that carries its energy on one side alone costs all of it.
 """
 
 from dataclasses import dataclass
@@ -27,7 +33,7 @@ from torch import Tensor
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.saes.paired import PairedTopKTrainingSAE, PairedTopKTrainingSAEConfig
 
-Alignment = Literal["cosine", "energy"]
+Alignment = Literal["difference", "cosine"]
 
 
 @dataclass
@@ -40,13 +46,11 @@ class AlignedTopKTrainingSAEConfig(PairedTopKTrainingSAEConfig):
         If the alignment is unknown, or as ``PairedTopKTrainingSAEConfig``.
     """
 
-    pair_coefficient: float = 0.1
-    """β: weight of :func:`cosine_loss` or :func:`energy_loss`, which have no unit; it has that of
-    the activations' square."""
-    alignment: Alignment = "cosine"
-    """``cosine``, the loss of the paper, or ``energy``, the assumption itself taken as a loss."""
-    center_codes: bool = True
-    """Whether each side's mean code of the batch is taken off first. False is the paper's own."""
+    pair_coefficient: float = 0.03
+    """β: weight of the alignment loss; without a unit for ``difference``, in that of the
+    activations' square for ``cosine``."""
+    alignment: Alignment = "difference"
+    """``difference``, or ``cosine``, the paper's."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -71,41 +75,28 @@ class AlignedTopKTrainingSAE(PairedTopKTrainingSAE):
         codes_image: Float[Tensor, "n_pairs d_sae"],
         codes_text: Float[Tensor, "n_pairs d_sae"],
     ) -> Float[Tensor, ""]:
-        """Return the alignment loss that the config names, 0 to 1; to 2 for centred cosines."""
-        if self.cfg.center_codes:
-            codes_image = codes_image - codes_image.mean(dim=0)
-            codes_text = codes_text - codes_text.mean(dim=0)
+        """Return the alignment loss that the config names, >= 0."""
         return _LOSSES[self.cfg.alignment](codes_image, codes_text)
+
+
+def difference_loss(
+    codes_image: Float[Tensor, "n_pairs d_sae"], codes_text: Float[Tensor, "n_pairs d_sae"]
+) -> Float[Tensor, ""]:
+    """Return the squared distance of the two codes of a pair, averaged over pairs; >= 0."""
+    return (codes_image - codes_text).square().sum(dim=1).mean()
 
 
 def cosine_loss(
     codes_image: Float[Tensor, "n_pairs d_sae"], codes_text: Float[Tensor, "n_pairs d_sae"]
 ) -> Float[Tensor, ""]:
-    """Return one minus the mean cosine of the two codes of a pair.
+    """Return one minus the mean cosine of the two codes of a pair, 0 to 1.
 
-    0 where both sides have the same latents in the same proportions, 1 where they share none; of
-    centred codes up to 2. A code without any latent has cosine 0 with every other.
+    0 where both sides have the same latents in the same proportions, 1 where they share none. A
+    code without any latent has cosine 0 with every other.
     """
     return 1 - F.cosine_similarity(codes_image, codes_text, dim=1).mean()
 
 
-def energy_loss(
-    codes_image: Float[Tensor, "n_pairs d_sae"], codes_text: Float[Tensor, "n_pairs d_sae"]
-) -> Float[Tensor, ""]:
-    """Return how much of the codes' energy is not matched by the other side's, latent by latent.
-
-    *Our reading* of the Iso-Energy assumption as a loss of its own: with the mean energies of a
-    batch, e_k = mean z_k² (of centred codes: variances), it is
-    Σ_k |e_k,image - e_k,text| / Σ_k (e_k,image + e_k,text). It knows sides, not pairs. 0 where
-    every latent has the same energy on both sides, 1 where none fires on both; 0 where none fires
-    at all.
-    """
-    image, text = codes_image.square().mean(dim=0), codes_text.square().mean(dim=0)
-    whole = (image + text).sum()
-    # Divided by something tiny where both are 0, rather than by 0.
-    return (image - text).abs().sum() / whole.clamp_min(1e-30)
-
-
-_LOSSES = {"cosine": cosine_loss, "energy": energy_loss}
+_LOSSES = {"difference": difference_loss, "cosine": cosine_loss}
 
 register_sae_training_class("aligned_topk", AlignedTopKTrainingSAE, AlignedTopKTrainingSAEConfig)

@@ -20,8 +20,8 @@ from mm_sae_plugin.saes.sparse import batchtopk, topk  # noqa: F401
 _L1_COEFFICIENT = 2.0
 _L0_COEFFICIENT = 1.0
 # At activations of norm 1; see what was measured in the configs' docstrings.
-_ALIGNMENT_COEFFICIENT = 0.1
-_GROUP_COEFFICIENT = 0.05
+_ALIGNMENT_COEFFICIENT = 0.03
+_GROUP_COEFFICIENT = 0.01
 
 
 def training_sae_config(
@@ -138,10 +138,10 @@ def _options(
 def _pair_options(
     architecture: str, input_norm: float, coefficient: float | None, warm_up_steps: int, seed: int
 ) -> dict[str, Any]:
-    # The alignment loss has no unit, the squared error has that of the activations' square, and
-    # the norm of a group is in that of the activations.
+    # The alignment loss grows with the square of the scale, as the error does, and the norm of a
+    # group with the scale.
     scales = {
-        "aligned_topk": (_ALIGNMENT_COEFFICIENT, input_norm**2),
+        "aligned_topk": (_ALIGNMENT_COEFFICIENT, 1.0),
         "group_topk": (_GROUP_COEFFICIENT, input_norm),
     }
     if architecture not in scales:

@@ -50,14 +50,11 @@ class Variant:
 VARIANTS = (
     # The same SAE as topk, as the quickstart trains it.
     Variant("sparse_topk"),
-    Variant("aligned_topk", 0.1),
+    *(Variant("aligned_topk", weight) for weight in (0.03, 0.1, 0.01)),
+    Variant("aligned_topk", 0.1, (("alignment", "cosine"),)),
     Variant("group_topk", 0.01),
-    Variant("aligned_topk", 0.3),
     Variant("group_topk", 0.01, (("mask_probability", 0.0),)),
-    Variant("aligned_topk", 0.1, (("center_codes", False),)),
-    Variant("aligned_topk", 0.1, (("alignment", "energy"),)),
-    Variant("group_topk", 0.05),
-    Variant("aligned_topk", 0.03),
+    Variant("group_topk", 0.05, (("mask_probability", 0.0),)),
 )
 
 

@@ -1,4 +1,4 @@
-"""The alignment loss against plain formulas."""
+"""The alignment losses against plain formulas."""
 
 import math
 
@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from mm_sae_plugin.errors import UserError
-from mm_sae_plugin.saes import AlignedTopKTrainingSAE, AlignedTopKTrainingSAEConfig
-from mm_sae_plugin.saes.aligned import cosine_loss, energy_loss
+from mm_sae_plugin.saes import AlignedTopKTrainingSAEConfig
+from mm_sae_plugin.saes.aligned import cosine_loss, difference_loss
+
+BOTH = pytest.mark.parametrize("loss", [difference_loss, cosine_loss])
 
 
 def codes(seed=0, n_pairs=5, d_sae=7):
@@ -16,12 +18,22 @@ def codes(seed=0, n_pairs=5, d_sae=7):
     return drawn * (torch.rand(2, n_pairs, d_sae, generator=generator) < 0.6)
 
 
+def of_pairs(image, text):
+    return list(zip(image.tolist(), text.tolist(), strict=True))
+
+
+def test_difference_loss_is_the_mean_squared_distance_of_a_pair():
+    image, text = codes()
+    squares = [math.dist(z, w) ** 2 for z, w in of_pairs(image, text)]
+    assert difference_loss(image, text).item() == pytest.approx(sum(squares) / len(squares))
+
+
 def test_cosine_loss_is_one_minus_the_mean_cosine():
     image, text = codes()
-    cosines = []
-    for z, w in zip(image.tolist(), text.tolist(), strict=True):
-        dot = sum(a * b for a, b in zip(z, w, strict=True))
-        cosines.append(dot / (math.hypot(*z) * math.hypot(*w)))
+    cosines = [
+        sum(a * b for a, b in zip(z, w, strict=True)) / (math.hypot(*z) * math.hypot(*w))
+        for z, w in of_pairs(image, text)
+    ]
     assert cosine_loss(image, text).item() == pytest.approx(1 - sum(cosines) / len(cosines))
 
 
@@ -32,41 +44,37 @@ def test_cosine_loss_is_equation_1_of_the_paper_but_for_a_constant():
     torch.testing.assert_close(cosine_loss(image, text), expected)
 
 
-def test_energy_loss_compares_each_latents_mean_square():
+def test_the_difference_is_the_cosine_times_the_energy_where_both_are_as_long():
+    image, text = (3 * side / side.norm(dim=1, keepdim=True) for side in codes())
+    torch.testing.assert_close(difference_loss(image, text), 2 * 9 * cosine_loss(image, text))
+
+
+@BOTH
+def test_equal_codes_cost_nothing_and_those_without_a_common_latent_most(loss):
     image, text = codes()
-    n_pairs, d_sae = image.shape
-    energies = [
-        [sum(side[i, k].item() ** 2 for i in range(n_pairs)) / n_pairs for k in range(d_sae)]
-        for side in (image, text)
-    ]
-    apart = sum(abs(a - b) for a, b in zip(*energies, strict=True))
-    assert energy_loss(image, text).item() == pytest.approx(apart / sum(map(sum, energies)))
+    assert loss(image + 0.1, image + 0.1).item() == pytest.approx(0)
+    image[:, :3], text[:, 3:] = 0, 0
+    energy = (image.square() + text.square()).sum(1).mean()
+    expected = energy.item() if loss is difference_loss else 1
+    assert loss(image, text).item() == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("loss", [cosine_loss, energy_loss])
-def test_ends_of_the_scale(loss):
-    image, _ = codes()
-    firing = image + 0.1
-    assert loss(firing, 3 * firing if loss is cosine_loss else firing).item() == pytest.approx(0)
-    left, right = firing.clone(), firing.clone()
-    left[:, :3], right[:, 3:] = 0, 0
-    assert loss(left, right).item() == pytest.approx(1)
-
-
-def test_energies_know_sides_and_not_pairs():
+def test_what_fires_strongly_on_both_sides_buys_cosine_and_no_difference():
     image, text = codes()
-    assert energy_loss(image, image.flip(0)).item() == pytest.approx(0)
-    assert cosine_loss(image, image.flip(0)) > 0.05
-    torch.testing.assert_close(energy_loss(image, text), energy_loss(image, text.flip(0)))
+    before = {loss: loss(image, text).item() for loss in (difference_loss, cosine_loss)}
+    image[:, 0] += 1000
+    text[:, 0] += 1000
+    assert cosine_loss(image, text).item() < 1e-5 < 0.1 < before[cosine_loss]
+    assert difference_loss(image, text).item() == pytest.approx(before[difference_loss])
 
 
-@pytest.mark.parametrize("loss", [cosine_loss, energy_loss])
+@BOTH
 def test_gradients_are_those_of_finite_differences(loss):
     image, text = (side.add(0.05).requires_grad_() for side in codes())
     assert torch.autograd.gradcheck(loss, (image, text))
 
 
-@pytest.mark.parametrize("loss", [cosine_loss, energy_loss])
+@BOTH
 def test_codes_without_any_latent_are_no_nan(loss):
     image, text = torch.zeros(3, 4, requires_grad=True), torch.zeros(3, 4, requires_grad=True)
     value = loss(image, text)
@@ -77,16 +85,5 @@ def test_codes_without_any_latent_are_no_nan(loss):
 
 
 def test_an_unknown_alignment_is_told(any_types):
-    with pytest.raises(UserError, match="Unknown alignment 'mse': choose one of cosine, energy"):
+    with pytest.raises(UserError, match="Unknown alignment 'mse': choose one of difference, cos"):
         AlignedTopKTrainingSAEConfig(d_in=8, d_sae=16, k=2, alignment="mse")  # pyright: ignore[reportArgumentType]
-
-
-def test_a_latent_that_always_fires_buys_no_alignment_of_centred_codes():
-    def loss(center_codes: bool, always: float) -> float:
-        cfg = AlignedTopKTrainingSAEConfig(d_in=4, d_sae=7, k=2, center_codes=center_codes)
-        image, text = codes()
-        image[:, 0], text[:, 0] = always, always
-        return AlignedTopKTrainingSAE(cfg).pair_loss(image, text).item()
-
-    assert loss(False, 1000.0) < 1e-5 < 0.1 < loss(False, 0.0)
-    assert loss(True, 1000.0) == pytest.approx(loss(True, 0.0))

@@ -13,7 +13,7 @@ from tests.saes.shared_latents import SharedLatents, shared_latents
 from tests.stats.atoms_truth import latents_that_follow, split_concepts, train
 from tests.stats.paired_atoms import AtomWorld, paired_atoms
 
-WORLD = AtomWorld(n_pairs=8000)
+WORLD = AtomWorld(n_pairs=4000)
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Trained:
 
 
 def _trained(store, architecture: str) -> Trained:
-    cfg = MultimodalSAERunnerConfig(architecture=architecture, d_sae=256, k=4, training_steps=500)
+    cfg = MultimodalSAERunnerConfig(architecture=architecture, d_sae=256, k=4, training_steps=300)
     feature_map = train(store, cfg)
     shared = [name for name in WORLD.rates if name.startswith("1/1 ")]
     paper = ModalityDominance.from_statistics(compute_modality(feature_map, store))
