@@ -58,7 +58,7 @@ class Scored:
         return cls(model, scores.numpy()[counted], dominance.carried.concept.numpy()[counted])
 
 
-def claim_c1(trained: Scored, untrained: Scored | None, labels: Labels, seed: int = 0) -> Finding:
+def claim_c1(trained: Scored, untrained: float | None, labels: Labels, seed: int = 0) -> Finding:
     """Judge whether scores are skewed towards images.
 
     The mean score less 1/2 is what is judged; swapped within pairs it is 0. An untrained SAE of
@@ -67,8 +67,8 @@ def claim_c1(trained: Scored, untrained: Scored | None, labels: Labels, seed: in
     Parameters
     ----------
     trained : Scored
-    untrained : Scored, optional
-        Of an SAE with random weights.
+    untrained : float, optional
+        Mean score of an SAE with random weights.
     labels : str
         Whose scores they are.
     seed : int
@@ -79,7 +79,7 @@ def claim_c1(trained: Scored, untrained: Scored | None, labels: Labels, seed: in
         return too_few
     value = float(trained.scores.mean() - 0.5)
     low, high = _interval(_resampled_means(trained, trained.scores, seed) - 0.5)
-    null = None if untrained is None else float(untrained.scores.mean() - 0.5)
+    null = None if untrained is None else untrained - 0.5
     beside = "" if null is None else f"; of an untrained SAE {null:+.3f}"
     reason = (
         f"The mean {labels} score of {len(trained.scores)} latents lies {value:+.3f} "

@@ -20,6 +20,7 @@ from mm_sae_plugin.stats.compute import compute_modality
 from mm_sae_plugin.stats.config import CLASSES
 from mm_sae_plugin.stats.dominance import ModalityDominance
 from mm_sae_plugin.stats.interfaces import PairedActivations
+from mm_sae_plugin.stats.intervals import score_values
 from mm_sae_plugin.stats.labelling import label_features, untrained_features
 from mm_sae_plugin.stats.null_stores import GaussianPairs, ShuffledPairs
 from mm_sae_plugin.stats.sampled import sampled_pairs
@@ -80,6 +81,9 @@ class Look:
     """By the paper's score and rule, whose borders follow from the scores that it sees."""
     stands: dict[str, int]
     """Latents for which each test stands that means something there."""
+    mean_scores: dict[str, float | None]
+    """Mean over latents alive of carried dominance and of the paper's score, where they have one;
+    None where none has."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +133,12 @@ class Nulls:
             },
             "latents": self.tests.record(),
         }
+
+    def mean_score(self, null: str, labels: str) -> float | None:
+        """Mean score under a null, over its repeats; None where it was not drawn or has none."""
+        found = [look.mean_scores.get(labels) for look in self.nulls.get(null, [])]
+        known = [value for value in found if value is not None]
+        return float(np.mean(known)) if known else None
 
     def columns(self) -> dict[str, np.ndarray]:
         """P-values, q-values and verdicts, one per latent."""
@@ -227,7 +237,16 @@ def _look(labels: ModalityDominance, level: float) -> Look:
         as_labelled=labels.class_counts,
         by_paper=_by_paper(labels).class_counts,
         stands={name: int(t.stands(level).sum()) for name, t in latent_tests(labels).items()},
+        mean_scores=_mean_scores(labels),
     )
+
+
+def _mean_scores(labels: ModalityDominance) -> dict[str, float | None]:
+    scores = {"paper": score_values(labels.statistics, PAPER_SCORE)}
+    if labels.carried is not None:
+        scores["carried"] = labels.carried.scores
+    known = {name: values[labels.alive & ~values.isnan()] for name, values in scores.items()}
+    return {name: float(values.mean()) if len(values) else None for name, values in known.items()}
 
 
 def _swapped(

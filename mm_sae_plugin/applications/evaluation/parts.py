@@ -25,18 +25,22 @@ class Measured:
 
 
 def _nulls(study: Study, cfg: EvaluateConfig) -> Measured:
+    from mm_sae_plugin.applications.claims.claim import Labels
     from mm_sae_plugin.applications.claims.distribution import Scored, claim_c1
     from mm_sae_plugin.applications.evaluation.nulls import NullsConfig, run_nulls
 
     found = run_nulls(study, NullsConfig(seed=cfg.seed))
     model = study.store.manifest.model_name
-    claims = []
-    for labels in ("carried", "paper"):
-        trained, untrained = (
-            Scored.of(name, labelled, labels)
-            for name, labelled in ((model, study.labels), ("untrained", found.untrained))
-        )
-        claims.append(claim_c1(trained, untrained, labels, cfg.seed).record())
+    kinds: tuple[Labels, Labels] = ("carried", "paper")
+    claims = [
+        claim_c1(
+            Scored.of(model, study.labels, labels),
+            found.mean_score("untrained", labels),
+            labels,
+            cfg.seed,
+        ).record()
+        for labels in kinds
+    ]
     return Measured(found.record(), found.columns(), claims)
 
 

@@ -51,11 +51,11 @@ def test_few_latents_far_apart_leave_a_skew_undecided():
 
 
 def test_a_skew_that_an_untrained_sae_has_too_is_not_the_dictionarys():
-    trained, untrained = scored(around(0.7)), scored(around(0.75, seed=1))
-    found = claim_c1(trained, untrained, "paper")
+    trained = scored(around(0.7))
+    found = claim_c1(trained, 0.75, "paper")
     assert found.verdict == "undecided" and "untrained" in found.reason
-    assert found.null == pytest.approx(0.25, abs=0.02)
-    assert claim_c1(trained, scored(around(0.5, seed=1)), "paper").verdict == "supported"
+    assert found.null == 0.25
+    assert claim_c1(trained, 0.5, "paper").verdict == "supported"
 
 
 def test_halves_of_one_concept_are_not_two_facts():
