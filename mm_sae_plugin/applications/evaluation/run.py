@@ -118,6 +118,10 @@ def _latents(study: Study, work: PartWork) -> pd.DataFrame:
     """The labels' own table, and beside it what each part says of every latent."""
     import pandas as pd
 
-    parts = [work.columns(name) for name in work.cfg.parts]
-    told = [part for part in parts if len(part.columns)]
-    return pd.concat([study.labels.table(), *told], axis=1)
+    table = study.labels.table()
+    for name in work.cfg.parts:
+        told = work.columns(name)
+        # The labels' own columns stay as `mm-sae mds` wrote them.
+        new = [column for column in told.columns if column not in table.columns]
+        table = pd.concat([table, told[new]], axis=1)
+    return table
