@@ -5,3 +5,4 @@ from .runner import (
     MultimodalSAETrainingRunner as MultimodalSAETrainingRunner,
     TrainingResult as TrainingResult,
 )
+from .seeds import train_seeds as train_seeds
