@@ -7,3 +7,4 @@ from .runner import (
     MultimodalSAETrainingRunner as MultimodalSAETrainingRunner,
     TrainingResult as TrainingResult,
 )
+from .seeds import train_seeds as train_seeds

@@ -9,9 +9,12 @@ from sae_lens import SAE, LoggingConfig, StandardTrainingSAEConfig
 
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.saes import load_sae
-from mm_sae_plugin.training import MultimodalSAERunnerConfig, MultimodalSAETrainingRunner
+from mm_sae_plugin.training import (
+    MultimodalSAERunnerConfig,
+    MultimodalSAETrainingRunner,
+    train_seeds,
+)
 from mm_sae_plugin.training.as_trained import config_as_trained, varied
-from mm_sae_plugin.training.seeds import train_seeds
 from mm_sae_plugin.training.trainer import STEPS_PER_CHECK, WatchedTrainer
 from tests.training.conftest import METADATA
 

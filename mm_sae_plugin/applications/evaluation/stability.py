@@ -33,9 +33,8 @@ from mm_sae_plugin.stats.label_sweeps import SettingResult, sweep_min_activation
 from mm_sae_plugin.stats.labelling import label_features
 from mm_sae_plugin.stats.stability_note import SeedNote, StabilityNote, labels_id
 from mm_sae_plugin.study import Study
-from mm_sae_plugin.training import MultimodalSAERunnerConfig, TrainingResult
+from mm_sae_plugin.training import MultimodalSAERunnerConfig, TrainingResult, train_seeds
 from mm_sae_plugin.training.as_trained import config_as_trained
-from mm_sae_plugin.training.seeds import train_seeds
 
 
 @dataclass(frozen=True)
