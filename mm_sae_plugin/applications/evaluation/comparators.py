@@ -1,19 +1,27 @@
 """What an SAE is compared with: named recipes that make a feature map from a store.
 
-Whatever has a size takes that of the SAE: as many latents in all, as many active in a row.
+Whatever has a size takes that of the SAE: as many latents in all, as many active in a row. SAEs are
+trained with its settings.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.files import parse_json
 
 if TYPE_CHECKING:
     from mm_sae_plugin.features.feature_map import FeatureMap
     from mm_sae_plugin.stats.interfaces import PairedActivations
+    from mm_sae_plugin.study import Study
 
 _DEFAULT_K = 16
+# What decides a training beside the size, so that a rival is trained as well as the SAE was.
+_TRAINING = (
+    *("train_batch_size_samples", "lr", "lr_end", "lr_scheduler_name", "adam_beta1", "adam_beta2"),
+    "normalize",
+)
 
 
 @dataclass(frozen=True)
@@ -26,6 +34,22 @@ class Like:
     """Active latents per row."""
     training_steps: int | None = None
     """Optimiser steps of whatever is trained; None for each trainer's default."""
+    training: Mapping[str, Any] = field(default_factory=dict)
+    """Other settings of SAE trainings, by the names of `MultimodalSAERunnerConfig`."""
+
+    @classmethod
+    def of_study(cls, study: "Study", training_steps: int | None = None) -> "Like":
+        """Take size and training settings from a study's SAE.
+
+        Learning rate, batch, normalisation and, unless they are given, the steps are those of the
+        SAE where its folder notes them, as one trained by this package does.
+        """
+        from mm_sae_plugin.saes.folder_files import RUNNER_CFG_FILENAME
+
+        path = study.path / RUNNER_CFG_FILENAME
+        noted = parse_json(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        size = cls.of(study.sae.cfg, training_steps or noted.get("n_steps"))
+        return replace(size, training={name: noted[name] for name in _TRAINING if name in noted})
 
     @classmethod
     def of(cls, sae_cfg: Any, training_steps: int | None = None) -> "Like":
@@ -87,6 +111,7 @@ def _trained(architecture: str, d_sae: int, like: Like, seed: int, rows: dict[st
         k=min(like.k, d_sae),
         training_steps=like.training_steps,
         seed=seed,
+        **like.training,
     )
     result = MultimodalSAETrainingRunner(cfg, **rows).run()
     return SAEFeatureMap(result.sae, result.normalization)
@@ -135,7 +160,7 @@ def _ncl(shared: bool) -> Build:
 
         cfg = NCLConfig(n_features=like.d_sae, shared=shared, seed=seed)
         if like.training_steps is not None:
-            cfg = NCLConfig(like.d_sae, shared, training_steps=like.training_steps, seed=seed)
+            cfg = replace(cfg, training_steps=like.training_steps)
         return train_ncl(store, cfg).head
 
     return make

@@ -135,7 +135,7 @@ def compare(
 
     cfg, tell = cfg or ComparisonConfig(), tell or (lambda _line: None)
     refuse_one_tower(study.store)
-    store, like = cast("PairedActivations", study.store), Like.of(study.sae.cfg, cfg.training_steps)
+    store, like = cast("PairedActivations", study.store), Like.of_study(study, cfg.training_steps)
     _check_names([*names, *(system.name for system in others)], set(names), set(COMPARATORS))
     rows: list[SystemRow] = []
     failed: dict[str, str] = {}

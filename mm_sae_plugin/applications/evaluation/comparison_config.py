@@ -24,7 +24,7 @@ class ComparisonConfig:
     n_bins: int = 20
     """Bins of the histograms of scores between 0 and 1."""
     training_steps: int | None = None
-    """Optimiser steps of whatever is trained; None for each trainer's default."""
+    """Optimiser steps of whatever is trained; None for as many as the study's SAE had."""
     seed: int = 0
     """Seed of whatever is trained or drawn."""
 

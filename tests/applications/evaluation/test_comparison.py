@@ -71,6 +71,17 @@ def test_the_studys_own_labels_are_taken(comparison, study):
     assert row.explained_variance == pytest.approx(saved, abs=1e-4)
 
 
+def test_rivals_are_trained_as_the_sae_was(study):
+    like = Like.of_study(study)
+    assert (like.d_sae, like.k, like.training_steps) == (64, 8, 100)
+    assert like.training["train_batch_size_samples"] == 128 and like.training["lr"] == 3e-3
+    assert Like.of_study(study, 20).training_steps == 20
+    # With the same seed that gives the very same SAE.
+    again = compare(study, ("sae_topk",)).rows[0]
+    own = json.loads((study.path / "evaluation.json").read_text())["explained_variance"]
+    assert again.explained_variance == pytest.approx(own, abs=1e-4)
+
+
 def test_what_keeps_everything_explains_everything(comparison):
     for name in ("raw", "pca", "declip"):
         row = comparison.row(name)
