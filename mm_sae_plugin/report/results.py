@@ -43,6 +43,8 @@ class Results:
     """Name and reason of what the extraction could not use."""
     n_captions_cut: int = 0
     """Captions that were longer than the model's context."""
+    stability: str | None = None
+    """Whether the classes survive another seed, in a sentence."""
     evaluated: Mapping[str, Any] | None = None
     """What `evaluation.json` holds, where the labels were evaluated."""
     latents: Sequence[int] | None = None

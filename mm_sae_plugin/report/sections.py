@@ -100,6 +100,7 @@ def _classes(results: Results) -> Values:
     return {
         "counts": {name: counts[name] for name in DISPLAY_ORDER},
         "least": results.dominance.cfg.min_activations,
+        "stability": results.stability,
     }
 
 

@@ -8,6 +8,7 @@ from mm_sae_plugin.report.page import render_report
 from mm_sae_plugin.report.provenance import provenance
 from mm_sae_plugin.stats.interfaces import PairedActivations
 from mm_sae_plugin.stats.labelling import Findings
+from mm_sae_plugin.stats.stability_note import told_of_stability
 from mm_sae_plugin.study import Study
 
 
@@ -47,5 +48,6 @@ def write_report(
         n_captions_cut=getattr(manifest, "n_captions_cut", None) or 0,
         n_per_class=n_per_class,
         latents=latents,
+        stability=told_of_stability(study.path, findings.dominance.classes),
         evaluated=evaluated,
     )

@@ -116,6 +116,20 @@ def read_stability(sae_dir: str | Path, classes: Sequence[str]) -> StabilityNote
     return note if note.labels_id == labels_id(classes) else None
 
 
+def told_of_stability(sae_dir: str | Path, classes: Sequence[str]) -> str:
+    """Say how many classes survive another seed, or that nobody has looked.
+
+    Parameters
+    ----------
+    sae_dir, classes
+        As in :func:`read_stability`.
+    """
+    note = read_stability(sae_dir, classes)
+    if note is None:
+        return "Whether these classes survive another seed is not known: `mm-sae evaluate` tells."
+    return note.sentence()
+
+
 def labels_id(classes: Sequence[str]) -> str:
     """Digest of the classes of all latents, in their order."""
     return hashlib.sha256(",".join(classes).encode()).hexdigest()[:16]

@@ -250,7 +250,7 @@ class MultimodalSAETrainingRunner:
                 sparsity_coefficient=cfg.sparsity_coefficient,
                 pair_coefficient=cfg.pair_coefficient,
                 warm_up_steps=self.n_steps // 20,
-                seed=cfg.seed,
+                seed=seed,
                 dtype=cfg.dtype,
                 device=cfg.device,
             )
