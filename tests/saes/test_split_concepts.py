@@ -35,14 +35,12 @@ def _trained(store: FakeStore, architecture: str, weight: float | None) -> Train
         architecture=architecture, d_sae=256, k=4, training_steps=300, pair_coefficient=weight
     )
     feature_map = train(store, cfg)
-    codes = [
-        feature_map.encode(acts, side)
-        for acts, side in ((store.images, "image"), (store.texts, "text"))
-    ]
     return Trained(
         shared_latents(feature_map, store, SHARED),
         _explained(feature_map, store),
-        group_norm(*codes).item(),
+        group_norm(
+            feature_map.encode(store.images, "image"), feature_map.encode(store.texts, "text")
+        ).item(),
     )
 
 
