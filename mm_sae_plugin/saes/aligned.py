@@ -20,6 +20,11 @@ reconstruction and make all codes alike. So the default, *our reading*, leaves t
 over the pairs' codes z and w, which is twice the energy of a code times one minus the cosine where
 both are as long. What both sides have alike costs nothing and gains nothing, however large it is,
 and a latent that carries its energy on one side alone costs all of it.
+
+Measured on the quickstart's pairs (``python -m tests.benchmarks.paired_saes``, 512 latents, k = 16,
+seed 0): of 40 values of shared factors, 27 had the same best latent on both sides with ``topk``, 27
+at β = 0.03 and 31 at 0.1. Explained variance of images and captions was 0.961 and 0.978, 0.959 and
+0.975, 0.952 and 0.971. Concepts are divided as long as β is small: see the test of split concepts.
 """
 
 from dataclasses import dataclass
@@ -46,7 +51,7 @@ class AlignedTopKTrainingSAEConfig(PairedTopKTrainingSAEConfig):
         If the alignment is unknown, or as ``PairedTopKTrainingSAEConfig``.
     """
 
-    pair_coefficient: float = 0.03
+    pair_coefficient: float = 0.1
     """β: weight of the alignment loss; without a unit for ``difference``, in that of the
     activations' square for ``cosine``."""
     alignment: Alignment = "difference"

@@ -19,8 +19,8 @@ from mm_sae_plugin.saes.sparse import batchtopk, topk  # noqa: F401
 # At activations of norm sqrt(d_in); measured to give about 10 to 30 active latents.
 _L1_COEFFICIENT = 2.0
 _L0_COEFFICIENT = 1.0
-# At activations of norm 1; see what was measured in the configs' docstrings.
-_ALIGNMENT_COEFFICIENT = 0.03
+# At activations of norm 1; what was measured stands in the modules' docstrings.
+_ALIGNMENT_COEFFICIENT = 0.1
 _GROUP_COEFFICIENT = 0.01
 
 

@@ -15,6 +15,12 @@ SAELens averages the error over rows, which is half the paper's loss; so is our 
 the paper's. *Our reading*: a mask is drawn for each pair at every step, and a latent is masked out
 with the probability that is called p. The paper gives each modality a centring bias of its own,
 which ``normalize="per_modality_center"`` does here; without it both have the one of SAELens.
+
+Measured on the quickstart's pairs (``python -m tests.benchmarks.paired_saes``, 512 latents, k = 16,
+seed 0, λ = 0.01, p = 0.2): no latent stayed dead (28 with ``topk``) and 82 were cross-modal by the
+paper's score (22), but of 40 values of shared factors 21 had the same best latent on both sides
+(27), and explained variance fell from 0.961 and 0.978 to 0.919 and 0.944: what is masked now and
+then is learnt several times over.
 """
 
 from collections.abc import Iterator
@@ -45,9 +51,9 @@ class GroupTopKTrainingSAEConfig(PairedTopKTrainingSAEConfig):
         If the probability is not at least 0 and below 1, or as ``PairedTopKTrainingSAEConfig``.
     """
 
-    pair_coefficient: float = 0.05
+    pair_coefficient: float = 0.01
     """λ: weight of the L2,1 norm of a pair's codes, in the unit of the activations. The paper has
-    0.05 for CLIP's embeddings of length 1."""
+    0.05 for CLIP's embeddings of length 1, which is much where little is left to explain."""
     mask_probability: float = 0.2
     """Probability that a latent is masked out on both sides of a pair, 0 to below 1; the paper has
     0.2. At inference nothing is masked."""

@@ -50,7 +50,7 @@ class Variant:
 VARIANTS = (
     # The same SAE as topk, as the quickstart trains it.
     Variant("sparse_topk"),
-    *(Variant("aligned_topk", weight) for weight in (0.03, 0.1, 0.01)),
+    *(Variant("aligned_topk", weight) for weight in (0.03, 0.1, 0.3)),
     Variant("aligned_topk", 0.1, (("alignment", "cosine"),)),
     Variant("group_topk", 0.01),
     Variant("group_topk", 0.01, (("mask_probability", 0.0),)),
