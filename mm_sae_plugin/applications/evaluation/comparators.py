@@ -192,6 +192,10 @@ COMPARATORS: dict[str, Comparator] = {
         f"sae_{name}": Comparator(f"a shared SAE of SAELens' architecture {name}", sae_of(name))
         for name in SAE_ARCHITECTURES
     },
+    "sae_aligned_topk": Comparator(
+        "a shared SAE whose pairs' codes are aligned", sae_of("aligned_topk")
+    ),
+    "sae_group_topk": Comparator("a shared SAE, sparse in pairs and masked", sae_of("group_topk")),
 }
 """Every comparator by name."""
 
