@@ -64,3 +64,9 @@ def judged(low: float, high: float, least: float) -> Verdict:
     if low > 0:
         return "supported"
     return "not supported" if high < least else "undecided"
+
+
+def told(value: float) -> str:
+    """Write a difference with its sign; what rounds to 0 has none."""
+    rounded = round(value, 3)
+    return "0.000" if rounded == 0 else f"{rounded:+.3f}"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from mm_sae_plugin.applications.claims.claim import Finding, Labels, judged
+from mm_sae_plugin.applications.claims.claim import Finding, Labels, judged, told
 from mm_sae_plugin.stats.dominance import ModalityDominance
 from mm_sae_plugin.stats.intervals import score_values
 from mm_sae_plugin.stats.scores import PAPER_SCORE
@@ -80,10 +80,10 @@ def claim_c1(trained: Scored, untrained: float | None, labels: Labels, seed: int
     value = float(trained.scores.mean() - 0.5)
     low, high = _interval(_resampled_means(trained, trained.scores, seed) - 0.5)
     null = None if untrained is None else untrained - 0.5
-    beside = "" if null is None else f"; of an untrained SAE {null:+.3f}"
+    beside = "" if null is None else f"; of an untrained SAE {told(null)}"
     reason = (
-        f"The mean {labels} score of {len(trained.scores)} latents lies {value:+.3f} "
-        f"[{low:+.3f}, {high:+.3f}] from the middle, above 0 towards images{beside}."
+        f"The mean {labels} score of {len(trained.scores)} latents lies {told(value)} "
+        f"[{told(low)}, {told(high)}] from the middle, above 0 towards images{beside}."
     )
     verdict = judged(low, high, LEAST)
     if verdict == "supported" and null is not None and null >= low:
@@ -122,7 +122,8 @@ def claim_c2(plain: Scored, supervised: Scored, labels: Labels, seed: int = 0) -
     low, high = _interval(resampled)
     reason = (
         f"|2 score − 1|, by {labels} scores, is {of_other.mean():.3f} in {supervised.model} and "
-        f"{of_plain.mean():.3f} in {plain.model}: {value:+.3f} [{low:+.3f}, {high:+.3f}]."
+        f"{of_plain.mean():.3f} in {plain.model}: "
+        f"{told(value)} [{told(low)}, {told(high)}]."
     )
     models = f"{supervised.model} against {plain.model}"
     n = len(plain.scores) + len(supervised.scores)

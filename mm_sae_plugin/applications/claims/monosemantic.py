@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mm_sae_plugin.applications.claims.claim import Finding, Verdict
+from mm_sae_plugin.applications.claims.claim import Finding, Verdict, told
 
 N_TOP = 20
 """Strongest samples of EmbSim and WinRate, as in the paper."""
@@ -40,14 +40,14 @@ def claim_c3(system: str, model: str, differences: Sequence[Mapping[str, Any]]) 
         verdict = "supported"
     elif "less" in found:
         verdict = "not supported"
-    told = ", ".join(_told(row) for row in chosen)
+    found_of = ", ".join(_told(row) for row in chosen)
     first = chosen[0]
     return Finding(
         "C3",
         None,
         label,
         verdict,
-        f"Means over features, less those of raw dimensions: {told}.",
+        f"Means over features, less those of raw dimensions: {found_of}.",
         first["difference"],
         first["low"],
         first["high"],
@@ -59,4 +59,5 @@ def claim_c3(system: str, model: str, differences: Sequence[Mapping[str, Any]]) 
 def _told(row: Mapping[str, Any]) -> str:
     if row["difference"] is None:
         return f"{row['key']} unknown"
-    return f"{row['key']} {row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
+    ends = f"[{told(row['low'])}, {told(row['high'])}]"
+    return f"{row['key']} {told(row['difference'])} {ends}"

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 RAW = "raw"
 """The model's own dimensions, which all others are compared with."""
+_CLAIMED = (OWN, "ncl")
+"""What the paper says it of: SAEs and non-negative contrastive heads."""
 
 
 def compare_rivals(
@@ -64,7 +66,11 @@ def compare_rivals(
         if raw is not None and one is not raw and one.embedded is raw.embedded
     }
     model = study.store.manifest.model_name
-    claims = [claim_c3(name, model, rows).record() for name, rows in against.items()]
+    claims = [
+        claim_c3(name, model, rows).record()
+        for name, rows in against.items()
+        if name.startswith(_CLAIMED)
+    ]
     own = found.get(OWN)
     return (
         {

@@ -103,7 +103,10 @@ def run_evaluation(
         "not_measured": {
             name: part["not_measured"] for name, part in kept.items() if part["not_measured"]
         },
-        "claims": [claim for part in kept.values() for claim in part["claims"]],
+        "claims": sorted(
+            (claim for part in kept.values() for claim in part["claims"]),
+            key=lambda claim: claim["claim"],
+        ),
         "seconds": {name: part["seconds"] for name, part in kept.items()},
         "versions": versions(),
     }
