@@ -7,9 +7,9 @@ SAE* adds to the SAE's loss (Equation 1)
 
     β · L_align,    L_align = -1/b · Tr(Z_image · Z_textᵀ)
 
-with the codes of b pairs in the rows of Z, each divided by its length: minus the mean cosine of the
-two codes of a pair. ``alignment="cosine"`` is that plus one, which is never negative and has the
-same gradient.
+(as others quote it: the paper itself could not be looked up here) with the codes of b pairs in the
+rows of Z, each divided by its length: minus the mean cosine of the two codes of a pair.
+``alignment="cosine"`` is that plus one, which is never negative and has the same gradient.
 
 The paper's base is an SAE by matching pursuit, ours is TopK, and there cosines can be bought:
 latents that fire strongly on both sides and cancel out, against each other or the bias, change no

@@ -1,7 +1,8 @@
 """``group_topk``: TopK SAEs that are sparse in groups of two, a pair's codes; saved as ``topk``.
 
 Source: Kaushik, Barch and Fanelli 2026, *Decomposing multimodal embedding spaces with group-sparse
-autoencoders* (arXiv 2601.20028), its MGSAE. A pair (x, y) has the codes z and w. They are a group
+autoencoders* (arXiv 2601.20028), its MGSAE, as its abstract and others' notes have it: the paper
+itself could not be looked up here. A pair (x, y) has the codes z and w. They are a group
 for each latent, and the loss of a pair is
 
     ‖x - x̂‖² + ‖y - ŷ‖² + λ · Σ_i √(z_i² + w_i²)
