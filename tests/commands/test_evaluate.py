@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
@@ -60,6 +61,9 @@ def test_the_page_shows_it_and_the_labels_carry_their_stability(evaluated):
         "What follows for the paper's claims",
     ):
         assert words in page, words
+    drawing = ElementTree.parse(out / "evaluation.svg").getroot()
+    said = {element.text for element in drawing.iter() if element.text}
+    assert {"the labels", "pairs shuffled", "retrieval R@1"} <= said
     note = read_stability(sae, Study.open(sae).labels.classes)
     assert note is not None and note.sentence() in page
 

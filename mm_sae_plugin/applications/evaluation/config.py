@@ -20,7 +20,7 @@ class EvaluateConfig:
     sae: Path
     """Folder of a labelled SAE."""
     out: Path = Path("runs/evaluation")
-    """Folder for evaluation.json, latents.parquet and report.html."""
+    """Folder for evaluation.json, latents.parquet, evaluation.svg and report.html."""
     acts: Path | None = None
     """Its activation store; by default the one that it was trained on."""
     against: tuple[str, ...] = ()
