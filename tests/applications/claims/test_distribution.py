@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mm_sae_plugin.applications.claims.claim import judged
+from mm_sae_plugin.applications.claims.claim import Finding, judged
 from mm_sae_plugin.applications.claims.distribution import (
     LEAST,
     LEAST_LATENTS,
@@ -20,6 +20,12 @@ def scored(scores: list[float] | np.ndarray, concept: np.ndarray | None = None) 
 
 def around(middle: float, n: int = 200, spread: float = 0.1, seed: int = 0) -> np.ndarray:
     return np.clip(np.random.default_rng(seed).normal(middle, spread, n), 0, 1)
+
+
+def figures(found: Finding) -> tuple[float, float, float]:
+    """Value and both ends, all of which there are."""
+    assert found.value is not None and found.low is not None and found.high is not None
+    return found.value, found.low, found.high
 
 
 @pytest.mark.parametrize(
@@ -41,8 +47,9 @@ def test_a_difference_is_judged_by_its_whole_interval(low, high, verdict):
 def test_a_skew_towards_images_is_found_where_it_is(middle, verdict):
     found = claim_c1(scored(around(middle, n=2_000)), None, "paper")
     assert found.verdict == verdict
-    assert found.value == pytest.approx(middle - 0.5, abs=0.01)
-    assert found.low < found.value < found.high
+    value, low, high = figures(found)
+    assert value == pytest.approx(middle - 0.5, abs=0.01)
+    assert low < value < high
     assert found.n == 2_000
 
 
@@ -62,9 +69,9 @@ def test_halves_of_one_concept_are_not_two_facts():
     values = np.repeat(around(0.6, n=100, spread=0.2), 10)
     alone = claim_c1(scored(values), None, "carried")
     together = claim_c1(scored(values, np.repeat(np.arange(100), 10)), None, "carried")
-    width, wider = (found.high - found.low for found in (alone, together))
+    (_, low, high), (_, lower, higher) = figures(alone), figures(together)
     # Ten copies of each make an interval that is too narrow by the root of ten.
-    assert wider == pytest.approx(width * 10**0.5, rel=0.1)
+    assert higher - lower == pytest.approx((high - low) * 10**0.5, rel=0.1)
     assert together.value == alone.value
 
 
@@ -82,7 +89,7 @@ def test_models_are_compared_by_how_far_latents_lie_from_the_middle(
     expected = np.abs(2 * other.scores - 1).mean() - np.abs(2 * plain.scores - 1).mean()
     assert found.value == pytest.approx(expected)
     if spread_plain == spread_other:
-        assert abs(found.value) < LEAST
+        assert abs(figures(found)[0]) < LEAST
 
 
 def test_too_few_latents_are_said_to_be_too_few():
@@ -96,5 +103,6 @@ def test_the_interval_holds_the_mean_as_often_as_it_says():
     inside = 0
     for seed in range(200):
         found = claim_c1(scored(around(0.6, n=60, seed=seed)), None, "paper", seed=seed)
-        inside += found.low <= 0.1 <= found.high
+        _, low, high = figures(found)
+        inside += low <= 0.1 <= high
     assert 0.89 <= inside / 200 <= 0.99
