@@ -12,7 +12,6 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from mm_sae_plugin.applications.bias.bench import check_site
 from mm_sae_plugin.applications.defense.contenders import NONE, SHIPPED, Contender, contenders
 from mm_sae_plugin.applications.defense.tasks import TASKS, Task
 from mm_sae_plugin.applications.defense.training_free import first_arms
@@ -20,6 +19,7 @@ from mm_sae_plugin.applications.explorer import Explorer
 from mm_sae_plugin.demos.common.keeping import place_for
 from mm_sae_plugin.models import HookedCLIP, load_model
 from mm_sae_plugin.study import Study
+from mm_sae_plugin.study.site import check_site
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,11 +8,15 @@ from typing import Protocol, runtime_checkable
 
 from mm_sae_plugin.commands.align import AlignCommand
 from mm_sae_plugin.commands.bias import BiasCommand
+from mm_sae_plugin.commands.claims import ClaimsCommand
+from mm_sae_plugin.commands.convert import ConvertCommand
 from mm_sae_plugin.commands.demo import DemoCommand
+from mm_sae_plugin.commands.evaluate import EvaluateCommand
 from mm_sae_plugin.commands.explain import ExplainCommand
 from mm_sae_plugin.commands.extract import ExtractCommand
 from mm_sae_plugin.commands.hooks import HooksCommand
 from mm_sae_plugin.commands.mds import MdsCommand
+from mm_sae_plugin.commands.push import PushCommand
 from mm_sae_plugin.commands.quickstart import QuickstartCommand
 from mm_sae_plugin.commands.report import ReportCommand
 from mm_sae_plugin.commands.robustness import RobustnessCommand
@@ -42,11 +46,15 @@ VERBS: dict[str, type[Verb]] = {
     "report": ReportCommand,
     "explain": ExplainCommand,
     "truth": TruthCommand,
+    "evaluate": EvaluateCommand,
     "bias": BiasCommand,
     "steering-sweep": SteeringSweepCommand,
     "steering-eval": SteeringEvalCommand,
     "align": AlignCommand,
     "robustness": RobustnessCommand,
+    "claims": ClaimsCommand,
+    "convert": ConvertCommand,
+    "push": PushCommand,
     "demo": DemoCommand,
 }
 """Name on the command line to the verb, in the order of ``--help``."""

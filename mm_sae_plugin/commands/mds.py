@@ -24,10 +24,12 @@ class MdsCommand:
 
         from mm_sae_plugin.commands.engine import one_core_each
         from mm_sae_plugin.report import terminal_table
+        from mm_sae_plugin.stats.stability_note import told_of_stability
         from mm_sae_plugin.study import Study
 
         study = Study.open(self.sae, self.acts)
         findings = study.label(self.settings, one_core_each(self.n_workers), progress=True)
         truth = findings.truth or (None, None)
-        rich_print(terminal_table(findings.dominance, findings.evaluation, *truth))
+        stability = told_of_stability(study.path, findings.dominance.classes)
+        rich_print(terminal_table(findings.dominance, findings.evaluation, *truth, stability))
         print(f"Scores and classes are in {self.sae / 'modality.parquet'}.")

@@ -21,8 +21,8 @@ def open_model(
 
     A choice with an empty model means that of the SAE, else the embedded one.
     """
-    from mm_sae_plugin.applications.bias.bench import check_site
     from mm_sae_plugin.study import Study
+    from mm_sae_plugin.study.site import check_site
 
     is_chosen = choice != ModelChoice(model="")
     if sae is None:

@@ -71,6 +71,7 @@ def run_quickstart(cfg: QuickstartConfig, progress: bool = True) -> dict[str, An
         from mm_sae_plugin.report import terminal_table
         from mm_sae_plugin.report.write import write_report
         from mm_sae_plugin.stats.scores import PAPER_SCORE
+        from mm_sae_plugin.stats.stability_note import told_of_stability
         from mm_sae_plugin.study import Study
         from mm_sae_plugin.training import (
             MultimodalSAERunnerConfig,
@@ -146,7 +147,8 @@ def run_quickstart(cfg: QuickstartConfig, progress: bool = True) -> dict[str, An
     if progress:
         from rich import print as rich_print
 
-        rich_print(terminal_table(dominance, evaluation, *truth))
+        stability = told_of_stability(sae_dir, dominance.classes)
+        rich_print(terminal_table(dominance, evaluation, *truth, stability))
     return summary
 
 

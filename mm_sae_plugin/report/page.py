@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from mm_sae_plugin.files import atomic_path
 from mm_sae_plugin.report.evaluation import EvaluationFigures, EvaluationLike
@@ -27,6 +28,8 @@ def render_report(
     untrained: TruthCheck | None = None,
     skipped: Sequence[tuple[str, str]] = (),
     n_captions_cut: int = 0,
+    stability: str | None = None,
+    evaluated: Mapping[str, Any] | None = None,
     latents: Sequence[int] | None = None,
     title: str = "What images and captions share",
     n_per_class: int = 8,
@@ -56,6 +59,10 @@ def render_report(
         Name and reason of every image or caption that could not be used.
     n_captions_cut : int
         Captions that were longer than the model's context.
+    stability : str, optional
+        Whether the classes survive another seed, in a sentence beside their counts.
+    evaluated : mapping, optional
+        What `evaluation.json` holds: nulls, other seeds, removals, rivals and claims.
     latents : sequence of int, optional
         Show these latents instead of the strongest of each class.
     title : str
@@ -85,6 +92,8 @@ def render_report(
         untrained=untrained,
         skipped=skipped,
         n_captions_cut=n_captions_cut,
+        stability=stability,
+        evaluated=evaluated,
         latents=latents,
         n_per_class=n_per_class,
     )

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 from mm_sae_plugin.report.choice import checked_latents, latents_to_show
 from mm_sae_plugin.report.evaluation import EvaluationFigures
@@ -42,6 +43,10 @@ class Results:
     """Name and reason of what the extraction could not use."""
     n_captions_cut: int = 0
     """Captions that were longer than the model's context."""
+    stability: str | None = None
+    """Whether the classes survive another seed, in a sentence."""
+    evaluated: Mapping[str, Any] | None = None
+    """What `evaluation.json` holds, where the labels were evaluated."""
     latents: Sequence[int] | None = None
     """Latents to show instead of the strongest of each class."""
     n_per_class: int = 8

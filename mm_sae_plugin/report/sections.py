@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from mm_sae_plugin.report.borders import border_warning
+from mm_sae_plugin.report.evaluated_values import evaluated_values
 from mm_sae_plugin.report.figures import calibration_plot, firing_rate_scatter, score_histogram
 from mm_sae_plugin.report.index import index_table
 from mm_sae_plugin.report.palette import DISPLAY_ORDER
@@ -99,6 +100,7 @@ def _classes(results: Results) -> Values:
     return {
         "counts": {name: counts[name] for name in DISPLAY_ORDER},
         "least": results.dominance.cfg.min_activations,
+        "stability": results.stability,
     }
 
 
@@ -267,6 +269,7 @@ SECTIONS = (
     Section("carried", "Halves of one concept", "carried.html", _carried),
     Section("reconstruction", "Behind the scores", "reconstruction.html", _reconstruction),
     Section("truth", "Against the known truth", "truth.html", _truth),
+    Section("evaluated", "Can the labels be believed?", "evaluated.html", evaluated_values),
     Section("latents", "Latents one by one", "latents.html", _latents),
     Section("index", "Index of all latents", "index.html", _index),
     Section("method", "How this was computed", "method.html", _method),

@@ -21,6 +21,7 @@ def terminal_table(
     evaluation: EvaluationLike | None = None,
     truth: TruthCheck | None = None,
     untrained: TruthCheck | None = None,
+    stability: str | None = None,
 ) -> "Group":
     """Build what `rich.print` shows: the classes, the quality per modality, the truth.
 
@@ -34,6 +35,8 @@ def terminal_table(
         As in `render_report`.
     truth, untrained : TruthCheck, optional
         As in `render_report`.
+    stability : str, optional
+        As in `render_report`.
     """
     from rich.console import Group
     from rich.text import Text
@@ -41,6 +44,8 @@ def terminal_table(
     parts: list[Any] = [_classes(dominance, truth)]
     if dominance.carried is not None:
         parts.append(Text(_carried(dominance)))
+    if stability is not None:
+        parts.append(Text(stability))
     warning = border_warning(dominance)
     if warning is not None:
         parts.append(Text(warning, style="yellow"))

@@ -1,13 +1,14 @@
 """From a study to its page."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from mm_sae_plugin.report.page import render_report
 from mm_sae_plugin.report.provenance import provenance
 from mm_sae_plugin.stats.interfaces import PairedActivations
 from mm_sae_plugin.stats.labelling import Findings
+from mm_sae_plugin.stats.stability_note import told_of_stability
 from mm_sae_plugin.study import Study
 
 
@@ -17,6 +18,7 @@ def write_report(
     out: str | Path,
     n_per_class: int = 8,
     latents: Sequence[int] | None = None,
+    evaluated: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write the self-contained HTML report and return its path.
 
@@ -46,4 +48,6 @@ def write_report(
         n_captions_cut=getattr(manifest, "n_captions_cut", None) or 0,
         n_per_class=n_per_class,
         latents=latents,
+        stability=told_of_stability(study.path, findings.dominance.classes),
+        evaluated=evaluated,
     )

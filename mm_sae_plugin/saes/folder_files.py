@@ -29,6 +29,7 @@ CHECKSUMS_FILENAME = "checksums.json"
 EVALUATION_FILENAME = "evaluation.json"
 STATISTICS_FILENAME = "modality.safetensors"
 TABLE_FILENAME = "modality.parquet"
+STABILITY_FILENAME = "stability.json"
 
 # The SAE itself, in the order of writing: a folder without its config holds no SAE yet.
 OWN = (
@@ -40,7 +41,7 @@ OWN = (
     CFG_FILENAME,
 )
 # Made from the SAE, and wrong beside another one; also where no checksums list them.
-DERIVED = (EVALUATION_FILENAME, STATISTICS_FILENAME, TABLE_FILENAME)
+DERIVED = (EVALUATION_FILENAME, STATISTICS_FILENAME, TABLE_FILENAME, STABILITY_FILENAME)
 
 # Not a file: the labels' own entry in `cfg.json`, which changes while the rest of it does not.
 LABEL_RECORD = f"{CFG_FILENAME}: metadata.modality"

@@ -1,4 +1,4 @@
-"""How far two ways of classifying agree, beyond what chance would give."""
+"""How far ways of classifying agree, beyond what chance would give."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -23,3 +23,34 @@ def cohen_kappa(first: Sequence[str], second: Sequence[str]) -> float | None:
         return None
     chance = sum(counts[0][name] * counts[1][name] for name in counts[0]) / n**2
     return (agree - chance) / (1 - chance)
+
+
+def krippendorff_alpha(ratings: Sequence[Sequence[str | None]]) -> float | None:
+    """Krippendorff's alpha of any number of raters for names without an order (2004; 2011).
+
+    Every two answers to one thing are compared, weighted so that a thing counts by the number of
+    its answers; things with fewer than two answers say nothing.
+
+    Parameters
+    ----------
+    ratings : sequence of sequences of str or None
+        One sequence for each rater, all of the same things in the same order; None where a rater
+        gave no answer.
+
+    Returns
+    -------
+    float or None
+        1 for perfect agreement, 0 for that of chance, below 0 for less; None where no two answers
+        can be compared, or all are alike.
+    """
+    agree, counts = 0.0, Counter()
+    for answers in zip(*ratings, strict=True):
+        given = Counter(answer for answer in answers if answer is not None)
+        if given.total() < 2:
+            continue
+        agree += sum(n * (n - 1) for n in given.values()) / (given.total() - 1)
+        counts += given
+    if len(counts) < 2:
+        return None
+    chance = sum(n * (n - 1) for n in counts.values()) / (counts.total() - 1)
+    return (agree - chance) / (counts.total() - chance)

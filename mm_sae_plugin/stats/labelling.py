@@ -109,6 +109,51 @@ def label_store(
     return _findings(dominance, main, truth)
 
 
+def label_features(
+    feature_map: FeatureMap,
+    store: PairedActivations,
+    cfg: ModalityConfig | None = None,
+    engine: Engine | None = None,
+    progress: bool = False,
+) -> ModalityDominance:
+    """Score and classify every feature of any map on pairs as they are, carried dominance included.
+
+    What needs an SAE or known factors is left to :func:`label_store`, so that comparators and
+    nulls are labelled by the very same rule.
+
+    Parameters
+    ----------
+    feature_map : FeatureMap
+        Anything that encodes both modalities.
+    store : PairedActivations
+        Raw activations; a store, or what stands in its place under a null.
+    cfg : ModalityConfig, optional
+        Score and rule.
+    engine : Engine, optional
+        Where the passes run; one thread by default.
+    progress : bool
+        Show a progress bar.
+    """
+    cfg, n_features = cfg or ModalityConfig(), feature_map.n_features
+    sums: dict[str, Accumulator] = {
+        "modality": ModalityStatistics(n_features),
+        "probes": ProbeMoments.of(store, n_features),
+    }
+    (taken,) = run_pass(store, [Reading(feature_map, sums)], engine, progress=progress)
+    carried = _carried(feature_map, store, taken, cfg, engine, progress)
+    return ModalityDominance.from_config(_modality(taken), cfg, carried)
+
+
+def untrained_features(
+    feature_map: SAEFeatureMap, store: PairedActivations, seed: int = _UNTRAINED_SEED
+) -> SAEFeatureMap:
+    """Features of an SAE of random weights, otherwise like another, and as sparse on a store."""
+    rows = next(pair_parts(store, _N_THRESHOLD_ROWS))
+    acts = feature_map.normalization.apply(rows.acts_image[rows.first_of_image], "image")
+    sae = untrained_sae(feature_map.sae, seed, acts)
+    return SAEFeatureMap(sae, feature_map.normalization)
+
+
 def is_truth_known(store: PairedActivations, source: str) -> bool:
     """Say whether the pairs come from FactorWorld with its own factors, given their source."""
     has_labels = all(label in store.labels for label in factor_labels(FACTORS))
@@ -162,15 +207,8 @@ def _readings(
         untrained["probes"] = ProbeMoments.of(store, n_features)
     return [
         Reading(feature_map, accumulators | {"truth": truth}),
-        Reading(_untrained(feature_map, store), untrained),
+        Reading(untrained_features(feature_map, store), untrained),
     ]
-
-
-def _untrained(feature_map: SAEFeatureMap, store: PairedActivations) -> SAEFeatureMap:
-    rows = next(pair_parts(store, _N_THRESHOLD_ROWS))
-    acts = feature_map.normalization.apply(rows.acts_image[rows.first_of_image], "image")
-    sae = untrained_sae(feature_map.sae, _UNTRAINED_SEED, acts)
-    return SAEFeatureMap(sae, feature_map.normalization)
 
 
 def _carried(

@@ -28,8 +28,9 @@ class MultimodalSAERunnerConfig:
     """Folder to write the SAE into; without it nothing is written."""
     architecture: Annotated[str, arg(aliases=("--arch",))] = "topk"
     """topk, batchtopk, sparse_topk, sparse_batchtopk (the same SAEs, trained several times as fast
-    where d_sae is large), matryoshka_batchtopk, jumprelu, standard, gated, abstopk,
-    matching_pursuit, or another name in SAELens' registry of training classes."""
+    where d_sae is large), aligned_topk and group_topk (topk with a loss on the codes of a pair, so
+    that fewer concepts are split by side), matryoshka_batchtopk, jumprelu, standard, gated,
+    abstopk, matching_pursuit, or another name in SAELens' registry of training classes."""
     d_sae: int = 256
     """Number of latents."""
     k: int = 16
@@ -37,6 +38,9 @@ class MultimodalSAERunnerConfig:
     sparsity_coefficient: float | None = None
     """L1 coefficient (standard, gated) or L0 coefficient (jumprelu) for activations of norm
     sqrt(d_in), rescaled to the activations at hand; None takes the default."""
+    pair_coefficient: float | None = None
+    """Weight of the loss on pairs (aligned_topk, group_topk) for activations of norm 1, rescaled to
+    the activations at hand; None takes the default."""
     training_steps: int | None = None
     """Optimiser steps. None: 1,500, or as many as it takes to see every pair twice."""
     training_pairs: int | None = None
@@ -64,7 +68,7 @@ class MultimodalSAERunnerConfig:
     """none, per_modality_scale, per_modality_center or per_modality_center_scale; measured once,
     saved beside the SAE and reused whenever it is loaded."""
     seed: int = 0
-    """Seed of the weights and of the order of the pairs."""
+    """Seed of the weights, of the order of the pairs, and of the masks of group_topk."""
     device: str = "cpu"
     """Where the SAE is trained."""
     dtype: str = "float32"
@@ -83,7 +87,7 @@ class MultimodalSAERunnerConfig:
     logger: Suppress[Any] = None
     """A sae_lens LoggingConfig; None logs nowhere."""
     sae: Suppress[Any] = None
-    """A ready sae_lens training config; replaces architecture, d_sae, k and the coefficient."""
+    """A ready sae_lens training config; replaces architecture, d_sae, k and the coefficients."""
 
     def __post_init__(self) -> None:
         if self.training_steps is not None and self.training_pairs is not None:

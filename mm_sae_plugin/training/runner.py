@@ -14,11 +14,12 @@ from sae_lens.config import SAETrainerConfig
 from torch import Tensor
 
 from mm_sae_plugin.devices import checked_device
-from mm_sae_plugin.errors import UserError, one_line
+from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.files import path_from
 from mm_sae_plugin.saes.architectures import training_sae_config
 from mm_sae_plugin.saes.folder import load_sae
 from mm_sae_plugin.saes.normalization import ModalityNormalization
+from mm_sae_plugin.saes.paired import promise_pairs
 from mm_sae_plugin.saes.sparse.step import SparseTrainingStep
 from mm_sae_plugin.stats.reconstruction import PerModalityEvaluation
 from mm_sae_plugin.termination import termination_interrupts
@@ -40,7 +41,7 @@ from mm_sae_plugin.training.place import (
 )
 from mm_sae_plugin.training.rescue import Rescue
 from mm_sae_plugin.training.saving import finished_sae, save_evaluation, save_sae
-from mm_sae_plugin.training.trainer import WatchedTrainer
+from mm_sae_plugin.training.trainer import WatchedTrainer, plain_dtype_errors
 
 _log = logging.getLogger(__name__)
 
@@ -102,7 +103,7 @@ class MultimodalSAETrainingRunner:
     ) -> None:
         self.cfg = cfg
         checked_device(cfg.device)
-        self._store_path: Path | None = None
+        self.store_path: Path | None = None
         # Settled first: reading a large store only to refuse the folder would waste minutes.
         self._needs_training()
         in_memory = acts_image is not None or acts_text is not None
@@ -113,7 +114,7 @@ class MultimodalSAETrainingRunner:
             store = ActivationStore.open(folder)
         if store is not None and not in_memory:
             data = TrainingData.from_store(store)
-            self._store_path = getattr(store, "path", None)
+            self.store_path = getattr(store, "path", None)
         else:
             data = TrainingData.from_tensors(acts_image, acts_text, image_index, metadata)
         self.normalization = ModalityNormalization.measure(
@@ -124,7 +125,7 @@ class MultimodalSAETrainingRunner:
         batch_size = cfg.train_batch_size_samples
         items_per_batch = batch_size // 2 if self.data.is_paired else batch_size
         self.n_steps = cfg.n_steps(self.data.n_items, max(1, items_per_batch))
-        self.sae = self._build_sae()
+        self.sae = self.build_sae(cfg.seed)
         # Before the training changes the config, as folding a normalisation does.
         self.identity = self._identity()
 
@@ -182,7 +183,8 @@ class MultimodalSAETrainingRunner:
 
         # Saving is part of it, so that no interruption falls between the last step and the SAE.
         def work() -> None:
-            trainer.fit()
+            with plain_dtype_errors(self.sae.cfg):
+                trainer.fit()
             trainer.check()
             reserve.release()
             saved.append(save_sae(trainer, self.normalization, self.cfg.out, self.identity))
@@ -200,11 +202,6 @@ class MultimodalSAETrainingRunner:
             if is_full_disk(error):
                 reserve.release()
                 raise UserError(rescue.disk_is_full(trainer, self.cfg.out)) from error
-            if isinstance(error, RuntimeError) and "dtype" in str(error):
-                raise UserError(
-                    f"SAELens' {self.sae.cfg.architecture()} cannot be trained in "
-                    f"{self.sae.cfg.dtype} ({one_line(error)}): train in float32."
-                ) from error
             raise
         return saved[0]
 
@@ -239,7 +236,8 @@ class MultimodalSAETrainingRunner:
             n_batches_for_norm_estimate=min(1000, max(10, n_steps // 10)),
         )
 
-    def _build_sae(self) -> TrainingSAE[Any]:
+    def build_sae(self, seed: int) -> TrainingSAE[Any]:
+        """Return an SAE that has not been trained, as a run of that seed starts with it."""
         cfg, data = self.cfg, self.data
         sae_cfg: TrainingSAEConfig
         if cfg.sae is None:
@@ -250,7 +248,9 @@ class MultimodalSAETrainingRunner:
                 cfg.k,
                 input_norm=data.spread(),
                 sparsity_coefficient=cfg.sparsity_coefficient,
+                pair_coefficient=cfg.pair_coefficient,
                 warm_up_steps=self.n_steps // 20,
+                seed=seed,
                 dtype=cfg.dtype,
                 device=cfg.device,
             )
@@ -262,8 +262,10 @@ class MultimodalSAETrainingRunner:
                 f"{data.d_in} wide: set d_in = {data.d_in}."
             )
         with torch.random.fork_rng():
-            torch.manual_seed(cfg.seed)
+            torch.manual_seed(seed)
             sae = TrainingSAE.from_dict(sae_cfg.to_dict())
+        # The provider pairs the rows of every batch, and no buffer mixes them.
+        promise_pairs(sae, data.is_paired)
         if sae_cfg.normalize_activations == "none":
             # Latents then describe what differs between rows, and none has to carry the mean.
             with torch.no_grad():
@@ -271,8 +273,8 @@ class MultimodalSAETrainingRunner:
         for name, value in data.metadata.items():
             sae.cfg.metadata[name] = value
         sae.cfg.metadata.normalization = self.normalization.method
-        if self._store_path is not None and cfg.out is not None:
-            sae.cfg.metadata.store_path = path_from(cfg.out, self._store_path)
+        if self.store_path is not None and cfg.out is not None:
+            sae.cfg.metadata.store_path = path_from(cfg.out, self.store_path)
         return sae
 
     def _identity(self) -> dict[str, Any]:
@@ -336,7 +338,7 @@ class MultimodalSAETrainingRunner:
     def _complete(self, checkpoint_path: Path | None, provider: Any) -> None:
         if checkpoint_path is not None:
             checkpoints.complete(
-                checkpoint_path, self.normalization, provider, self.identity, self._store_path
+                checkpoint_path, self.normalization, provider, self.identity, self.store_path
             )
 
     def _result(self, sae: SAE[Any]) -> TrainingResult:

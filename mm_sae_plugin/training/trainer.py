@@ -1,22 +1,44 @@
 """SAELens' trainer, watched: a training that diverges stops, and nothing of it is saved."""
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from sae_lens.config import SAETrainerConfig
-from sae_lens.saes.sae import TrainStepOutput
+from sae_lens.saes.sae import TrainingSAEConfig, TrainStepOutput
 from sae_lens.training.sae_trainer import SAETrainer
 from torch import Tensor
 
-from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.errors import UserError, one_line
 
 # Reading a value makes the host wait for an accelerator; once in so many steps costs nothing.
 STEPS_PER_CHECK = 100
 # Times the activations' own square: no reconstruction that is being learnt is so far off.
 _ABSURD_ERROR = 1e6
 _NEVER = torch.iinfo(torch.int64).max
+
+
+@contextmanager
+def plain_dtype_errors(sae_cfg: TrainingSAEConfig) -> Iterator[None]:
+    """Turn what PyTorch says of an architecture that does not know its own dtype into a sentence.
+
+    Raises
+    ------
+    UserError
+        If the block fails for that.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "dtype" not in str(error):
+            raise
+        raise UserError(
+            f"SAELens' {sae_cfg.architecture()} cannot be trained in {sae_cfg.dtype} "
+            f"({one_line(error)}): train in float32."
+        ) from error
 
 
 class WatchedTrainer(SAETrainer[Any, Any]):

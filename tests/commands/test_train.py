@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from sae_lens import SAE
 
 from mm_sae_plugin import cli
 from mm_sae_plugin.errors import Terminated
@@ -78,6 +79,16 @@ def test_quickstart_is_terminated_as_it_is_interrupted(tmp_path, monkeypatch, ca
         cli.main(["quickstart", "--pairs", "500", "--out", str(tmp_path)])
     assert ended.value.code == 143
     assert "run the same command again to go on" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("architecture", ["aligned_topk", "group_topk"])
+def test_architectures_for_pairs_train_from_the_command_line(small_sae, tmp_path, architecture):
+    weight = ["--arch", architecture, "--pair-coefficient", "0.2"]
+    size = ["--d-sae", "64", "--k", "8", "--training-steps", "20"]
+    paths = ["--acts", str(small_sae.parent / "acts"), "--out", str(tmp_path / "sae")]
+    cli.main(["train", *paths, *weight, *size])
+    metadata = SAE.load_from_disk(tmp_path / "sae").cfg.metadata
+    assert metadata.training_architecture == architecture
 
 
 def test_an_unknown_dtype_is_one_line(capsys):

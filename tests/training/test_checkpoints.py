@@ -17,6 +17,7 @@ from mm_sae_plugin.training.trainer import WatchedTrainer
 ARCHITECTURES = (
     *("topk", "batchtopk", "matryoshka_batchtopk", "jumprelu", "standard", "gated"),
     *("abstopk", "matching_pursuit", "sparse_topk", "sparse_batchtopk"),
+    *("aligned_topk", "group_topk"),
 )
 OF_SAE_LENS = ("expected_average_only_in", "covariance_whitening")
 

@@ -45,7 +45,10 @@ def interrupt_at(monkeypatch, n_batches: int) -> None:
 
 @pytest.mark.parametrize(
     "architecture",
-    ["topk", "batchtopk", "jumprelu", "standard", "gated", "sparse_topk", "sparse_batchtopk"],
+    [
+        *("topk", "batchtopk", "jumprelu", "standard", "gated", "sparse_topk", "sparse_batchtopk"),
+        *("aligned_topk", "group_topk"),
+    ],
 )
 def test_interrupted_and_resumed_gives_the_same_bits(
     make_runner, tmp_path, monkeypatch, architecture

@@ -14,6 +14,7 @@ from mm_sae_plugin.training import MultimodalSAERunnerConfig, MultimodalSAETrain
 ARCHITECTURES = (
     *("topk", "batchtopk", "matryoshka_batchtopk", "jumprelu", "standard", "gated"),
     *("abstopk", "matching_pursuit", "sparse_topk", "sparse_batchtopk"),
+    *("aligned_topk", "group_topk"),
 )
 
 
@@ -99,6 +100,25 @@ def test_one_tower_trains_on_tokens(pairs):
     assert result.sae.cfg.metadata.hook_name == "vision.blocks.1.hook_resid_post"
 
 
+@pytest.mark.parametrize("architecture", ["aligned_topk", "group_topk"])
+def test_one_tower_has_no_pairs(pairs, architecture):
+    cfg = MultimodalSAERunnerConfig(architecture=architecture, d_sae=48, k=6)
+    with pytest.raises(UserError, match=f"{architecture} compares .* of one tower alone"):
+        MultimodalSAETrainingRunner(cfg, acts_text=pairs[1])
+
+
+@pytest.mark.parametrize("architecture", ["aligned_topk", "group_topk"])
+def test_autocast_trains_on_pairs_and_their_weight_can_be_chosen(make_runner, architecture):
+    strong = {"architecture": architecture, "pair_coefficient": 1.0, "training_steps": 200}
+    plain = make_runner(**{**strong, "pair_coefficient": 0.0}).run()
+    for autocast in (False, True):
+        result = make_runner(**strong, autocast=autocast).run()
+        assert all(bool(weights.isfinite().all()) for weights in result.sae.parameters())
+        details = result.sae.cfg.metadata.training_architecture_details
+        assert details["pair_coefficient"] > 0 and details["pair_warm_up_steps"] == 10
+        assert result.evaluation.explained_variance != plain.evaluation.explained_variance
+
+
 def test_a_ready_sae_config_is_used(make_runner, pairs):
     sae_cfg = StandardTrainingSAEConfig(d_in=pairs[0].shape[1], d_sae=20, l1_coefficient=0.02)
     result = make_runner(sae=sae_cfg).run()
@@ -174,6 +194,7 @@ def test_a_full_disk_is_told_in_one_line(make_runner, tmp_path, monkeypatch):
         ({"train_batch_size_samples": 7}, "must be even"),
         ({"lr_warm_up_steps": 30, "lr_decay_steps": 30}, "more than the 40 steps"),
         ({"training_pairs": 100}, "not both"),
+        ({"pair_coefficient": 0.1}, "'topk' has no loss on pairs"),
         ({"lr": 0.0}, "lr must be above 0"),
         ({"n_checkpoints": 2}, "Checkpoints need a place"),
     ],

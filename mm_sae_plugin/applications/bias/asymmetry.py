@@ -16,11 +16,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mm_sae_plugin.applications.bias.evidence import Evidence
-from mm_sae_plugin.applications.bias.matching import matched_sets
 from mm_sae_plugin.applications.bias.permutation import Interval, bootstrap_interval
-from mm_sae_plugin.applications.bias.removal import Removal
 from mm_sae_plugin.features.feature_map import Decodable
+from mm_sae_plugin.interventions.removal import Removal
 from mm_sae_plugin.stats.dominance import ModalityDominance
+from mm_sae_plugin.stats.matched_sets import matched_sets
 
 LEVEL = 0.05
 """Of the share of random sets that lie as far."""

@@ -11,9 +11,9 @@ from torch import Tensor
 from mm_sae_plugin.applications.bias.asymmetry import Asymmetry, asymmetry
 from mm_sae_plugin.applications.bias.attribution import SIDES, Attribution, Removed
 from mm_sae_plugin.applications.bias.bench import Bench, Measured
-from mm_sae_plugin.applications.bias.matching import matched_sets
 from mm_sae_plugin.interventions import FeatureEdit
 from mm_sae_plugin.stats.dominance import ModalityDominance
+from mm_sae_plugin.stats.matched_sets import matched_sets
 
 CLASSES = ("ImgD", "TextD", "CrossD")
 """The classes that a gap is attributed to."""

@@ -10,9 +10,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mm_sae_plugin.applications.bias.contrast import Contrast, Gaps, pooled
-from mm_sae_plugin.applications.bias.matching import MatchedSets
-from mm_sae_plugin.applications.bias.removal import Removal
 from mm_sae_plugin.features.feature_map import Decodable
+from mm_sae_plugin.interventions.removal import Removal
+from mm_sae_plugin.stats.matched_sets import MatchedSets
 
 SIDES = ("image", "text", "both")
 """Where latents are removed."""

@@ -21,12 +21,11 @@ from mm_sae_plugin.applications.bias.prompts import PromptSet, factorworld_promp
 from mm_sae_plugin.applications.bias.twins import GENDER, draw_twins
 from mm_sae_plugin.applications.bias.use import UsePairs
 from mm_sae_plugin.applications.bias.utility import chance, probe_accuracy, utility
-from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.interventions import FeatureEdit
 from mm_sae_plugin.interventions.applied import AppliedEdit
 from mm_sae_plugin.modality import Modality
-from mm_sae_plugin.models.hook_names import HOOK_NORMALIZED
 from mm_sae_plugin.study import Study
+from mm_sae_plugin.study.site import check_site
 
 Change = Callable[[Float[Tensor, "n d"], Modality], Float[Tensor, "n d"]]
 """Unit-length joint vectors of one modality to what an edit makes of them, of unit length too."""
@@ -187,14 +186,3 @@ class Bench:
 def unchanged(rows: Float[Tensor, "n d"], modality: Modality) -> Float[Tensor, "n d"]:
     """Return the rows as they are."""
     return rows
-
-
-def check_site(study: Study) -> None:
-    """Raise ``UserError`` where an SAE is not of the joint space of both towers."""
-    for modality, name in study.hook_names.items():
-        if not (name or "").endswith(HOOK_NORMALIZED):
-            raise UserError(
-                f"A gap is attributed to latents of the joint space, and the SAE in {study.path} "
-                f"has {name or 'nothing'} for its {modality} side: train one at {HOOK_NORMALIZED} "
-                "of both towers."
-            )

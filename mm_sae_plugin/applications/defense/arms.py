@@ -9,7 +9,6 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from mm_sae_plugin.applications.bias.matching import matched_sets
 from mm_sae_plugin.applications.defense.distances import (
     Distance,
     embedding_distance,
@@ -20,6 +19,7 @@ from mm_sae_plugin.applications.defense.distances import (
 from mm_sae_plugin.applications.defense.tasks import Task
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.models import HookedCLIP
+from mm_sae_plugin.stats.matched_sets import matched_sets
 from mm_sae_plugin.study import Study
 
 FARE, TECOA, READINGS, ALL = "FARE", "TeCoA", "readings", "all latents"

@@ -8,7 +8,7 @@ from typing import Any
 from mm_sae_plugin.applications.label_truth.cell import CellWork, Record
 from mm_sae_plugin.applications.label_truth.config import SweepConfig
 from mm_sae_plugin.applications.label_truth.grid import Cell, grid
-from mm_sae_plugin.applications.label_truth.workers import run_all
+from mm_sae_plugin.applications.workers import run_all
 from mm_sae_plugin.files import refuse_unwritable, write_json_atomically
 from mm_sae_plugin.termination import termination_interrupts
 

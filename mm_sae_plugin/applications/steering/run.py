@@ -103,6 +103,7 @@ def run_evaluation(
         "store_key": study.store.manifest.key,
         "sae_id": study.sae_id,
         "weights_id": study.weights_id,
+        "model": study.sae.cfg.metadata.model_name,
     }
     write_json_atomically(cfg.out / RESULT, record)
     return SteeringResult(readings, record)

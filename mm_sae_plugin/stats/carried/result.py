@@ -1,8 +1,9 @@
 """What is known of every latent's carried dominance, and its form as tensors."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -45,18 +46,29 @@ class CarriedDominance:
     decidable: Bool[Tensor, "n_features"]
     """Whether anything can be said: the own side can be read, and the latent fires often enough
     for the other side to be heard if it had something to say."""
+    signal: Float[Tensor, "n_features"] | None = None
+    """float64: correlation of the firing with the other side's reading, in standard errors of that
+    of unrelated pairs; None in labels of older versions."""
+
+    @property
+    def p_value(self) -> Float[Tensor, "n_features"] | None:
+        """float64: probability that the other side's reading goes with the firing as well or better
+        in unrelated pairs, one-sided; None where `signal` is.
+        """
+        return None if self.signal is None else torch.special.ndtr(-self.signal)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Every field, by a name that can stand beside those of other tensors."""
-        return {f"{_PREFIX}{field.name}": getattr(self, field.name) for field in fields(self)}
+        known = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {f"{_PREFIX}{name}": t for name, t in known.items() if t is not None}
 
     @classmethod
     def from_state_dict(cls, tensors: Mapping[str, Tensor]) -> "CarriedDominance | None":
         """Find the fields among other tensors; None where they are not."""
         names = [field.name for field in fields(cls)]
-        if not all(f"{_PREFIX}{name}" in tensors for name in names):
-            return None
-        return cls(**{name: tensors[f"{_PREFIX}{name}"] for name in names})
+        known = {n: tensors[f"{_PREFIX}{n}"] for n in names if f"{_PREFIX}{n}" in tensors}
+        needed = {field.name for field in fields(cls) if field.default is MISSING}
+        return cls(**known) if needed <= known.keys() else None
 
     def columns(self) -> dict[str, object]:
         """Columns of the table of latents; what is not known is missing there."""

@@ -182,4 +182,5 @@ def score_readings(
         partner_cosine=decoder_cosine(directions, halves.partner),
         concept=concept_of(halves.partner),
         decidable=torch.from_numpy(decidable),
+        signal=torch.from_numpy(signal),
     )

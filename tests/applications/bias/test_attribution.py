@@ -6,7 +6,7 @@ from torch.nn.functional import normalize
 
 from mm_sae_plugin.applications.bias.attribution import SIDES, Attribution
 from mm_sae_plugin.applications.bias.contrast import contrast_of_groups, pooled
-from mm_sae_plugin.applications.bias.matching import matched_sets
+from mm_sae_plugin.stats.matched_sets import matched_sets
 from mm_sae_plugin.study import Study
 
 N = 60

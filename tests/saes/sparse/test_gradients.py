@@ -47,7 +47,9 @@ def test_gradients_of_random_shapes_equal_stocks(architecture, case):
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_several_blocks_of_rows(architecture, n_dead):
     stock, sparse = stock_and_sparse(architecture, d_in=24, d_sae=1003, k=7)
-    x = torch.randn(9000, 24)
+    # Of nine million pre-activations the last that is chosen and the first that is not lie 4e-6
+    # apart with this seed, and with one in three so near that blocks may round them either way.
+    x = torch.randn(9000, 24, generator=torch.Generator().manual_seed(1))
     is_dead = torch.arange(1003) < n_dead
     assert_same_step(step(sparse, x, is_dead), step(stock, x, is_dead))
 

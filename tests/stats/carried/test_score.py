@@ -11,6 +11,7 @@ from mm_sae_plugin.stats.carried.groups import N_GROUPS, fold_of, image_groups
 from mm_sae_plugin.stats.carried.moments import ProbeMoments
 from mm_sae_plugin.stats.carried.probes import fit_probes
 from mm_sae_plugin.stats.carried.readings import ReadingCounts
+from mm_sae_plugin.stats.carried.result import CarriedDominance
 from mm_sae_plugin.stats.carried.score import CarriedConfig, carried_dominance
 from tests.stats.carried.worlds import world
 
@@ -47,6 +48,21 @@ def test_intervals_hold_the_truth():
         assert (high - low)[:-1].max() < 0.2
     assert decided == 6 * len(GRADED)
     assert hit >= 0.9 * decided
+
+
+def test_labels_of_older_versions_know_no_signal():
+    pairs = world(GRADED, n_pairs=2000)
+    found = carried_dominance(pairs.latents("image"), pairs.store)
+    state = found.state_dict()
+    again = CarriedDominance.from_state_dict(state)
+    assert again is not None and again.p_value is not None and found.p_value is not None
+    assert torch.equal(again.p_value, found.p_value)
+    older = CarriedDominance.from_state_dict(
+        {name: tensor for name, tensor in state.items() if name != "carried.signal"}
+    )
+    assert older is not None and older.signal is None and older.p_value is None
+    assert older.state_dict().keys() == state.keys() - {"carried.signal"}
+    assert CarriedDominance.from_state_dict({}) is None
 
 
 def test_captions_of_one_image_say_no_more_than_the_image():
