@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
+from mm_sae_plugin.applications.evaluation.counterpart import counterpart
 from mm_sae_plugin.applications.evaluation.stability_config import StabilityConfig
-from mm_sae_plugin.applications.evaluation.survival import ClassSurvival, class_survival
+from mm_sae_plugin.applications.evaluation.survival import ClassSurvival
 from mm_sae_plugin.engines import Engine
-from mm_sae_plugin.features.sae import SAEFeatureMap
 from mm_sae_plugin.stats.config import CLASSES
-from mm_sae_plugin.stats.feature_matching import match_features
-from mm_sae_plugin.stats.interfaces import PairedActivations
-from mm_sae_plugin.stats.labelling import label_features
 from mm_sae_plugin.stats.reconstruction import PerModalityEvaluation
 from mm_sae_plugin.stats.shares import Share
 from mm_sae_plugin.study import Study
@@ -97,28 +94,15 @@ def _result(
     engine: Engine | None,
 ) -> SizeResult:
     result = MultimodalSAETrainingRunner(training, study.store).run()
-    other = SAEFeatureMap(result.sae, result.normalization)
-    labels = study.labels
-    others = label_features(other, cast(PairedActivations, study.store), labels.cfg, engine)
-    matching = match_features(
-        study.feature_map.directions, other.directions, labels.alive, others.alive
-    )
+    found = counterpart(study, result, cfg, engine)
     return SizeResult(
         parameter=parameter,
         d_sae=training.d_sae,
         k=training.k,
         class_shares={
-            name: Share.of(others.class_counts[name], others.n_features, cfg.confidence)
+            name: Share.of(found.labels.class_counts[name], found.labels.n_features, cfg.confidence)
             for name in CLASSES
         },
         evaluation=result.evaluation,
-        survival=class_survival(
-            labels.classes,
-            others.classes,
-            matching,
-            cfg.min_cosine,
-            cfg.n_shuffles,
-            cfg.confidence,
-            cfg.seed,
-        ),
+        survival=found.survival,
     )

@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from mm_sae_plugin.applications.evaluation.counterpart import counterpart
 from mm_sae_plugin.applications.evaluation.size_sweep import SizeResult, sweep_sizes
 from mm_sae_plugin.applications.evaluation.stability_config import StabilityConfig
 from mm_sae_plugin.applications.evaluation.survival import (
@@ -20,17 +21,14 @@ from mm_sae_plugin.applications.evaluation.survival import (
     DECIDED,
     ClassSurvival,
     SurvivalAtCosine,
-    class_survival,
     survival_by_cosine,
 )
 from mm_sae_plugin.engines import Engine
 from mm_sae_plugin.errors import UserError
-from mm_sae_plugin.features.sae import SAEFeatureMap
-from mm_sae_plugin.stats.feature_matching import FeatureMatching, match_features
+from mm_sae_plugin.stats.feature_matching import FeatureMatching
 from mm_sae_plugin.stats.interfaces import PairedActivations
 from mm_sae_plugin.stats.label_agreement import LabelAgreement, label_agreement, label_centred
 from mm_sae_plugin.stats.label_sweeps import SettingResult, sweep_min_activations, sweep_tau
-from mm_sae_plugin.stats.labelling import label_features
 from mm_sae_plugin.stats.stability_note import SeedNote, StabilityNote, labels_id
 from mm_sae_plugin.study import Study
 from mm_sae_plugin.training import MultimodalSAERunnerConfig, TrainingResult, train_seeds
@@ -247,24 +245,11 @@ def _other_seeds(
 def _seed_result(
     study: Study, seed: int, trained: TrainingResult, cfg: StabilityConfig, engine: Engine | None
 ) -> SeedResult:
-    labels, other = study.labels, SAEFeatureMap(trained.sae, trained.normalization)
-    others = label_features(other, cast(PairedActivations, study.store), labels.cfg, engine)
-    matching = match_features(
-        study.feature_map.directions, other.directions, labels.alive, others.alive
-    )
-    survival = class_survival(
-        labels.classes,
-        others.classes,
-        matching,
-        cfg.min_cosine,
-        cfg.n_shuffles,
-        cfg.confidence,
-        cfg.seed,
-    )
+    found = counterpart(study, trained, cfg, engine)
     by_cosine = survival_by_cosine(
-        labels.classes, others.classes, matching, cfg.cosines, cfg.confidence
+        study.labels.classes, found.labels.classes, found.matching, cfg.cosines, cfg.confidence
     )
-    return SeedResult(seed, tuple(others.classes), matching, survival, by_cosine)
+    return SeedResult(seed, tuple(found.labels.classes), found.matching, found.survival, by_cosine)
 
 
 def _same_activations(study: Study) -> bool:
