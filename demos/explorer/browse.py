@@ -15,6 +15,7 @@ from mm_sae_plugin.demos.common.uploads import picture_input, uploaded_picture
 from mm_sae_plugin.demos.explorer.drawing import STACK
 from mm_sae_plugin.demos.explorer.listing import ALL_CLASSES, ANY, OFTEN, ROWS, Listing
 from mm_sae_plugin.stats.config import CLASSES
+from mm_sae_plugin.stats.stability_note import told_of_stability
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -161,7 +162,7 @@ def _explained(explorer: Explorer) -> str:
     told += "of its typical code; or, with a cosine, the one that its strongest images look like."
     if "nearest" in explorer.table:
         told += " Nearest factor: what explains most of it, and how much."
-    return told
+    return f"{told}\n\n{told_of_stability(explorer.study.path, explorer.study.labels.classes)}"
 
 
 def _row_reader(n_columns: int):

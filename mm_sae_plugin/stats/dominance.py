@@ -200,7 +200,11 @@ class ModalityDominance:
     @property
     def alive(self) -> Bool[Tensor, "n_features"]:
         """Which latents are not `Dead`."""
-        return torch.tensor([name != "Dead" for name in self.classes])
+        return ~self.are("Dead")
+
+    def are(self, name: str) -> Bool[Tensor, "n_features"]:
+        """Which latents are of one class."""
+        return torch.tensor([one == name for one in self.classes], dtype=torch.bool)
 
     @property
     def class_counts(self) -> dict[str, int]:
@@ -210,7 +214,7 @@ class ModalityDominance:
 
     def latents(self, name: str) -> list[int]:
         """Indices of the latents of one class, in ascending order."""
-        return [i for i, latent_class in enumerate(self.classes) if latent_class == name]
+        return self.are(name).nonzero()[:, 0].tolist()
 
     def strongest(self, name: str, n: int) -> list[int]:
         """The `n` latents of a class that best stand for it, best first.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from mm_sae_plugin.stats.interfaces import PairChunk, PairedActivations
@@ -83,14 +83,37 @@ def sampled_pairs(store: PairedActivations, n_pairs: int, seed: int) -> PairedAc
     rows, counts = torch.unique(image_index, return_counts=True)
     order = torch.from_numpy(np.random.default_rng(seed).permutation(len(rows)))
     n_drawn = max(int((counts[order].cumsum(0) <= n_pairs).sum()), min(2, len(rows)))
-    drawn = rows[order[:n_drawn]].sort().values
-    kept = torch.isin(image_index, drawn)
-    return _gathered(store, kept, drawn)
+    return pairs_of_images(store, rows[order[:n_drawn]].sort().values)
 
 
-def _gathered(
-    store: PairedActivations, kept: Bool[Tensor, "n_store_pairs"], drawn: Int[Tensor, "n_images"]
-) -> SampledPairs:
+def draw_images(n_images: int, n_drawn: int | None, seed: int) -> Int[Tensor, "n_drawn"]:
+    """Draw rows of images without replacement, in ascending order; all where there are no more."""
+    if n_drawn is None or n_drawn >= n_images:
+        return torch.arange(n_images)
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randperm(n_images, generator=generator)[:n_drawn].sort().values
+
+
+def pairs_of_images(store: PairedActivations, drawn: Int[Tensor, "n_images"]) -> PairedActivations:
+    """Keep some images with all their captions, numbered anew from 0.
+
+    Memory is that of the pairs kept and one number for each pair of the store.
+
+    Parameters
+    ----------
+    store : PairedActivations
+        It is read once, in order.
+    drawn : int64
+        Rows of the images to keep, ascending.
+
+    Returns
+    -------
+    PairedActivations
+        In the order of the store; the store itself where every image is kept.
+    """
+    if len(drawn) == len(store.image_ids):
+        return store
+    kept = torch.isin(torch.as_tensor(store.image_index), drawn)
     index = torch.searchsorted(drawn, torch.as_tensor(store.image_index)[kept])
     images, texts = None, []
     start = 0

@@ -4,7 +4,6 @@
 measurements, or the reason why there are none, into the job's result file.
 """
 
-import contextlib
 import dataclasses
 import gc
 import json
@@ -21,6 +20,7 @@ from torch import Tensor
 
 from tests.benchmarks.peers import METHODS, Recipe, TrainedSAE
 from tests.benchmarks.sae_training_data import Batches
+from tests.memory import memory_mib, reset_peak
 
 _CHUNK = 1024
 
@@ -136,22 +136,6 @@ def _quality(
 
 def _few_rows() -> Batches:
     return Batches(torch.randn(16, 1, 8), batch_size=8, n_steps=2, seed=0)
-
-
-def reset_peak() -> None:
-    """Let Linux count this process's peak of memory, ``VmHWM``, anew."""
-    # Else the peak could be that of an import. Where a container forbids it, it is.
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def memory_mib(field: str) -> float:
-    """Return ``VmRSS`` or ``VmHWM`` of this process in MiB (Linux)."""
-    # Not getrusage: its maximum is inherited from the process that started this one.
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(f"{field}:"):
-            return int(line.split()[1]) / 1024
-    raise RuntimeError(f"/proc/self/status has no {field}")
 
 
 def outcome(job: Job) -> dict[str, Any]:

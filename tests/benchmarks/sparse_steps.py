@@ -32,7 +32,7 @@ from torch import Tensor
 
 from mm_sae_plugin.files import write_json_atomically
 from mm_sae_plugin.training import use_fused_adam
-from tests.benchmarks.sae_training_worker import memory_mib, reset_peak
+from tests.memory import memory_mib, reset_peak
 from tests.saes.sparse.pairs import SPARSE, STOCK
 
 # d_in, d_sae, batch size.

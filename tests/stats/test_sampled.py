@@ -3,7 +3,12 @@
 import torch
 
 from mm_sae_plugin.stats.interfaces import PairedActivations
-from mm_sae_plugin.stats.sampled import SampledPairs, sampled_pairs
+from mm_sae_plugin.stats.sampled import (
+    SampledPairs,
+    draw_images,
+    pairs_of_images,
+    sampled_pairs,
+)
 from tests.stats.fakes import random_store
 
 
@@ -57,3 +62,22 @@ def test_a_store_whose_captions_lie_apart_is_sampled_too():
     assert torch.equal(sample.source_rows[sample.image_index], store.image_index[kept])
     assert torch.equal(sample.texts, store.texts[kept])
     assert torch.equal(sample.images, store.images[sample.source_rows])
+
+
+def test_a_draw_of_images_is_seeded_and_none_means_all():
+    assert torch.equal(draw_images(50, 10, 1), draw_images(50, 10, 1))
+    assert not torch.equal(draw_images(50, 10, 1), draw_images(50, 10, 2))
+    for n in (None, 50, 90):
+        assert torch.equal(draw_images(50, n, 0), torch.arange(50))
+
+
+def test_chosen_images_are_numbered_anew_and_all_of_them_are_the_store():
+    store = random_store()
+    images = draw_images(60, 20, seed=0)
+    chosen = pairs_of_images(store, images)
+    assert len(images) == 20 and torch.equal(images, images.unique())
+    pairs = torch.isin(store.image_index, images).nonzero().flatten().tolist()
+    assert chosen.captions == [store.captions[pair] for pair in pairs]
+    assert chosen.image_ids == [store.image_ids[row] for row in images]
+    assert torch.equal(images[torch.as_tensor(chosen.image_index)], store.image_index[pairs])
+    assert pairs_of_images(store, torch.arange(60)) is store

@@ -203,11 +203,10 @@ def bootstrap_interval(
 
 
 def proportion_interval(count: int, n: int, confidence: float = 0.95) -> Interval:
-    """Return Wilson's interval of ``count`` in ``n`` independent trials."""
-    from scipy.stats import binomtest
-
-    ends = binomtest(count, n).proportion_ci(confidence, method="wilson")
-    return Interval(float(ends.low), float(ends.high), n, confidence)
+    """Return Wilson's interval of ``count`` in ``n`` independent trials, at least one."""
+    share = Share.of(count, n, confidence)
+    assert share.low is not None and share.high is not None
+    return Interval(share.low, share.high, n, confidence)
 
 
 def one_row_each(

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from jaxtyping import Bool
 from torch import Tensor
 
+from mm_sae_plugin.stats.coactivation import coactivation_null
 from mm_sae_plugin.stats.dominance import ModalityDominance
-from mm_sae_plugin.stats.nulls import coactivation_lift
 from mm_sae_plugin.stats.scores import PAPER_SCORE
+from mm_sae_plugin.stats.significance import q_values
 
 CLASSES = ("ImgD", "TextD", "CrossD")
 """The classes that are removed."""
@@ -57,28 +57,15 @@ def arms_of(labels: ModalityDominance) -> list[Arm]:
 def coactive(labels: ModalityDominance) -> Bool[Tensor, "n_features"]:
     """Say which latents alive fire on both sides together more often than in shuffled pairs.
 
-    The joint firings are compared with the binomial of as many pairs as there are images (captions
-    of one image are not independent) and the product of both rates; p-values of all latents alive
-    by Benjamini and Hochberg (1995) at ``LEVEL``.
+    P-values of :func:`~mm_sae_plugin.stats.coactivation.coactivation_null`, of all latents alive by
+    Benjamini and Hochberg (1995) at ``LEVEL``.
     """
-    from scipy.stats import binom, false_discovery_control
-
-    stats, alive = labels.statistics, labels.alive
-    together = torch.zeros(labels.n_features, dtype=torch.bool)
-    if not alive.any():
-        return together
-    image, text = (side[alive].numpy() for side in stats.sides("frequency"))
-    both = stats.channel("fires_both")[alive].numpy()
-    n_pairs, n_images = stats.n_pairs, stats.n_images
-    joint = np.floor(both * n_images / n_pairs)
-    p_values = binom.sf(joint - 1, n_images, image * text / n_pairs**2)
-    told = torch.from_numpy(false_discovery_control(p_values) <= LEVEL)
-    together[alive] = told & (coactivation_lift(stats)[alive] > 1)
-    return together
+    found = coactivation_null(labels.statistics).p_value
+    return q_values(torch.where(labels.alive, found, torch.nan)) <= LEVEL
 
 
 def _by_score(labels: ModalityDominance, suffix: str) -> list[Arm]:
-    masks = {name: torch.tensor([one == name for one in labels.classes]) for name in CLASSES}
+    masks = {name: labels.are(name) for name in CLASSES}
     fires_together = coactive(labels)
     masks[TOGETHER] = masks["CrossD"] & fires_together
     masks[APART] = masks["CrossD"] & ~fires_together

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 from mm_sae_plugin.applications.causal.arms import CLASSES
 from mm_sae_plugin.applications.causal.costs import CostRow
 from mm_sae_plugin.applications.causal.resampling import Estimate
+from mm_sae_plugin.applications.verdict import Verdict
 
-Verdict = Literal["supported", "not supported", "undecided"]
 CLAIMED = "CrossD"
 """The class that is said to cost least."""
 PER = ("class", "latent", "energy")

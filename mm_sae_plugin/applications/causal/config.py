@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 
 from mm_sae_plugin.errors import UserError
@@ -37,10 +37,9 @@ class CausalConfig:
     seed: int = 0
     """Of random sets, resamples, and what is drawn of a store."""
 
-    @classmethod
-    def full(cls, seed: int = 0) -> CausalConfig:
-        """Return the preset for a thorough run: more images, prompts, random sets, resamples."""
-        return cls(n_images=1_000, n_prompts=64, n_random=50, n_resamples=1_000, seed=seed)
+    def full(self) -> CausalConfig:
+        """Return a larger one: more images, prompts, random sets and resamples."""
+        return replace(self, n_images=1_000, n_prompts=64, n_random=50, n_resamples=1_000)
 
     def __post_init__(self) -> None:
         """Refuse settings that have no meaning."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-Verdict = Literal["supported", "not supported", "undecided", "not tested"]
+from mm_sae_plugin.applications.verdict import Verdict
+
 Labels = Literal["carried", "paper"]
 
 CLAIMS = {

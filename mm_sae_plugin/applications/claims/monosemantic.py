@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mm_sae_plugin.applications.claims.claim import Finding, Verdict, told
+from mm_sae_plugin.applications.claims.claim import Finding, told
+from mm_sae_plugin.applications.verdict import Verdict
 
 N_TOP = 20
 """Strongest samples of EmbSim and WinRate, as in the paper."""

@@ -219,7 +219,7 @@ def _class_masks(study: Study) -> Iterator[tuple[str, Tensor]]:
     labels = study.labels
     for labelled, suffix in ((labels, ""), (labels.by_paper_score, " (paper)")):
         for name in CLASSES:
-            mask = torch.tensor([one == name for one in labelled.classes])
+            mask = labelled.are(name)
             if mask.any():
                 yield f"{name}{suffix}", mask
 

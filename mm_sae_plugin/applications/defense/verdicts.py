@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Literal
 
 import numpy as np
 from scipy.stats import t
@@ -19,8 +18,8 @@ from mm_sae_plugin.applications.defense.arms import FARE, PAPER, RANDOM, READING
 from mm_sae_plugin.applications.defense.contenders import NONE
 from mm_sae_plugin.applications.defense.evaluation import mcnemar
 from mm_sae_plugin.applications.defense.measuring import TaskResult
+from mm_sae_plugin.applications.verdict import Verdict
 
-Verdict = Literal["supported", "not supported", "undecided", "not tested"]
 LEAST_SEEDS = 3
 """Towers of an arm that a firm verdict needs."""
 MOST_CLEAN_LOSS = 0.02

@@ -9,12 +9,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from mm_sae_plugin.applications.bias.permutation import proportion_interval
 from mm_sae_plugin.stats.accumulator import ModalityStatistics
 from mm_sae_plugin.stats.coactivation import CoactivationNull, coactivation_null
 from mm_sae_plugin.stats.dominance import ModalityDominance
 from mm_sae_plugin.stats.nulls import swap_null
 from mm_sae_plugin.stats.scores import CARRIED
+from mm_sae_plugin.stats.shares import Share
 from mm_sae_plugin.stats.significance import q_values
 
 TESTS = {
@@ -51,7 +51,7 @@ class Adjusted:
 
     def record(self, level: float) -> dict[str, Any]:
         """How many stand, of how many."""
-        return share_of(int(self.stands(level).sum()), int((~self.p.isnan()).sum()))
+        return Share.of(int(self.stands(level).sum()), int((~self.p.isnan()).sum())).record()
 
 
 def latent_tests(labels: ModalityDominance) -> dict[str, Adjusted]:
@@ -115,10 +115,12 @@ class LatentTests:
                 name: tested.record(self.level) | {"meaning": TESTS[name]}
                 for name, tested in self.by_test.items()
             },
-            "cross_modal_by": {name: share_of(counted[name], len(cross)) for name in EVIDENCE},
+            "cross_modal_by": {
+                name: Share.of(counted[name], len(cross)).record() for name in EVIDENCE
+            },
             "equal_but_unrelated": {
-                "as_labelled": share_of(counted["none"], len(cross)),
-                "paper": share_of(by_paper, int(self.is_cross_by_paper.sum())),
+                "as_labelled": Share.of(counted["none"], len(cross)).record(),
+                "paper": Share.of(by_paper, int(self.is_cross_by_paper.sum())).record(),
             },
         }
 
@@ -189,8 +191,8 @@ def against_nulls(
         coactivation=coactivation_null(labels.statistics),
         concept=concept,
         evidence=evidence,
-        is_cross=torch.tensor([name == "CrossD" for name in labels.classes]),
-        is_cross_by_paper=torch.tensor([name == "CrossD" for name in by_paper.classes]),
+        is_cross=labels.are("CrossD"),
+        is_cross_by_paper=by_paper.are("CrossD"),
     )
 
 
@@ -204,11 +206,3 @@ def _of_concepts(labels: ModalityDominance, concepts: ModalityStatistics | None)
         for latents, p_value, q_value in zip(members, found, q_values(found), strict=True):
             p[latents], q[latents] = p_value, q_value
     return Adjusted(p, q)
-
-
-def share_of(count: int, n: int) -> dict[str, Any]:
-    """A count of latents beside what it is of, with Wilson's interval of the share."""
-    if n == 0:
-        return {"n": 0, "of": 0, "share": None, "low": None, "high": None}
-    interval = proportion_interval(count, n)
-    return {"n": count, "of": n, "share": count / n, "low": interval.low, "high": interval.high}

@@ -62,7 +62,8 @@ def _causal(study: Study, cfg: EvaluateConfig) -> Measured:
     from mm_sae_plugin.applications.causal.run import run_causal
     from mm_sae_plugin.applications.claims.removal import findings_c4
 
-    asked = CausalConfig.full(cfg.seed) if cfg.full else CausalConfig(seed=cfg.seed)
+    asked = CausalConfig(seed=cfg.seed)
+    asked = asked.full() if cfg.full else asked
     found = run_causal(study, asked)
     claims = findings_c4(found, study.store.manifest.model_name)
     return Measured(found.record(), found.columns(), [claim.record() for claim in claims])

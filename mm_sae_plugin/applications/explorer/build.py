@@ -89,7 +89,7 @@ def build(study: Study, progress: bool = False) -> Cache:
     tensors = taken["examples"].state_dict()
     raised = raised_by(cast(PhraseSums, taken["phrases"]), sides.typical)
     looks = _looks(study, vocabulary, tensors)
-    image_dominant = torch.tensor([name == "ImgD" for name in study.labels.classes])
+    image_dominant = study.labels.are("ImgD")
     by_embedding = named_by_embedding(raised, looks, image_dominant)
     tensors |= {
         "name.raised_by": raised.phrase,

@@ -15,9 +15,9 @@ from jaxtyping import Float
 from scipy.stats import t
 
 from mm_sae_plugin.applications.steering.evaluation import UNMOVED, Reading
+from mm_sae_plugin.applications.verdict import Verdict
 from mm_sae_plugin.errors import UserError
 
-Verdict = Literal["supported", "not supported", "undecided"]
 Measure = Literal["control", "kept"]
 LEAST_DIFFERENCE = 0.05
 """Difference of slopes below which one class has no advantage: five points over a whole |e|."""

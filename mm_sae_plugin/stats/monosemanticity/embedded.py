@@ -13,8 +13,8 @@ from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.models.independent_encoder import IndependentEncoder
 from mm_sae_plugin.stats.examples import first_of_caption
 from mm_sae_plugin.stats.interfaces import PairedActivations
-from mm_sae_plugin.stats.monosemanticity.chosen import ChosenPairs, draw_images
 from mm_sae_plugin.stats.passes import pair_parts
+from mm_sae_plugin.stats.sampled import draw_images, pairs_of_images
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -103,7 +103,7 @@ def embed_pairs(
     """
     drawn = draw_images(len(store.image_ids), n_images, seed)
     found, (of_image, of_joint) = _embed_pictures(store, drawn, (image, joint), progress)
-    chosen = ChosenPairs(store, found)
+    chosen = pairs_of_images(store, found)
     fold = _deal(len(found), n_folds, seed)
     every_image = torch.ones(len(found), dtype=torch.bool)
     first = first_of_caption(chosen.captions)

@@ -134,5 +134,5 @@ def test_settings_without_meaning_are_refused(settings, message):
 
 
 def test_the_full_preset_asks_for_more():
-    full, usual = CausalConfig.full(seed=3), CausalConfig()
+    full, usual = CausalConfig(seed=3).full(), CausalConfig()
     assert full.seed == 3 and full.n_random > usual.n_random and full.n_images > usual.n_images

@@ -118,7 +118,7 @@ def test_each_test_stands_where_it_should(found):
     assert stands["swap"] == [True, True, False, True, False, False]
     assert stands["coactivation"] == [False, False, True, False, False, False]
     assert stands["carry"] == [True, True, True, False, False, False]
-    assert found.tests.record()["stands"]["swap"]["of"] == 5, "a dead latent is not tested"
+    assert found.tests.record()["stands"]["swap"]["n"] == 5, "a dead latent is not tested"
 
 
 def test_shuffled_pairs_leave_nothing_cross_modal(found):
@@ -167,10 +167,10 @@ def test_record_is_strict_json_with_every_count_beside_its_n(of_sae):
     latents = record["latents"]
     assert set(latents["cross_modal_by"]) == set(EVIDENCE)
     n_cross = of_sae.labels.class_counts["CrossD"]
-    assert sum(share["n"] for share in latents["cross_modal_by"].values()) == n_cross
+    assert sum(share["count"] for share in latents["cross_modal_by"].values()) == n_cross
     for name, share in latents["stands"].items():
-        assert share["of"] == record["n_alive"], name
-        assert share["low"] <= share["share"] <= share["high"]
+        assert share["n"] == record["n_alive"], name
+        assert share["low"] <= share["value"] <= share["high"]
 
 
 def test_columns_are_one_value_a_latent(of_sae):

@@ -6,40 +6,10 @@ import torch
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.models.independent_encoder import IndependentEncoder
 from mm_sae_plugin.stats import Reading, run_pass
-from mm_sae_plugin.stats.interfaces import PairedActivations
-from mm_sae_plugin.stats.monosemanticity.chosen import ChosenPairs, draw_images
 from mm_sae_plugin.stats.monosemanticity.embedded import embed_pairs
 from mm_sae_plugin.stats.monosemanticity.pairwise import PairwiseSums
 from tests.stats.fakes import FakeFeatureMap, FakeStore, random_store
 from tests.stats.monosemanticity.judged import colour_encoder
-
-
-@pytest.mark.parametrize("chunk", [1, 7, 1000])
-def test_chosen_pairs_are_a_store_of_their_own(chunk):
-    store = random_store()
-    images = draw_images(60, 20, seed=0)
-    chosen = ChosenPairs(store, images)
-    assert isinstance(chosen, PairedActivations)
-    assert torch.equal(images, images.unique()) and len(images) == 20
-    pairs = torch.isin(store.image_index, images).nonzero().flatten().tolist()
-    assert chosen.captions == [store.captions[pair] for pair in pairs]
-    assert chosen.image_ids == [store.image_ids[row] for row in images]
-    assert torch.equal(images[chosen.image_index], store.image_index[pairs])
-    parts = list(chosen.iter_pairs(chunk))
-    assert [len(part[0]) for part in parts[:-1]] == [chunk] * (len(parts) - 1)
-    read = [torch.cat(column) for column in zip(*parts, strict=True)]
-    assert torch.equal(read[0], chosen.image_rows()[chosen.image_index])
-    assert torch.equal(read[1], chosen.text_rows())
-    assert torch.equal(read[2], chosen.image_index)
-    ours, theirs = chosen.open_image(3), store.open_image(int(images[3]))
-    assert ours is not None and theirs is not None and ours.tobytes() == theirs.tobytes()
-
-
-def test_a_draw_is_seeded_and_none_means_all():
-    assert torch.equal(draw_images(50, 10, 1), draw_images(50, 10, 1))
-    assert not torch.equal(draw_images(50, 10, 1), draw_images(50, 10, 2))
-    for n in (None, 50, 90):
-        assert torch.equal(draw_images(50, n, 0), torch.arange(50))
 
 
 class HalfGone(FakeStore):

@@ -1,0 +1,49 @@
+"""Memory of a pass goes with the dictionary, not with the pairs."""
+
+import subprocess
+import sys
+
+import torch
+
+from mm_sae_plugin.stats import ModalityStatistics, Reading, run_pass
+from mm_sae_plugin.stats.monosemanticity.pairwise import PairwiseSums
+from mm_sae_plugin.stats.monosemanticity.top import ExampleRows
+from tests.memory import memory_mib, reset_peak
+from tests.stats.fakes import FakeFeatureMap, random_store
+from tests.stats.monosemanticity.judged import random_rows
+
+D_IN, N_FEATURES = 8, 2048
+SIZES = (4_000, 32_000)
+
+
+def added_mib(n_images: int) -> float:
+    """Peak of memory that every sum over a store takes, beyond the store."""
+    torch.set_num_threads(1)
+    store = random_store(n_images, D_IN, max_captions=1)
+    judged = random_rows(n_images)
+    reset_peak()
+    before = memory_mib("VmRSS")
+    sums = {
+        "scores": ModalityStatistics(N_FEATURES),
+        "pairwise": PairwiseSums("image", judged, N_FEATURES),
+        "examples": ExampleRows.of(store, 20),
+    }
+    run_pass(store, [Reading(FakeFeatureMap(D_IN, N_FEATURES, bias=-2.5), sums)])
+    return memory_mib("VmHWM") - before
+
+
+def test_eight_times_the_pairs_take_no_more_memory():
+    # A process each: what the allocator keeps of one would hide what the other takes.
+    few, many = (
+        float(
+            subprocess.run(
+                [sys.executable, "-c", f"from {__name__} import *; print(added_mib({n}))"],
+                capture_output=True,
+                text=True,
+                check=True,
+            ).stdout
+        )
+        for n in SIZES
+    )
+    codes = (SIZES[1] - SIZES[0]) * N_FEATURES * 4 / 2**20
+    assert many - few < codes / 4, (few, many, codes)
