@@ -41,16 +41,19 @@ class ClaimsCommand:
         from mm_sae_plugin.report.claims import claims_markdown, claims_table
 
         refuse_unwritable(self.out / _RECORD, self.out / _PAGE)
-        read = [Evaluated.read(folder) for folder in self.evaluations]
-        found = [finding for one in read for finding in one.findings]
-        if self.self_supervised is not None:
-            if not read:
+        # A folder may be named twice, as one of the models and as the self-supervised one.
+        supervised = [] if self.self_supervised is None else [self.self_supervised.resolve()]
+        folders = dict.fromkeys([*(one.resolve() for one in self.evaluations), *supervised])
+        read = {folder: Evaluated.read(folder) for folder in folders}
+        found = [finding for one in read.values() for finding in one.findings]
+        for folder in supervised:
+            plain = [one for other, one in read.items() if other != folder]
+            if not plain:
                 raise UserError(
                     "There is nothing to compare the model with --self-supervised with: give the "
                     "evaluation of a plain one, too."
                 )
-            other = Evaluated.read(self.self_supervised)
-            found += [*other.findings, *separation(read[0], other)]
+            found += separation(plain[0], read[folder])
         found += missing_claims(found)
         findings = sorted([*found, *gathered_claims(self.records)], key=lambda one: one.claim)
         rows = [finding.record() for finding in findings]

@@ -6,10 +6,17 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from mm_sae_plugin.applications.claims.claim import told
+
 if TYPE_CHECKING:
     from rich.table import Table
 
 _STYLES = {"supported": "green", "not supported": "red", "undecided": "yellow"}
+_CAPTION = (
+    "Labels: classes by carried dominance, or by the paper's own score. A verdict needs the whole "
+    "95% interval on one side; of C1 and C2 it is over the latents of one SAE for each model, of "
+    "C3 and C4 over images."
+)
 _HEAD = "| | labels | model | verdict | difference | null | n | what was found |"
 
 
@@ -28,8 +35,7 @@ def claims_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     table = Table(
         title="Claims of Yan et al. 2025, tested",
         title_justify="left",
-        caption="Labels: classes by carried dominance, or by the paper's own score. A verdict "
-        "needs the whole 95% interval on one side.",
+        caption=_CAPTION,
         caption_justify="left",
         box=SIMPLE_HEAD,
         show_edge=False,
@@ -58,6 +64,7 @@ def claims_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
         lines += [f"## {claim}. {of_claim[0]['sentence']}", "", _HEAD, f"|{'---|' * 8}"]
         lines += [_line(number, row) for number, row in enumerate(of_claim, start=1)]
         lines.append("")
+    lines += [_CAPTION, ""]
     return "\n".join(lines)
 
 
@@ -80,4 +87,4 @@ def _line(number: int, row: Mapping[str, Any]) -> str:
 
 
 def _figure(value: float | None) -> str:
-    return "–" if value is None else f"{value:+.3f}"
+    return "–" if value is None else told(value)

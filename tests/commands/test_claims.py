@@ -76,6 +76,17 @@ def test_every_claim_stands_in_one_table(folders, tmp_path, capsys):
     assert "not supported" in printed and "claims.md" in printed
 
 
+def test_a_folder_that_is_named_twice_counts_once(folders, tmp_path, capsys):
+    plain, other = folders
+    out = tmp_path / "claims"
+    given = [str(other), str(plain), str(other), "--self-supervised", str(other)]
+    main(["claims", *given, "--out", str(out)])
+    rows = json.loads((out / "claims.json").read_text("utf-8"))["claims"]
+    first = [row["model"] for row in rows if row["claim"] == "C1"]
+    assert first == ["other", "plain"]
+    assert {row["model"] for row in rows if row["claim"] == "C2"} == {"other against plain"}
+
+
 def test_claims_that_nothing_was_measured_of_say_how(tmp_path, capsys):
     main(["claims", "--out", str(tmp_path / "claims")])
     rows = json.loads((tmp_path / "claims" / "claims.json").read_text("utf-8"))["claims"]
@@ -99,7 +110,10 @@ def test_wrong_folders_are_refused(folders, tmp_path, capsys):
     empty.mkdir()
     assert "holds no evaluation.json" in refused(capsys, str(empty), *out)
     same = refused(capsys, str(plain), "--self-supervised", str(plain), *out)
-    assert "are both of plain" in same
+    assert "give the evaluation of a plain one, too" in same
+    again = evaluated(tmp_path / "again", "plain", 0.05)
+    both = refused(capsys, str(plain), "--self-supervised", str(again), *out)
+    assert "are both of plain" in both
     small = evaluated(tmp_path / "small", "small", 0.3, n=50)
     sizes = refused(capsys, str(plain), "--self-supervised", str(small), *out)
     assert "200 latents" in sizes and "compare SAEs of one size" in sizes

@@ -22,7 +22,12 @@ CLAIMED = "CrossD"
 """The class that is said to cost least."""
 PER = ("class", "latent", "energy")
 """What the claim is judged per."""
-_SHOWN = {"class": "", "latent": " per latent", "energy": " per unit of energy"}
+# Of one latent the cost is a few thousandths.
+_SHOWN = {
+    "class": ("", 1),
+    "latent": (" per 100 latents", 100),
+    "energy": (" per unit of energy", 1),
+}
 
 
 @dataclass(frozen=True)
@@ -145,13 +150,13 @@ def _verdict(differences: Sequence[Estimate]) -> Verdict:
 
 
 def _told(task: TaskVerdict, per: str) -> str:
-    costs = [f"{_number(one)} without {name}" for name, one in task.costs.items()]
-    return (
-        f"{task.task.replace('_', '-')} falls by {', '.join(costs)}{_SHOWN[per]} ({task.verdict})"
-    )
+    shown, times = _SHOWN[per]
+    costs = [f"{_number(one, times)} without {name}" for name, one in task.costs.items()]
+    return f"{task.task.replace('_', '-')} falls by {', '.join(costs)}{shown} ({task.verdict})"
 
 
-def _number(one: Estimate) -> str:
+def _number(one: Estimate, times: int) -> str:
     if one.value is None or one.low is None or one.high is None:
         return "an unknown amount"
-    return f"{one.value:.3g} [{one.low:.3g}, {one.high:.3g}]"
+    value, low, high = (times * end for end in (one.value, one.low, one.high))
+    return f"{value:.3f} [{low:.3f}, {high:.3f}]"
