@@ -139,7 +139,7 @@ def _system_cells(row: Mapping[str, Any], measures: list[str]) -> list[str]:
     found = row["monosemanticity"] or {}
     return [
         row["name"],
-        f"{row['n_alive']:,} of {row['n_features']:,}",
+        f"{row['n_alive']:,}/{row['n_features']:,}",
         *(f"{classes[name]:,}" for name in ("ImgD", "CrossD", "TextD")),
         _percent(None if split is None else split["rate"]),
         *("–" if found.get(key) is None else f"{found[key]:.3f}" for key in measures),

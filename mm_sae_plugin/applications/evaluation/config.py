@@ -35,7 +35,7 @@ class EvaluateConfig:
     parts: tuple[str, ...] = PARTS
     """What to measure, of nulls, stability, causal and monosemanticity."""
     full: bool = False
-    """More seeds, other sizes, all comparators, all images: an hour instead of minutes."""
+    """More seeds, other sizes, all comparators, all images: half an hour instead of minutes."""
     seed: int = 0
     """Of all that is drawn."""
     n_workers: int = 2
