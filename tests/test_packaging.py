@@ -1,7 +1,6 @@
 """What is installed: every package of the house, and the demos that lie beside it."""
 
 import os
-import shutil
 import subprocess
 import sys
 import tomllib
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.beside.wheel import build_wheel
 from tests.demos.started import PYTHON, answer_of, started_demo
 
 ROOT = Path(__file__).parents[1]
@@ -29,19 +29,12 @@ def test_every_package_is_installed():
 def installed(tmp_path_factory) -> Path:
     """A folder into which the wheel was installed, alone."""
     folder = tmp_path_factory.mktemp("wheel")
-    # A copy, since a build leaves its folders behind.
-    source, wheels, target = folder / "source", folder / "wheels", folder / "target"
-    ignored = shutil.ignore_patterns("__pycache__")
-    for part in ("mm_sae_plugin", "demos"):
-        shutil.copytree(ROOT / part, source / part, symlinks=True, ignore=ignored)
-    for part in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / part, source / part)
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
-    alone = ["--no-deps", "--no-index"]
-    built = ["wheel", *alone, "--no-build-isolation", "-w", str(wheels), str(source)]
-    subprocess.run([*pip, *built], check=True, timeout=300)
-    (wheel,) = wheels.iterdir()
-    subprocess.run([*pip, "install", *alone, "--target", str(target), str(wheel)], check=True)
+    target = folder / "target"
+    wheel = build_wheel(folder, isolated=False)
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q", "install"]
+    subprocess.run(
+        [*pip, "--no-deps", "--no-index", "--target", str(target), str(wheel)], check=True
+    )
     return target
 
 
