@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.stats.shares import Share
 
 _ROUNDING = 1e-9
 _MOST_PAIRS = 14
