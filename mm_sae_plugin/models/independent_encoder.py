@@ -46,8 +46,8 @@ class IndependentEncoder:
         UserError
             If it reads captions alone.
         """
-        if self.of_images is None:
-            raise UserError(f"{self.name} reads captions alone: name an encoder of images.")
+        self.refuse_without_images()
+        assert self.of_images is not None
         return _unit(self.of_images, pictures)
 
     def embed_texts(self, captions: Sequence[str]) -> Float[Tensor, "n d"]:
@@ -61,6 +61,11 @@ class IndependentEncoder:
         if self.of_texts is None:
             raise UserError(f"{self.name} reads images alone: name an encoder of captions.")
         return _unit(self.of_texts, captions)
+
+    def refuse_without_images(self) -> None:
+        """Raise ``UserError`` if it reads captions alone."""
+        if self.of_images is None:
+            raise UserError(f"{self.name} reads captions alone: name an encoder of images.")
 
     def refuse_as_interpreted(self, weights_id: str) -> None:
         """Raise ``UserError`` if this is the encoder of that id, which is being interpreted."""

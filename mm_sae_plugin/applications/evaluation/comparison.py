@@ -136,7 +136,7 @@ def compare(
     cfg, tell = cfg or ComparisonConfig(), tell or (lambda _line: None)
     refuse_one_tower(study.store)
     store, like = cast("PairedActivations", study.store), Like.of_study(study, cfg.training_steps)
-    _check_names([*names, *(system.name for system in others)], set(names), set(COMPARATORS))
+    check_names([*names, *(system.name for system in others)], set(names), set(COMPARATORS))
     rows: list[SystemRow] = []
     failed: dict[str, str] = {}
     ready = {system.name: system for system in others}
@@ -186,7 +186,8 @@ def same_pairs_of(study: "Study", model_name: str, folder: str | Path) -> "Activ
     return extract(load_model(model_name), pairs, folder, hooks, progress=False)
 
 
-def _check_names(names: list[str], asked: set[str], known: set[str]) -> None:
+def check_names(names: list[str], asked: set[str], known: set[str]) -> None:
+    """Raise ``UserError`` for a comparator that is not known, or a system asked for twice."""
     unknown = sorted(asked - known - {OWN})
     if unknown:
         every = ", ".join([OWN, *sorted(known)])

@@ -31,7 +31,8 @@ class EvaluateConfig:
     factorworld-declip."""
     image_encoder: str | None = None
     """An encoder of images other than the one interpreted, which judges what is alike:
-    factorworld-classifier, open_clip:NAME, hf:FOLDER or timm:NAME. FactorWorld has its own."""
+    factorworld-classifier, an open_clip name, hf:FOLDER or timm:NAME, weights in a file behind an
+    @ (ViT-B-32@FILE). FactorWorld has its own."""
     parts: tuple[str, ...] = PARTS
     """What to measure, of nulls, stability, causal and monosemanticity."""
     full: bool = False

@@ -12,7 +12,12 @@ import numpy as np
 
 from mm_sae_plugin.applications.claims.monosemantic import claim_c3
 from mm_sae_plugin.applications.evaluation.comparators import COMPARATORS, Like
-from mm_sae_plugin.applications.evaluation.comparison import System, compare, same_pairs_of
+from mm_sae_plugin.applications.evaluation.comparison import (
+    System,
+    check_names,
+    compare,
+    same_pairs_of,
+)
 from mm_sae_plugin.applications.evaluation.comparison_config import OWN, QUICK, ComparisonConfig
 from mm_sae_plugin.applications.evaluation.config import EvaluateConfig
 from mm_sae_plugin.applications.evaluation.judges import embed_for
@@ -22,6 +27,8 @@ from mm_sae_plugin.applications.evaluation.monosemantic import (
     run_monosemanticity,
 )
 from mm_sae_plugin.applications.evaluation.monosemantic_config import MonosemanticityConfig
+from mm_sae_plugin.models.independent import load_encoder
+from mm_sae_plugin.models.load import load_model
 from mm_sae_plugin.study import Study
 
 if TYPE_CHECKING:
@@ -32,6 +39,25 @@ RAW = "raw"
 """The model's own dimensions, which all others are compared with."""
 _CLAIMED = (OWN, "ncl")
 """What the paper says it of: SAEs and non-negative contrastive heads."""
+
+
+def check_rivals(study: Study, cfg: EvaluateConfig) -> None:
+    """Refuse rivals and judges that cannot be had, before anything is measured.
+
+    Raises
+    ------
+    UserError
+        If a name is unknown, a model cannot be loaded, or the encoder of images is the one that is
+        interpreted or reads no images.
+    """
+    names = _names(cfg)
+    check_names(list(names), set(names), set(COMPARATORS))
+    if cfg.image_encoder is not None:
+        judge = load_encoder(cfg.image_encoder)
+        judge.refuse_as_interpreted(study.store.manifest.weights_id)
+        judge.refuse_without_images()
+    if cfg.beside is not None:
+        load_model(cfg.beside)
 
 
 def compare_rivals(

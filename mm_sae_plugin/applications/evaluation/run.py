@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mm_sae_plugin.applications.evaluation.config import LATENTS, RECORD, EvaluateConfig
+from mm_sae_plugin.applications.evaluation.rivals import check_rivals
 from mm_sae_plugin.applications.evaluation.work import KEPT, PartWork
 from mm_sae_plugin.applications.workers import run_all
 from mm_sae_plugin.files import atomic_path, refuse_unwritable, write_json_atomically
@@ -50,14 +51,17 @@ def run_evaluation(
     Raises
     ------
     UserError
-        If the SAE has no labels, the store is gone, or the folder cannot be written: before the
-        first part. A part that cannot be measured says why in the record.
+        If the SAE has no labels, the store is gone, a rival or judge cannot be had, or the folder
+        cannot be written: before the first part. A part that cannot be measured says why in the
+        record.
     KeyboardInterrupt
         On Ctrl-C, with a line that says how to go on; ``errors.Terminated`` on SIGTERM.
     """
     tell = tell or (lambda _line: None)
     refuse_unwritable(cfg.out / RECORD, cfg.out / LATENTS, cfg.out / KEPT / RECORD)
     labels, manifest = study.labels, study.store.manifest
+    if "monosemanticity" in cfg.parts:
+        check_rivals(study, cfg)
     work = PartWork(cfg, study.sae_id, manifest.key, labels_id(labels.classes))
     done = [name for name in cfg.parts if work.finished(name) is not None]
     if done:

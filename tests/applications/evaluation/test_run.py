@@ -114,3 +114,21 @@ def test_evaluations_of_another_sae_or_other_labels_are_refused(asked, small_sae
     path.write_text(json.dumps(record | {"sae": {"sae_id": "sha256:0"}}), encoding="utf-8")
     with pytest.raises(UserError, match=r"is of the SAE sha256:0, and .* is sha256:"):
         evaluation_of(study, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"against": ("nothing",)}, "no comparator 'nothing'"),
+        ({"image_encoder": "factorworld"}, "is the encoder that is interpreted"),
+        ({"image_encoder": "tfidf-words"}, "reads captions alone"),
+        ({"image_encoder": "open_clip:ViT"}, "no model 'open_clip:ViT'"),
+        ({"beside": "nothing"}, "no model 'nothing'"),
+    ],
+)
+def test_a_rival_or_a_judge_that_cannot_be_had_is_refused_first(
+    asked, small_sae, tmp_path, settings, told
+):
+    with pytest.raises(UserError, match=told):
+        run_evaluation(Study.open(small_sae), config(small_sae, tmp_path / "out", **settings))
+    assert not asked
