@@ -1,0 +1,74 @@
+"""What the processes of the tests of training together run; each is called in all of them."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch.distributed as dist
+
+from mm_sae_plugin.training import MultimodalSAERunnerConfig, MultimodalSAETrainingRunner
+from tests.training.synthetic import synthetic_pairs
+
+OPTIONS: dict[str, Any] = {
+    "d_sae": 48,
+    "k": 6,
+    "training_steps": 40,
+    "train_batch_size_samples": 128,
+    # Short, so that some latents count as dead while it lasts.
+    "dead_feature_window": 3,
+}
+
+
+def make_runner(**options: Any) -> MultimodalSAETrainingRunner:
+    """Return a runner for a short training on synthetic pairs."""
+    image, text = synthetic_pairs(n_pairs=500)
+    cfg = MultimodalSAERunnerConfig(**{**OPTIONS, **options})
+    return MultimodalSAETrainingRunner(cfg, acts_image=image, acts_text=text)
+
+
+def train(options: dict[str, Any]) -> dict[str, Any]:
+    """Train, and return the evaluation."""
+    return make_runner(**options).run().evaluation.to_dict()
+
+
+def train_each(of_each: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Train one SAE after another, and return the evaluations."""
+    return {name: train(options) for name, options in of_each.items()}
+
+
+def train_with_own(options: dict[str, Any], of_rank_1: dict[str, Any]) -> dict[str, Any]:
+    """Train, rank 1 with some options of its own."""
+    return train({**options, **(of_rank_1 if dist.get_rank() == 1 else {})})
+
+
+def train_until(options: dict[str, Any], step: int, happening: str) -> dict[str, Any]:
+    """Train until something happens to rank 1 in the midst of a step."""
+    runner = make_runner(**options)
+    n_steps = 0
+    plain = runner.sae.mse_loss_fn
+
+    def loss(*args: Any) -> Any:
+        nonlocal n_steps
+        n_steps += 1
+        if n_steps == step:
+            HAPPENINGS[happening]()
+        return plain(*args)
+
+    if dist.get_rank() == 1:
+        runner.sae.mse_loss_fn = loss
+    return runner.run().evaluation.to_dict()
+
+
+def _fail() -> None:
+    raise OSError("the cable is out")
+
+
+HAPPENINGS: dict[str, Callable[[], None]] = {
+    "terminated": lambda: os.kill(os.getpid(), signal.SIGTERM),
+    "interrupted": lambda: os.kill(os.getpid(), signal.SIGINT),
+    "killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "failed": _fail,
+    "silent": lambda: time.sleep(600),
+}
