@@ -5,6 +5,8 @@ processes have rows each, how many of them a process keeps depends on all others
 largest, and all find the same cut.
 """
 
+from dataclasses import replace
+
 import torch
 import torch.distributed as dist
 from jaxtyping import Bool, Float
@@ -70,6 +72,9 @@ class GlobalBatchTopK(BatchTopK):
         sent = torch.cat([values, values.new_zeros(n_sent - len(values))])
         is_kept = torch.zeros_like(order, dtype=torch.bool)
         is_kept[order] = self.is_kept(sent, n_kept)[: len(values)]
+        if codes.values.device.type != "cpu":
+            # The host would have to wait to know how many there are.
+            return replace(codes, values=codes.values * is_kept)
         positions = codes.rows() * codes.d_sae + codes.latents
         return codes_of_positions(
             positions[is_kept], codes.values[is_kept], codes.n_rows, codes.d_sae

@@ -1,31 +1,38 @@
 """What the processes of the tests of training together run; each is called in all of them."""
 
+import io
 import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from typing import Any
 
 import torch.distributed as dist
 
+from mm_sae_plugin.commands.train import TrainCommand
 from mm_sae_plugin.training import MultimodalSAERunnerConfig, MultimodalSAETrainingRunner
 from tests.training.synthetic import synthetic_pairs
 
 OPTIONS: dict[str, Any] = {
-    "d_sae": 48,
+    "d_sae": 160,
     "k": 6,
     "training_steps": 40,
-    "train_batch_size_samples": 128,
-    # Short, so that some latents count as dead while it lasts.
-    "dead_feature_window": 3,
+    "train_batch_size_samples": 64,
+    # Short, so that many latents count as dead while it lasts.
+    "dead_feature_window": 2,
 }
+# Not divisible by two, as evaluations share the rows.
+N_PAIRS = 501
 
 
-def make_runner(**options: Any) -> MultimodalSAETrainingRunner:
-    """Return a runner for a short training on synthetic pairs."""
-    image, text = synthetic_pairs(n_pairs=500)
+def make_runner(towers: str = "both", **options: Any) -> MultimodalSAETrainingRunner:
+    """Return a runner for a short training on synthetic pairs, or on the images alone."""
+    image, text = synthetic_pairs(n_pairs=N_PAIRS)
     cfg = MultimodalSAERunnerConfig(**{**OPTIONS, **options})
-    return MultimodalSAETrainingRunner(cfg, acts_image=image, acts_text=text)
+    return MultimodalSAETrainingRunner(
+        cfg, acts_image=image, acts_text=text if towers == "both" else None
+    )
 
 
 def train(options: dict[str, Any]) -> dict[str, Any]:
@@ -59,6 +66,14 @@ def train_until(options: dict[str, Any], step: int, happening: str) -> dict[str,
     if dist.get_rank() == 1:
         runner.sae.mse_loss_fn = loss
     return runner.run().evaluation.to_dict()
+
+
+def train_by_command(options: dict[str, Any]) -> tuple[str, str]:
+    """Run the verb, and return what it printed to stdout and to stderr."""
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        TrainCommand(**{**OPTIONS, **options}).run()
+    return out.getvalue(), err.getvalue()
 
 
 def _fail() -> None:

@@ -118,7 +118,10 @@ class SparseTrainingStep(TopKTrainingSAE):
         cfg: Any = self.cfg
         if sae_in.ndim != 2 or sae_in.numel() == 0 or sae_in.requires_grad:
             return False
-        if type(self.activation_fn) not in (TopK, BatchTopK, GlobalBatchTopK) or self._has_other_methods():
+        if (
+            type(self.activation_fn) not in (TopK, BatchTopK, GlobalBatchTopK)
+            or self._has_other_methods()
+        ):
             return False
         is_wanted = cfg.sparse_kernels
         if is_wanted is None:
