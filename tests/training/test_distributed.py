@@ -243,6 +243,14 @@ def test_processes_without_a_device_of_their_own_are_refused(monkeypatch, device
         pass
 
 
+def test_processes_that_do_not_find_each_other_say_so(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(UserError, match="have not found each other"), process_group():
+        pass
+
+
 @pytest.fixture(scope="module")
 def store(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("stores") / "store"
