@@ -23,6 +23,7 @@ from torch.distributed.rendezvous import rendezvous
 from tqdm.std import tqdm
 
 from mm_sae_plugin.errors import UserError, one_line
+from mm_sae_plugin.training.interruption import InterruptedTwice
 from mm_sae_plugin.training.lost_processes import Notes, lost_processes_named, notes_kept_in
 
 # Seconds after which a rank speaks for itself, the first having said nothing.
@@ -154,8 +155,10 @@ def process_group(
             yield open_processes()
         except BaseException as error:
             notes.leave(error)
-            # Closed connections tell the others at once.
-            dist.destroy_process_group()
+            # Closed connections tell the others at once. Who is in a hurry has a step under way,
+            # whose end it would wait for; the connections are closed with the process.
+            if not isinstance(error, InterruptedTwice):
+                dist.destroy_process_group()
             if is_quiet:
                 _fall_silent(notes, timeout if _is_stop(error) else _FIRST_SPEAKS_WITHIN)
             raise

@@ -168,13 +168,13 @@ class MultimodalSAETrainingRunner:
         if self.cfg.resume:
             self._resume(trainer, provider)
         # The first of several processes is the one that writes.
-        out, checkpoints = (self.cfg.out, self.cfg.checkpoints) if self.is_first else (None, None)
+        out, kept_in = (self.cfg.out, self.cfg.checkpoints) if self.is_first else (None, None)
         with logs.wandb_run(self.logger, self.identity), ReservedSpace(self._needs()) as reserve:
             sae = fit_and_save(
                 trainer,
                 batches,
                 lambda: save_sae(trainer, self.normalization, out, self.identity),
-                Rescue(checkpoints),
+                Rescue(kept_in),
                 reserve,
                 place=str(self.cfg.out),
                 processes=self.processes,

@@ -3,6 +3,7 @@
 import io
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
@@ -66,6 +67,26 @@ def train_until(options: dict[str, Any], step: int, happening: str) -> dict[str,
     if dist.get_rank() == 1:
         runner.sae.mse_loss_fn = loss
     return runner.run().evaluation.to_dict()
+
+
+def train_until_interrupted_twice(step: int) -> None:
+    """Train until rank 1 does not answer, and rank 0 is interrupted again and again."""
+    runner = make_runner()
+    n_steps = 0
+    plain = runner.sae.mse_loss_fn
+
+    def loss(*args: Any) -> Any:
+        nonlocal n_steps
+        n_steps += 1
+        if n_steps == step and dist.get_rank() == 1:
+            time.sleep(600)
+        if n_steps == step:
+            for seconds in (1.0, 2.0):
+                threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT)).start()
+        return plain(*args)
+
+    runner.sae.mse_loss_fn = loss
+    runner.run()
 
 
 def train_by_command(options: dict[str, Any]) -> tuple[str, str]:

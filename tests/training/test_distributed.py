@@ -31,6 +31,7 @@ from tests.training.jobs import (
     train_by_command,
     train_each,
     train_until,
+    train_until_interrupted_twice,
     train_with_own,
 )
 from tests.training.together import run_together
@@ -164,6 +165,11 @@ def test_who_is_left_says_so_and_saves(tmp_path, uninterrupted, happening, error
     # One process goes on where two had come to.
     make_runner(**options, resume=True).run()
     check_same_sae(tmp_path / "sae", uninterrupted)
+
+
+def test_who_is_interrupted_twice_does_not_wait_for_others():
+    (first,) = run_together(train_until_interrupted_twice, 5, timeout=300, limit=60, awaited=1)
+    assert first is not None and first.error == "InterruptedTwice"
 
 
 def test_two_processes_resume(tmp_path, uninterrupted):
