@@ -153,8 +153,9 @@ STOPPED = "Stopped at step 9 of 40; saved {}"
 def test_who_is_left_says_so_and_saves(tmp_path, uninterrupted, happening, errors, sentence):
     options = {"architecture": "batchtopk", "out": tmp_path / "sae"}
     # Who is silent goes on being silent.
+    timeout = 15 if happening == "silent" else 60
     outcomes = run_together(
-        train_until, options, 10, happening, timeout=5, limit=60, awaited=len(errors)
+        train_until, options, 10, happening, timeout=timeout, awaited=len(errors)
     )
     first = outcomes[0]
     assert tuple(outcome and outcome.error for outcome in outcomes) == errors, outcomes
@@ -168,7 +169,7 @@ def test_who_is_left_says_so_and_saves(tmp_path, uninterrupted, happening, error
 
 
 def test_who_is_interrupted_twice_does_not_wait_for_others():
-    (first,) = run_together(train_until_interrupted_twice, 5, timeout=300, limit=60, awaited=1)
+    (first,) = run_together(train_until_interrupted_twice, 5, timeout=900, awaited=1)
     assert first is not None and first.error == "InterruptedTwice"
 
 

@@ -33,7 +33,7 @@ def run_together(
     *args: Any,
     n: int = 2,
     timeout: float = 60.0,
-    limit: float = 120.0,
+    limit: float = 240.0,
     awaited: int = 2,
 ) -> list[Outcome | None]:
     """Run ``job(*args)`` in ``n`` processes of one gloo group; None stands for a killed one.
