@@ -54,8 +54,8 @@ def train_with_own(options: dict[str, Any], of_rank_1: dict[str, Any]) -> dict[s
 def train_until(options: dict[str, Any], step: int, happening: str) -> dict[str, Any]:
     """Train until something happens to rank 1 in the midst of a step."""
     runner = make_runner(**options)
-    n_steps = 0
-    plain = runner.sae.mse_loss_fn
+    sae: Any = runner.sae
+    n_steps, plain = 0, sae.mse_loss_fn
 
     def loss(*args: Any) -> Any:
         nonlocal n_steps
@@ -65,15 +65,15 @@ def train_until(options: dict[str, Any], step: int, happening: str) -> dict[str,
         return plain(*args)
 
     if dist.get_rank() == 1:
-        runner.sae.mse_loss_fn = loss
+        sae.mse_loss_fn = loss
     return runner.run().evaluation.to_dict()
 
 
 def train_until_interrupted_twice(step: int) -> None:
     """Train until rank 1 does not answer, and rank 0 is interrupted again and again."""
     runner = make_runner()
-    n_steps = 0
-    plain = runner.sae.mse_loss_fn
+    sae: Any = runner.sae
+    n_steps, plain = 0, sae.mse_loss_fn
 
     def loss(*args: Any) -> Any:
         nonlocal n_steps
@@ -85,7 +85,7 @@ def train_until_interrupted_twice(step: int) -> None:
                 threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT)).start()
         return plain(*args)
 
-    runner.sae.mse_loss_fn = loss
+    sae.mse_loss_fn = loss
     runner.run()
 
 

@@ -36,7 +36,7 @@ from tests.training.jobs import (
 )
 from tests.training.together import run_together
 
-_WIDTHS = {"d_in": 32, "d_sae": 160}
+_WIDTHS: dict[str, Any] = {"d_in": 32, "d_sae": 160}
 RUNS: dict[str, dict[str, Any]] = {
     **{
         name: {"architecture": name}
@@ -65,9 +65,10 @@ def folders(tmp_path_factory) -> tuple[Path, Path]:
     """Folders of SAEs trained by two processes, and for those to be trained by one."""
     one, two = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("two")
     both = run_together(train_each, {name: {**o, "out": two / name} for name, o in RUNS.items()})
-    for outcome in both:
-        assert outcome is not None and outcome.error == "", outcome
-    assert both[0].returned == both[1].returned
+    first, second = both
+    assert first is not None and second is not None, both
+    assert (first.error, second.error) == ("", ""), both
+    assert first.returned == second.returned
     return one, two
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.distributed as dist
+from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 from mm_sae_plugin.training.distributed import process_group
 
@@ -41,7 +41,7 @@ def run_together(
     Fails where one of the first ``awaited`` has not ended after ``limit`` seconds.
     """
     # As torchrun does, the parent keeps the store through which they find each other.
-    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     pipes, processes = [], []
     for rank in range(n):
         receiver, sender = _CONTEXT.Pipe(duplex=False)
