@@ -12,11 +12,14 @@ class TrainCommand(MultimodalSAERunnerConfig):
 
     def run(self) -> None:
         """Train, and print the quality for each modality."""
-        from mm_sae_plugin.training import MultimodalSAETrainingRunner
+        from mm_sae_plugin.training import MultimodalSAETrainingRunner, process_group
 
         if self.acts is None or self.out is None:
             raise UserError("Training needs an activation store, --acts, and an SAE folder, --out.")
-        result = MultimodalSAETrainingRunner(self).run()
+        with process_group(self.device, self.process_timeout, only_first_speaks=True) as processes:
+            result = MultimodalSAETrainingRunner(self).run()
+        if processes is not None and not processes.is_first:
+            return
         evaluation = result.evaluation
         for side in evaluation.explained_variance:
             print(

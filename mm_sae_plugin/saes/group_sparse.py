@@ -100,6 +100,19 @@ class GroupTopKTrainingSAE(PairedTopKTrainingSAE):
 
     cfg: GroupTopKTrainingSAEConfig  # pyright: ignore[reportIncompatibleVariableOverride]
     activation_fn: MaskableTopK
+    _part: tuple[int, slice] | None = None
+
+    def mask_as_part_of(self, n_pairs: int, part: slice) -> None:
+        """Take every batch for a part of a larger one, and mask what is masked there.
+
+        Parameters
+        ----------
+        n_pairs : int
+            Pairs of the larger batch.
+        part : slice
+            Which of them a step is given.
+        """
+        self._part = n_pairs, part
 
     def get_activation_fn(self) -> MaskableTopK:
         """Return the TopK of SAELens that can be masked."""
@@ -128,9 +141,10 @@ class GroupTopKTrainingSAE(PairedTopKTrainingSAE):
         cfg = self.cfg
         generator = torch.Generator(self.W_dec.device)
         generator.manual_seed(cfg.mask_seed * _STEP_STRIDE + step)
-        shape = n_pairs, cfg.d_sae
+        n_drawn, part = self._part or (n_pairs, slice(n_pairs))
+        shape = n_drawn, cfg.d_sae
         drawn = torch.rand(shape, generator=generator, device=self.W_dec.device)
-        return drawn >= cfg.mask_probability
+        return drawn[part] >= cfg.mask_probability
 
     def pair_loss(
         self,

@@ -1,4 +1,5 @@
 from .config import MultimodalSAERunnerConfig as MultimodalSAERunnerConfig
+from .distributed import process_group as process_group
 from .evaluation import evaluate_per_modality as evaluate_per_modality
 from .fused_adam import use_fused_adam as use_fused_adam
 from .ncl import NCLResult as NCLResult, train_ncl as train_ncl

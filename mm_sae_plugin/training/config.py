@@ -84,6 +84,8 @@ class MultimodalSAERunnerConfig:
     """Continue from the newest checkpoint, with the same weights as if never interrupted."""
     overwrite: bool = False
     """Replace an SAE that `out` already holds, or give up checkpoints of an earlier training."""
+    process_timeout: float = 600.0
+    """Seconds that a training by several processes (torchrun) waits for one that is silent."""
     logger: Suppress[Any] = None
     """A sae_lens LoggingConfig; None logs nowhere."""
     sae: Suppress[Any] = None
@@ -100,6 +102,8 @@ class MultimodalSAERunnerConfig:
             raise UserError(f"Unknown dtype {self.dtype!r}: choose one of {', '.join(DTYPES)}.")
         if not self.lr > 0:
             raise UserError(f"lr must be above 0; got {self.lr}.")
+        if not self.process_timeout > 0:
+            raise UserError(f"process_timeout must be above 0; got {self.process_timeout}.")
         if self.n_checkpoints < 0:
             raise UserError(f"n_checkpoints must be 0 or more; got {self.n_checkpoints}.")
         if self.n_checkpoints and self.checkpoints is None:

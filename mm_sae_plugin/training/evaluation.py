@@ -1,5 +1,6 @@
 """Evaluation of an SAE on activations in memory, after and during a training."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from mm_sae_plugin.stats.reconstruction import (
     ReconstructionSums,
     evaluation_of,
 )
+from mm_sae_plugin.training.distributed import Processes
 
 _CHUNK_ELEMENTS = 2**22
 
@@ -27,6 +29,7 @@ def evaluate_per_modality(
     acts_text: Float[Tensor, "n_pairs d_in"] | None = None,
     normalization: ModalityNormalization | None = None,
     scaler: ActivationScaler | None = None,
+    processes: Processes | None = None,
 ) -> PerModalityEvaluation:
     """Evaluate an SAE on each modality by itself.
 
@@ -40,6 +43,8 @@ def evaluate_per_modality(
         The one the SAE was trained behind.
     scaler : ActivationScaler, optional
         The trainer's, while it is still training.
+    processes : Processes, optional
+        Those that evaluate together, a part of the rows each; all have the result.
 
     Returns
     -------
@@ -54,12 +59,25 @@ def evaluate_per_modality(
         if acts is None:
             continue
         sums = sides[modality] = ReconstructionSums()
-        for part in acts.split(size):
+        own = acts if processes is None else acts[processes.part(len(acts))]
+        for part in own.split(size):
             given = normalization.apply(part.to(sae.device), modality)
             given = given if scaler is None else scaler(given)
             codes = dense_codes(sae.encode(given))
             sums.update(given, codes, sae.decode(codes))
+    if processes is not None:
+        sides = _added(processes.gather(sides))
     return evaluation_of(sides)
+
+
+def _added(
+    parts: Sequence[Mapping[Modality, ReconstructionSums]],
+) -> dict[Modality, ReconstructionSums]:
+    total: dict[Modality, ReconstructionSums] = {side: ReconstructionSums() for side in parts[0]}
+    for part in parts:
+        for modality, sums in part.items():
+            total[modality].merge(sums)
+    return total
 
 
 class PerModalityEvaluator:

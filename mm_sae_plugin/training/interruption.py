@@ -9,8 +9,12 @@ for its next batch.
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import TypeVar
 
 from torch import Tensor
+
+T = TypeVar("T")
 
 _SECONDS_PER_TURN = 0.2
 
@@ -89,6 +93,25 @@ def run_interruptibly(work: Callable[[], object], stop: Callable[[], None]) -> N
         raise
     if failures:
         raise failures[0]
+
+
+def run_to_the_end(work: Callable[[], T]) -> T:
+    """Run ``work`` and return what it returns; one interruption in the meantime is not heard.
+
+    Raises
+    ------
+    InterruptedTwice
+        If the caller was interrupted twice meanwhile.
+    BaseException
+        Whatever ``work`` raised.
+    """
+    results: list[T] = []
+    # It was asked to end already, and is about to.
+    with suppress(KeyboardInterrupt):
+        run_interruptibly(lambda: results.append(work()), lambda: None)
+    if not results:
+        raise InterruptedTwice("Interrupted twice; the last steps are not saved.")
+    return results[0]
 
 
 def _wait(event: threading.Event) -> None:

@@ -23,12 +23,20 @@ class Rescue:
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
 
-    def interrupted(self, trainer: WatchedTrainer) -> str:
-        """Save a checkpoint after an interruption, and return the sentence that says so."""
+    def interrupted(self, trainer: WatchedTrainer, how: str = "Interrupted") -> str:
+        """Save a checkpoint after an interruption, and return the sentence that says so.
+
+        Parameters
+        ----------
+        trainer : WatchedTrainer
+            What is saved; it is at rest between two steps.
+        how : str
+            How the sentence begins.
+        """
         total = trainer.cfg.total_training_steps
-        event = f"Interrupted at step {trainer.n_training_steps} of {total}"
+        event = f"{how} at step {trainer.n_training_steps} of {total}"
         if trainer.n_training_steps == 0:
-            return "Interrupted before the first step; run the same again."
+            return f"{how} before the first step; run the same again."
         if self.folder is None:
             return f"{event}; nothing is saved, since no out folder is set."
         saved = self._save(trainer, self.folder)
@@ -36,7 +44,7 @@ class Rescue:
             return self._lost(event)
         return f"{event}; saved {saved}. Run {_AGAIN} to continue."
 
-    def disk_is_full(self, trainer: WatchedTrainer, out: Path | None) -> str:
+    def disk_is_full(self, trainer: WatchedTrainer, out: str) -> str:
         """Save a checkpoint where the SAE found no room, and return the sentence that says so."""
         saved = None if self.folder is None else self._save(trainer, self.folder)
         if saved is None:

@@ -13,6 +13,7 @@ from sae_lens import SAE, LoggingConfig, TrainingSAE, TrainingSAEConfig
 from sae_lens.config import SAETrainerConfig
 from torch import Tensor
 
+from mm_sae_plugin.activations.provider import ActivationBatches
 from mm_sae_plugin.devices import checked_device
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.files import path_from
@@ -26,22 +27,20 @@ from mm_sae_plugin.termination import termination_interrupts
 from mm_sae_plugin.training import checkpoints, logs
 from mm_sae_plugin.training.config import MultimodalSAERunnerConfig
 from mm_sae_plugin.training.data import TrainingData
+from mm_sae_plugin.training.distributed import device_of_rank, open_processes
+from mm_sae_plugin.training.distributed_trainer import (
+    AgreedBatches,
+    DistributedTrainer,
+    check_can_be_shared,
+)
 from mm_sae_plugin.training.evaluation import PerModalityEvaluator, evaluate_per_modality
+from mm_sae_plugin.training.fitting import fit_and_save
 from mm_sae_plugin.training.fused_adam import use_fused_adam
-from mm_sae_plugin.training.interruption import (
-    InterruptedTwice,
-    StoppableBatches,
-    run_interruptibly,
-)
-from mm_sae_plugin.training.place import (
-    ReservedSpace,
-    is_full_disk,
-    refuse_foreign,
-    sole_training_of,
-)
+from mm_sae_plugin.training.interruption import StoppableBatches
+from mm_sae_plugin.training.place import ReservedSpace, refuse_foreign, sole_training_of
 from mm_sae_plugin.training.rescue import Rescue
 from mm_sae_plugin.training.saving import finished_sae, save_evaluation, save_sae
-from mm_sae_plugin.training.trainer import WatchedTrainer, plain_dtype_errors
+from mm_sae_plugin.training.trainer import WatchedTrainer
 
 _log = logging.getLogger(__name__)
 
@@ -51,7 +50,7 @@ _N_LOGGED_ROWS = 4096
 _INCIDENTAL = frozenset(
     (
         *("acts", "out", "checkpoint_path", "n_checkpoints", "resume", "overwrite", "logger"),
-        *("sae", "device", "training_steps", "training_pairs"),
+        *("sae", "device", "training_steps", "training_pairs", "process_timeout"),
     )
 )
 
@@ -75,6 +74,7 @@ class MultimodalSAETrainingRunner:
 
     The trainer is SAELens' own; this class gives it the DataProvider and the Evaluator, and adds
     what it leaves out: per-modality normalisation and evaluation, exact resumption, an SAE folder.
+    Within a ``process_group`` of several processes, all of them run it and train one SAE.
 
     Parameters
     ----------
@@ -101,6 +101,8 @@ class MultimodalSAETrainingRunner:
         image_index: Int[Tensor, "n_pairs"] | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
+        self.processes = open_processes()
+        cfg = dataclasses.replace(cfg, device=device_of_rank(cfg.device, self.processes))
         self.cfg = cfg
         checked_device(cfg.device)
         self.store_path: Path | None = None
@@ -121,11 +123,15 @@ class MultimodalSAETrainingRunner:
             cfg.normalize, data.acts_image, data.acts_text
         )
         self.data = data.normalized(self.normalization, cfg.device)
-        self.logger: LoggingConfig = cfg.logger or LoggingConfig(log_to_wandb=False)
+        self.is_first = self.processes is None or self.processes.is_first
+        silent = LoggingConfig(log_to_wandb=False)
+        self.logger: LoggingConfig = (self.is_first and cfg.logger) or silent
         batch_size = cfg.train_batch_size_samples
         items_per_batch = batch_size // 2 if self.data.is_paired else batch_size
         self.n_steps = cfg.n_steps(self.data.n_items, max(1, items_per_batch))
         self.sae = self.build_sae(cfg.seed)
+        if self.processes is not None:
+            check_can_be_shared(self.sae, batch_size, self.data.is_paired, self.processes)
         # Before the training changes the config, as folding a normalisation does.
         self.identity = self._identity()
 
@@ -136,15 +142,18 @@ class MultimodalSAETrainingRunner:
         ------
         KeyboardInterrupt
             After a checkpoint was saved; its message says how to resume. ``errors.Terminated`` if
-            it was SIGTERM, which is only noticed in the main thread.
+            it was SIGTERM, which is only noticed in the main thread, or another of several
+            processes was interrupted.
         UserError
             If ``out`` already holds an SAE or other things, another training is writing into it,
             a checkpoint (or, to be resumed, the SAE) belongs to another run or would be lost, the
-            training diverges, or the disk is full.
+            training diverges, the disk is full, or another of several processes is gone.
         """
         with termination_interrupts(), sole_training_of(self._folders()):
             # Again: another training may have finished meanwhile.
-            if self._needs_training():
+            needs_training = self._needs_training()
+            self._agree(needs_training)
+            if needs_training:
                 return self._train()
             out = Path(str(self.cfg.out))
             checkpoints.check_finished(out, self.identity, self.data.older_key)
@@ -153,57 +162,44 @@ class MultimodalSAETrainingRunner:
 
     def _train(self) -> TrainingResult:
         provider = self.data.provider(self.cfg.train_batch_size_samples, self.cfg.seed)
-        batches = StoppableBatches(provider)
-        trainer = WatchedTrainer(
-            cfg=self.trainer_config(),
-            sae=self.sae,
-            data_provider=batches,
-            evaluator=PerModalityEvaluator(*self.data.sampled(_N_LOGGED_ROWS)),
-            save_checkpoint_fn=lambda checkpoint_path: self._complete(checkpoint_path, provider),
-        )
+        trainer, batches = self._trainer(provider)
         if isinstance(self.sae, SparseTrainingStep):
             use_fused_adam(trainer)
         if self.cfg.resume:
             self._resume(trainer, provider)
+        # The first of several processes is the one that writes.
+        out, kept_in = (self.cfg.out, self.cfg.checkpoints) if self.is_first else (None, None)
         with logs.wandb_run(self.logger, self.identity), ReservedSpace(self._needs()) as reserve:
-            sae = self._fit(trainer, batches, reserve)
+            sae = fit_and_save(
+                trainer,
+                batches,
+                lambda: save_sae(trainer, self.normalization, out, self.identity),
+                Rescue(kept_in),
+                reserve,
+                place=str(self.cfg.out),
+                processes=self.processes,
+            )
             try:
                 result = self._result(sae)
             except KeyboardInterrupt as interruption:
-                raise type(interruption)(self._ended) from None
+                ended = f"Interrupted after the last step; the SAE is in {self.cfg.out}."
+                raise type(interruption)(ended) from None
             logs.log_final(self.logger, result.evaluation.metrics(), trainer.n_training_steps)
         return result
 
-    def _fit(
-        self, trainer: WatchedTrainer, batches: StoppableBatches, reserve: ReservedSpace
-    ) -> SAE[Any]:
-        """Train and save; when that is cut short, save what there is and say so."""
-        saved: list[SAE[Any]] = []
-        rescue = Rescue(self.cfg.checkpoints)
-
-        # Saving is part of it, so that no interruption falls between the last step and the SAE.
-        def work() -> None:
-            with plain_dtype_errors(self.sae.cfg):
-                trainer.fit()
-            trainer.check()
-            reserve.release()
-            saved.append(save_sae(trainer, self.normalization, self.cfg.out, self.identity))
-            rescue.drop()
-
-        try:
-            run_interruptibly(work, batches.stop)
-        except InterruptedTwice:
-            raise
-        except KeyboardInterrupt as interruption:
-            reserve.release()
-            message = self._ended if saved else rescue.interrupted(trainer)
-            raise type(interruption)(message) from None
-        except Exception as error:
-            if is_full_disk(error):
-                reserve.release()
-                raise UserError(rescue.disk_is_full(trainer, self.cfg.out)) from error
-            raise
-        return saved[0]
+    def _trainer(self, provider: ActivationBatches) -> tuple[WatchedTrainer, StoppableBatches]:
+        parts: dict[str, Any] = {
+            "cfg": self.trainer_config(),
+            "sae": self.sae,
+            "evaluator": PerModalityEvaluator(*self.data.sampled(_N_LOGGED_ROWS)),
+            "save_checkpoint_fn": lambda checkpoint_path: self._complete(checkpoint_path, provider),
+        }
+        if self.processes is None:
+            batches = StoppableBatches(provider)
+            return WatchedTrainer(data_provider=batches, **parts), batches
+        batches = AgreedBatches(provider, self.processes)
+        shared = {"processes": self.processes, "is_paired": self.data.is_paired}
+        return DistributedTrainer(data_provider=batches, **shared, **parts), batches
 
     def trainer_config(self) -> SAETrainerConfig:
         """Return SAELens' trainer config with this run's defaults filled in."""
@@ -306,12 +302,18 @@ class MultimodalSAETrainingRunner:
             )
         return True
 
-    @property
-    def _ended(self) -> str:
-        return f"Interrupted after the last step; the SAE is in {self.cfg.out}."
+    def _agree(self, needs_training: bool) -> None:
+        """Check that all processes, if there are several, are about to do the same."""
+        if self.processes is None:
+            return
+        found = checkpoints.newest_checkpoint(self.cfg.checkpoints) if self.cfg.resume else None
+        facts = {"training still to do": needs_training, "checkpoint to resume": found}
+        self.processes.agree({**self.identity, **facts})
 
     def _folders(self) -> list[Path]:
         """Return where this training writes."""
+        if not self.is_first:
+            return []
         folders = (self.cfg.out, self.cfg.checkpoint_path)
         return [Path(folder) for folder in folders if folder is not None]
 
@@ -319,11 +321,12 @@ class MultimodalSAETrainingRunner:
         """Return the bytes that are written when the training ends or is interrupted."""
         weights = sum(p.numel() * p.element_size() for p in self.sae.parameters())
         needs = dict.fromkeys(self._folders(), 2**20)
+        if not needs:
+            return needs
         if self.cfg.out is not None:
             needs[Path(self.cfg.out)] += weights
-        if needs:
-            # A checkpoint holds Adam's two moments beside the weights.
-            needs[Path(self.cfg.checkpoint_path or str(self.cfg.out))] += 3 * weights
+        # A checkpoint holds Adam's two moments beside the weights.
+        needs[Path(self.cfg.checkpoint_path or str(self.cfg.out))] += 3 * weights
         return needs
 
     def _resume(self, trainer: WatchedTrainer, provider: Any) -> None:
@@ -344,7 +347,10 @@ class MultimodalSAETrainingRunner:
     def _result(self, sae: SAE[Any]) -> TrainingResult:
         sae.eval().requires_grad_(False)
         # The data are normalised already.
-        evaluation = evaluate_per_modality(sae, self.data.acts_image, self.data.acts_text)
-        save_evaluation(self.cfg.out, evaluation)
+        evaluation = evaluate_per_modality(
+            sae, self.data.acts_image, self.data.acts_text, processes=self.processes
+        )
+        if self.is_first:
+            save_evaluation(self.cfg.out, evaluation)
         path = None if self.cfg.out is None else Path(self.cfg.out)
         return TrainingResult(sae, self.normalization, evaluation, path)

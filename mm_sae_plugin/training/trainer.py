@@ -92,6 +92,9 @@ class WatchedTrainer(SAETrainer[Any, Any]):
             shutil.rmtree(Path(base) / checkpoint_name, ignore_errors=True)
         super().save_checkpoint(checkpoint_name, base_path, wandb_aliases)
 
+    def go_on_alone(self) -> None:
+        """Say nothing to other processes from here on; here there are none."""
+
     @torch.no_grad()
     def check(self) -> None:
         """Look at losses and weights so far.

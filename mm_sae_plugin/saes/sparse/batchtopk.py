@@ -9,6 +9,7 @@ from sae_lens import BatchTopKTrainingSAE, BatchTopKTrainingSAEConfig, register_
 from sae_lens.saes.sae import TrainStepOutput
 from torch import Tensor
 
+from mm_sae_plugin.saes.global_batchtopk import GlobalBatchTopK
 from mm_sae_plugin.saes.sparse import encode, without_sync
 from mm_sae_plugin.saes.sparse.codes import SparseCodes
 from mm_sae_plugin.saes.sparse.step import SparseStepConfig, SparseTrainingStep
@@ -31,11 +32,19 @@ class SparseBatchTopKTrainingSAE(SparseTrainingStep, BatchTopKTrainingSAE):
 
     def select(self, blocks: Iterable[Float[Tensor, "n_rows d_sae"]], n_rows: int) -> SparseCodes:
         """Return the ``k * n_rows`` largest pre-activations."""
+        if isinstance(self.activation_fn, GlobalBatchTopK):
+            n_kept = self.activation_fn.n_kept(n_rows)
+            codes = encode.select_batchtopk(blocks, n_kept, n_rows, self.cfg.d_sae)
+            return self.activation_fn.kept_codes(codes, n_kept)
         n_kept = int(self.n_active * n_rows)
         return encode.select_batchtopk(blocks, n_kept, n_rows, self.cfg.d_sae)
 
     def select_without_sync(self, hidden: Float[Tensor, "batch d_sae"]) -> SparseCodes:
         """Return the ``k * batch`` largest pre-activations."""
+        if isinstance(self.activation_fn, GlobalBatchTopK):
+            n_kept = self.activation_fn.n_kept(len(hidden))
+            codes = without_sync.select_batchtopk(hidden, min(n_kept, hidden.numel()))
+            return self.activation_fn.kept_codes(codes, n_kept)
         return without_sync.select_batchtopk(hidden, int(self.n_active * len(hidden)))
 
     @torch.no_grad()

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.hooks.inspection import has_hooks
+from mm_sae_plugin.saes.global_batchtopk import GlobalBatchTopK
 from mm_sae_plugin.saes.sparse import auxiliary, without_sync
 from mm_sae_plugin.saes.sparse.codes import SparseCodes
 from mm_sae_plugin.saes.sparse.decode import sparse_reconstruction
@@ -117,7 +118,10 @@ class SparseTrainingStep(TopKTrainingSAE):
         cfg: Any = self.cfg
         if sae_in.ndim != 2 or sae_in.numel() == 0 or sae_in.requires_grad:
             return False
-        if type(self.activation_fn) not in (TopK, BatchTopK) or self._has_other_methods():
+        if (
+            type(self.activation_fn) not in (TopK, BatchTopK, GlobalBatchTopK)
+            or self._has_other_methods()
+        ):
             return False
         is_wanted = cfg.sparse_kernels
         if is_wanted is None:
