@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mm_sae_plugin.activations.manifest import MANIFEST, ShardInfo, StoreManifest
@@ -45,6 +45,14 @@ class Partition:
 
     def __len__(self) -> int:
         return self.stop - self.start
+
+    @property
+    def first_of_image(self) -> Bool[Tensor, "n_pairs"]:
+        """Which of the pairs are the first of their image in the whole store."""
+        _, image_index = _layout(self.path, _time_of_manifest(self.path))
+        before = image_index[self.start - 1] if self.start else torch.tensor(-1)
+        index = image_index[self.start : self.stop]
+        return torch.diff(index, prepend=before[None]) != 0
 
     def iter_pairs(self, chunk: int | None = None) -> Iterator[PairBatch]:
         """Yield the pairs in order, ``chunk`` at a time; only their own rows are read.

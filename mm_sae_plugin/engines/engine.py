@@ -31,11 +31,13 @@ class Engine(Protocol):
 def in_order(
     pool: Executor, n_workers: int, task: Callable[[Part], Result], parts: Iterable[Part]
 ) -> Iterator[Result]:
-    """Yield the results of a pool in order, with a few parts under way for each worker."""
+    """Yield the results of a pool in order; at most one part a worker and one more are under way,
+    since the sums of a part may be large.
+    """
     pending: deque[Future[Result]] = deque()
     for part in parts:
         pending.append(pool.submit(task, part))
-        if len(pending) > 2 * n_workers:
+        if len(pending) > n_workers:
             yield pending.popleft().result()
     while pending:
         yield pending.popleft().result()

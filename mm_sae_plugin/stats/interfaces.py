@@ -15,6 +15,8 @@ from mm_sae_plugin.modality import Modality
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from mm_sae_plugin.activations.partitions import Partition
+
 PairChunk = tuple[Float[Tensor, "batch d_in"], Float[Tensor, "batch d_in"], Int[Tensor, "batch"]]
 """Image activations, text activations and the row of the image, one row per caption."""
 
@@ -57,6 +59,15 @@ class PairedActivations(Protocol):
 
     def open_image(self, row: int, /) -> "Image | None":
         """The image itself, or None when its source is gone."""
+        ...
+
+
+@runtime_checkable
+class Partitioned(Protocol):
+    """Paired activations on disk, with the captions of each image together."""
+
+    def partitions(self, n_pairs: int, /) -> "list[Partition]":
+        """Consecutive parts of so many pairs, that pickle and are read where they arrive."""
         ...
 
 

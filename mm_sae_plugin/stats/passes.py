@@ -1,7 +1,7 @@
 """One pass over a store: every feature map encodes it once, and any number of sums are taken.
 
-The pass is cut into parts of consecutive pairs. An engine runs the same task on each, and the
-parts' sums are merged in manifest order.
+The pass is cut into parts of consecutive pairs. An engine runs the same task on each, which encodes
+a part batch by batch, and the parts' sums are merged in manifest order.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mm_sae_plugin.activations.partitions import Partition
 from mm_sae_plugin.engines import Engine, ThreadEngine
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.features.dense import dense_codes
@@ -21,12 +22,16 @@ from mm_sae_plugin.stats.interfaces import (
     CodedPairs,
     PairedActivations,
     PairRows,
+    Partitioned,
     Reconstruction,
 )
 from mm_sae_plugin.stats.nulls import swap_mask
 
-# Codes of one part; what is active in them is held some thirty times in float64.
-_PART_ELEMENTS = 2**20
+# Least pairs of one part; there are as many as latents at least, since sums as large as the
+# dictionary are made and merged for each.
+_LEAST_PART = 4096
+# Codes of one batch; what is active in them is held some thirty times in float64.
+_BATCH_ELEMENTS = 2**20
 
 
 @dataclass(frozen=True)
@@ -49,16 +54,24 @@ class PassTask:
     """In the order of the results."""
 
     @torch.no_grad()
-    def __call__(self, rows: PairRows) -> list[dict[str, Accumulator]]:
+    def __call__(self, part: PairRows | Partition) -> list[dict[str, Accumulator]]:
         """Return fresh accumulators that have seen the part, for each reading."""
-        results = []
-        for reading in self.readings:
-            pairs = _coded(reading, rows)
-            taken = {name: seed.empty() for name, seed in reading.accumulators.items()}
-            for accumulator in taken.values():
-                accumulator.update_pairs(pairs)
-            results.append(taken)
+        results = [
+            {name: seed.empty() for name, seed in reading.accumulators.items()}
+            for reading in self.readings
+        ]
+        for rows in _batches(part, self.batch_size):
+            for reading, taken in zip(self.readings, results, strict=True):
+                pairs = _coded(reading, rows)
+                for accumulator in taken.values():
+                    accumulator.update_pairs(pairs)
         return results
+
+    @property
+    def batch_size(self) -> int:
+        """Pairs that are encoded at a time."""
+        widest = max(reading.feature_map.n_features for reading in self.readings)
+        return max(_BATCH_ELEMENTS // widest, 256)
 
 
 def run_pass(
@@ -79,7 +92,8 @@ def run_pass(
     engine : Engine, optional
         Where the parts are computed; one thread by default.
     part_size : int, optional
-        Pairs per part; by default as many as keep memory low. It fixes the order of additions.
+        Pairs per part; by default as many as latents, and at least 4,096. It fixes the order of
+        additions.
     progress : bool
         Show a progress bar.
 
@@ -96,18 +110,21 @@ def run_pass(
     from tqdm import tqdm
 
     assert readings
-    widest = max(reading.feature_map.n_features for reading in readings)
-    size = part_size or min(max(_PART_ELEMENTS // widest, 256), 8192)
-    totals = [
-        {name: seed.empty() for name, seed in reading.accumulators.items()} for reading in readings
-    ]
+    size = part_size or max(_LEAST_PART, *(one.feature_map.n_features for one in readings))
     n_pairs = len(store.image_index)
     if n_pairs == 0:
         raise UserError("The store holds no image–caption pairs, so there is nothing to score.")
     task = PassTask(tuple(readings))
     with tqdm(total=n_pairs, desc="modality", unit="pair", disable=not progress) as bar:
-        parts = (engine or ThreadEngine()).map(task, pair_parts(store, size))
-        for number, results in enumerate(parts):
+        # A store on disk is read by whoever takes the sums: a part is a path and two numbers.
+        parts = (
+            store.partitions(size) if isinstance(store, Partitioned) else pair_parts(store, size)
+        )
+        results_of_parts = iter((engine or ThreadEngine()).map(task, parts))
+        # The sums of the first part are those that the others are added to.
+        totals = next(results_of_parts)
+        bar.update(min(size, n_pairs))
+        for number, results in enumerate(results_of_parts, start=1):
             for total, part in zip(totals, results, strict=True):
                 for name, accumulator in part.items():
                     total[name].merge(accumulator)
@@ -128,6 +145,25 @@ def pair_parts(store: PairedActivations, size: int) -> Iterator[PairRows]:
         chunks, order.split(size), first.split(size), strict=True
     ):
         yield PairRows(acts_image, acts_text, index, image_index[index], is_first)
+
+
+def _batches(part: PairRows | Partition, size: int) -> Iterator[PairRows]:
+    if isinstance(part, Partition):
+        first = part.first_of_image
+        for acts_image, acts_text, image_index, at in part.iter_pairs(size):
+            pair_index = torch.arange(at.start, at.stop)
+            here = first[at.start - part.start : at.stop - part.start]
+            yield PairRows(acts_image, acts_text, pair_index, image_index, here)
+        return
+    columns = (
+        part.acts_image,
+        part.acts_text,
+        part.pair_index,
+        part.image_index,
+        part.first_of_image,
+    )
+    for batch in zip(*(column.split(size) for column in columns), strict=True):
+        yield PairRows(*batch)
 
 
 def _gathered(

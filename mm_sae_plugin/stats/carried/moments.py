@@ -6,6 +6,7 @@ from torch import Tensor
 
 from mm_sae_plugin.modality import MODALITIES, Modality
 from mm_sae_plugin.stats.carried.groups import N_FOLDS, fold_of, image_groups
+from mm_sae_plugin.stats.code_products import ActiveCodes, add_products
 from mm_sae_plugin.stats.interfaces import CodedPairs, PairedActivations
 
 
@@ -43,12 +44,8 @@ class ProbeMoments:
             N_FOLDS, d_image + 1, d_text + 1, dtype=torch.float64
         )
         """Products of the images' activations with those of their captions."""
-        self.cross: dict[tuple[Modality, Modality], Float[Tensor, "folds d n_features"]] = {
-            (read, fired): torch.zeros(N_FOLDS, d + 1, n_features, dtype=torch.float64)
-            for read, d in self.widths.items()
-            for fired in MODALITIES
-        }
-        """Activations of the first modality times the codes of the second."""
+        # Large, so there is none before there is something to add.
+        self._cross: dict[tuple[Modality, Modality], Tensor] | None = None
         self.activity: dict[Modality, Float[Tensor, "n_features"]] = {
             m: torch.zeros(n_features, dtype=torch.float64) for m in MODALITIES
         }
@@ -70,6 +67,18 @@ class ProbeMoments:
         """An accumulator of the same kind that has seen nothing."""
         return ProbeMoments(self.n_features, self.widths["image"], self.widths["text"])
 
+    @property
+    def cross(self) -> dict[tuple[Modality, Modality], Float[Tensor, "folds d n_features"]]:
+        """Activations of the first modality times the codes of the second."""
+        if self._cross is None:
+            self._cross = {
+                # Latent by latent in memory, since a batch touches few of them.
+                (read, fired): torch.zeros(N_FOLDS, self.n_features, d + 1, dtype=torch.float64).mT
+                for read, d in self.widths.items()
+                for fired in MODALITIES
+            }
+        return self._cross
+
     def update_pairs(self, pairs: CodedPairs) -> None:
         """Add a batch of a pass."""
         fold = fold_of(image_groups(pairs.rows.image_index))
@@ -86,11 +95,13 @@ class ProbeMoments:
             mine = torch.nonzero(fold == half).flatten().to(pairs.codes_image.device)
             part = {modality: rows[modality].index_select(0, mine) for modality in MODALITIES}
             coded = {modality: codes[modality].index_select(0, mine) for modality in MODALITIES}
+            active = {modality: ActiveCodes.of(coded[modality]) for modality in MODALITIES}
             self.between[half] += (part["image"].double().T @ part["text"].double()).cpu()
             for read in MODALITIES:
                 self.second[read][half] += (part[read].double().T @ part[read].double()).cpu()
                 for modality in MODALITIES:
-                    self.cross[read, modality][half] += (part[read].T @ coded[modality]).cpu()
+                    total = self.cross[read, modality][half]
+                    add_products(total, part[read], coded[modality], active[modality])
 
     def merge(self, other: "ProbeMoments") -> "ProbeMoments":
         """Add the moments of other pairs; return `self`."""
@@ -98,8 +109,9 @@ class ProbeMoments:
             self.second[modality] += other.second[modality]
             self.activity[modality] += other.activity[modality]
             self.energy[modality] += other.energy[modality]
-        for pair, cross in other.cross.items():
-            self.cross[pair] += cross
+        if other._cross is not None:
+            for pair, cross in other._cross.items():
+                self.cross[pair] += cross
         self.between += other.between
         return self
 

@@ -30,9 +30,6 @@ from mm_sae_plugin.stats.carried.unheard import least_unheard
 from mm_sae_plugin.stats.interfaces import PairedActivations
 from mm_sae_plugin.stats.passes import Reading, run_pass
 
-# Pairs of a part: the sums are large, and adding them up costs as much however few pairs they hold.
-_PART = 4096
-
 
 @dataclass(frozen=True)
 class CarriedConfig:
@@ -94,7 +91,7 @@ def carried_dominance(
         If the store holds no pairs.
     """
     moments = ProbeMoments.of(store, feature_map.n_features)
-    (taken,) = run_pass(store, [Reading(feature_map, {"": moments})], engine, _PART, progress)
+    (taken,) = run_pass(store, [Reading(feature_map, {"": moments})], engine, progress=progress)
     filled = cast(ProbeMoments, taken[""])
     return read_carried(feature_map, store, filled, cfg, engine, progress)
 
@@ -112,7 +109,7 @@ def read_carried(
     probes = fit_probes(moments, cfg.ridge, cfg.least_code)
     together = PartnerCounts(candidates(moments, probes), probes)
     reading = Reading(feature_map, {"readings": ReadingCounts(probes), "partners": together})
-    (taken,) = run_pass(store, [reading], engine, _PART, progress)
+    (taken,) = run_pass(store, [reading], engine, progress=progress)
     directions = feature_map.directions if isinstance(feature_map, Decodable) else None
     return score_readings(
         moments,
