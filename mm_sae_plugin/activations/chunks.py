@@ -9,6 +9,7 @@ The order follows from the seed and the position alone. With one chunk it is the
 :class:`~mm_sae_plugin.activations.provider.ShuffledStream` gives.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -27,6 +28,8 @@ _RUNS_PER_CHUNK = 512
 # Places in the shuffled order and images of the captions, and what is held to work them out.
 _BYTES_PER_ITEM = 48
 _BYTES_PER_RUN = 80
+# What is held of the runs may take such a share of the memory, or they are made longer.
+_SHARE_OF_RUNS = 1 / 8
 # Sets the dealing out of an epoch's runs apart from the shuffling of its chunks.
 _DEALING = -1
 
@@ -136,10 +139,14 @@ def n_bytes_held(layout: StoreLayout, chunks: Chunks) -> int:
 
 def least_bytes(layout: StoreLayout, n_items: int) -> int:
     """Return in how much memory a chunk of ``n_items`` surely fits."""
-    per_item = _bytes_per_item(layout) + layout.images[0].n_bytes_per_row
-    # With runs of one item, the shortest that there may be.
-    held = layout.n_bytes_held + layout.n_items * _BYTES_PER_RUN
-    return held + 2 * (n_items + 1) * per_item
+    per_item = layout.items[0].n_bytes_per_row + _BYTES_PER_ITEM
+    if layout.texts is not None:
+        per_item += layout.images[0].n_bytes_per_row
+    # Room for two chunks of that size, and for two of a single run, which has to be the longer the
+    # less memory there is.
+    runs = math.sqrt(2.5 * _BYTES_PER_RUN / _SHARE_OF_RUNS * layout.n_items * per_item)
+    held = layout.n_bytes_held + 2 * len(layout.items) * _BYTES_PER_RUN
+    return held + 3 * (n_items + 1) * per_item + math.ceil(runs)
 
 
 def chunks_within(layout: StoreLayout, max_bytes: int) -> Chunks | None:
@@ -158,7 +165,9 @@ def chunks_within(layout: StoreLayout, max_bytes: int) -> Chunks | None:
         None if not even chunks of a single run fit.
     """
     available = max_bytes - layout.n_bytes_held
-    length = _run_length(layout, available // (2 * _bytes_per_item(layout)))
+    if available <= 0:
+        return None
+    length = _run_length(layout, available)
     runs = Runs.of(layout, length)
     n_chunks = 1
     while n_chunks <= len(runs):
@@ -182,10 +191,12 @@ def _bytes_per_item(layout: StoreLayout) -> int:
     return n_bytes
 
 
-def _run_length(layout: StoreLayout, n_per_chunk: int) -> int:
+def _run_length(layout: StoreLayout, available: int) -> int:
     longest = max(block.n_rows for block in layout.items)
-    wanted = _RUN_BYTES // layout.items[0].n_bytes_per_row
-    return max(1, min(wanted, n_per_chunk // _RUNS_PER_CHUNK, longest))
+    n_per_chunk = available // (2 * _bytes_per_item(layout))
+    fast = _RUN_BYTES // layout.items[0].n_bytes_per_row
+    shortest = math.ceil(layout.n_items * _BYTES_PER_RUN / (_SHARE_OF_RUNS * available))
+    return min(longest, max(1, shortest, min(fast, n_per_chunk // _RUNS_PER_CHUNK)))
 
 
 def _most_per_chunk(sizes: Int[Tensor, "n_runs"], n_chunks: int) -> int:

@@ -162,15 +162,14 @@ class PairedBatches(ActivationBatches):
         seed: int,
     ) -> None:
         _check_pairs(acts_image, acts_text, image_index, batch_size)
-        super().__init__(
-            ShuffledStream(len(acts_text), batch_size // 2, seed, acts_text.device), batch_size
-        )
+        self._order = ShuffledStream(len(acts_text), batch_size // 2, seed, acts_text.device)
+        super().__init__(self._order, batch_size)
         self.acts_image = acts_image
         self.acts_text = acts_text
         self.image_index = None if image_index is None else image_index.to(acts_text.device)
 
     def __next__(self) -> Float[Tensor, "batch d_in"]:
-        pairs = self._stream.take()
+        pairs = self._order.take()
         images = pairs if self.image_index is None else self.image_index[pairs]
         half = self.batch_size // 2
         batch = self.acts_text.new_empty(self.batch_size, self.acts_text.shape[1])
@@ -186,11 +185,12 @@ class RowBatches(ActivationBatches):
     def __init__(self, acts: Float[Tensor, "n_rows d_in"], batch_size: int, seed: int) -> None:
         if acts.ndim != 2 or len(acts) == 0:
             raise UserError(f"Activations must be [n_rows, d_in] with rows; got {_shape(acts)}.")
-        super().__init__(ShuffledStream(len(acts), batch_size, seed, acts.device), batch_size)
+        self._order = ShuffledStream(len(acts), batch_size, seed, acts.device)
+        super().__init__(self._order, batch_size)
         self.acts = acts
 
     def __next__(self) -> Float[Tensor, "batch d_in"]:
-        return self.acts.index_select(0, self._stream.take())
+        return self.acts.index_select(0, self._order.take())
 
 
 def paired_batches(

@@ -13,7 +13,7 @@ from mm_sae_plugin.modality import Modality
 from mm_sae_plugin.saes.normalization import ModalityNormalization
 
 # Of one part that is read; few, as whoever asks for parts works in float64.
-_PART_ELEMENTS = 2**20
+_PART_ELEMENTS = 2**18
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,7 @@
 """Training on a store that is read while it goes on: the same as in memory, in less of it."""
 
 import statistics
-import subprocess
-import sys
 import threading
-from pathlib import Path
 
 import pytest
 import torch
@@ -15,18 +12,19 @@ from mm_sae_plugin.files import parse_json
 from mm_sae_plugin.training import (
     MultimodalSAERunnerConfig,
     MultimodalSAETrainingRunner,
+    evaluate_per_modality,
     train_seeds,
 )
 from mm_sae_plugin.training.data import TrainingData
 from mm_sae_plugin.training.memory import machine_memory
+from mm_sae_plugin.training.trainer import WatchedTrainer
 from tests.activations.written import write_store
-from tests.memory import memory_mib, reset_peak
 from tests.training.synthetic import synthetic_pairs
 
 N_PAIRS = 6000
 # A sixth of what the rows take.
 BUDGET_GB = 0.0005
-SEEDS = (0, 1, 2, 3)
+SEEDS = (0, 1, 2)
 
 
 def sorted_pairs() -> tuple[torch.Tensor, torch.Tensor]:
@@ -74,11 +72,12 @@ def test_what_is_measured_of_all_rows_is_the_same(store, normalize):
         for limit in (None, BUDGET_GB)
     )
     assert from_disk.data.streamed is not None
-    close = {"rtol": 1e-5, "atol": 1e-7}
     torch.testing.assert_close(
-        from_disk.normalization.mean, plain.normalization.mean, **close
+        from_disk.normalization.mean, plain.normalization.mean, rtol=1e-5, atol=1e-7
     )
-    torch.testing.assert_close(from_disk.normalization.scale, plain.normalization.scale, **close)
+    torch.testing.assert_close(
+        from_disk.normalization.scale, plain.normalization.scale, rtol=1e-5, atol=1e-7
+    )
     torch.testing.assert_close(from_disk.data.center(), plain.data.center(), rtol=1e-4, atol=1e-6)
     assert from_disk.data.spread() == pytest.approx(plain.data.spread(), rel=1e-5)
     for ours, theirs in zip(from_disk.data.sampled(400), plain.data.sampled(400), strict=True):
@@ -89,8 +88,6 @@ def test_the_saved_sae_is_evaluated_on_all_rows(store, tmp_path):
     cfg = streamed(out=tmp_path / "sae", normalize="per_modality_center")
     result = MultimodalSAETrainingRunner(cfg, store).run()
     again = MultimodalSAETrainingRunner(config(normalize="per_modality_center"), store)
-    from mm_sae_plugin.training import evaluate_per_modality
-
     in_memory = evaluate_per_modality(result.sae, again.data.acts_image, again.data.acts_text)
     assert result.evaluation.n_rows == {"image": N_PAIRS, "text": N_PAIRS}
     assert result.evaluation.l0 == pytest.approx(in_memory.l0, rel=1e-3)
@@ -143,15 +140,13 @@ def test_too_little_memory_is_refused_and_what_is_enough_is_told(store):
 
 def losses(cfg: MultimodalSAERunnerConfig, store: ActivationStore) -> tuple[list[float], float]:
     """Mean loss in each tenth of the training, and the explained variance of the captions."""
-    from mm_sae_plugin.training.trainer import WatchedTrainer
-
     runner = MultimodalSAETrainingRunner(cfg, store)
     seen: list[float] = []
 
     class Listening(WatchedTrainer):
         def step(self, batch):
             output = super().step(batch)
-            seen.append(float(output.losses["mse_loss"]))
+            seen.append(float(output.losses["mse_loss"].detach()))
             return output
 
     with pytest.MonkeyPatch.context() as patch:
@@ -167,24 +162,16 @@ def test_a_sorted_store_trains_as_it_does_in_memory(store):
     plain = [losses(config(seed=seed, **cfg), store) for seed in SEEDS]
     from_disk = [losses(streamed(seed=seed, **cfg), store) for seed in SEEDS]
     quality = [[ev for _, ev in runs] for runs in (plain, from_disk)]
-    spread = statistics.stdev(quality[0])
-    # Means of four seeds each: their difference has a standard error of 0.7 spreads.
-    assert abs(statistics.mean(quality[0]) - statistics.mean(quality[1])) < 2.5 * spread
+    spread = statistics.stdev([*quality[0], *quality[1]])
+    # Means of three seeds each: their difference has a standard error of 0.8 spreads.
+    room = 2.5 * spread
+    assert abs(statistics.mean(quality[0]) - statistics.mean(quality[1])) < room
     curves = torch.tensor([[curve for curve, _ in runs] for runs in (plain, from_disk)])
     difference = curves[0].mean(dim=0) - curves[1].mean(dim=0)
     # All ten points of the curve at once, so with more room.
-    assert bool((difference.abs() < 3.5 * curves[0].std(dim=0)).all()), (difference, curves)
-
-
-def test_an_order_that_does_not_mix_would_be_noticed(store):
-    # What the last test relies on: read as it lies there, the store trains another SAE.
-    class InOrder:
-        def randperm(self, n, generator=None):
-            return torch.arange(n)
-
-    cfg = {"training_steps": 190, "lr": 2e-3}
-    plain = [losses(config(seed=seed, **cfg), store) for seed in SEEDS[:2]]
+    assert bool((difference.abs() < 3.5 * curves.std(dim=1).mean(dim=0)).all()), curves
+    # An order that does not mix is noticed: read as it lies there, the store trains another SAE.
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch, "randperm", InOrder().randperm)
-        unmixed = [losses(config(seed=seed, **cfg), store) for seed in SEEDS[:2]]
-    print(plain, unmixed)
+        patch.setattr(torch, "randperm", lambda n, generator: torch.arange(n))
+        _, unmixed = losses(config(seed=SEEDS[0], **cfg), store)
+    assert unmixed < statistics.mean(quality[0]) - 2 * room
