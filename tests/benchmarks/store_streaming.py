@@ -38,7 +38,7 @@ _N_PER_SHARD = 20_000
 
 def main() -> None:
     """Measure, write ``store_streaming.json`` and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("store_streaming"))
     parser.add_argument("--pairs", type=int, default=200_000)
     parser.add_argument("--d-in", type=int, default=256)
