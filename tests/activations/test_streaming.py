@@ -178,8 +178,8 @@ def test_chunks_fill_the_memory_that_they_may(tmp_path):
         held = n_bytes_held(layout, chunks)
         assert 0.7 * share * needed < held <= share * needed
         numbers.append(chunks.n_chunks)
-        # Long enough to be read fast, and many of them in a chunk.
-        assert chunks.run_length >= 10 and len(chunks.runs) >= 150 * chunks.n_chunks
+        # Many runs in a chunk, although what is held of each costs as much as a short one.
+        assert chunks.run_length >= 10 and len(chunks.runs) >= 40 * chunks.n_chunks
     assert numbers == sorted(numbers) and numbers[0] >= 3
     assert chunks_within(layout, layout.n_bytes_held) is None
 
