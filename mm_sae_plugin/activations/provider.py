@@ -17,9 +17,41 @@ from mm_sae_plugin.errors import UserError
 
 # Keeps the shuffles of neighbouring seeds apart: epoch e of seed s is drawn from one number.
 _EPOCH_STRIDE = 1_000_003
+# PyTorch looks at 32 bits of a seed: odd, so that no two parts of an epoch share one.
+_PART_STRIDE = 2_654_435_761
+_OF_CHUNKS = ("n_chunks", "run_length")
 
 
-class ShuffledStream:
+class Position:
+    """Where an endless stream of items stands; the stream follows from it and the seed.
+
+    Parameters
+    ----------
+    n_items : int
+        Length of an epoch, at least 1.
+    n_per_batch : int
+        Items in each batch, at least 1.
+    seed : int
+        Seed of the order.
+    """
+
+    def __init__(self, n_items: int, n_per_batch: int, seed: int) -> None:
+        assert n_items >= 1 and n_per_batch >= 1
+        self.n_items = n_items
+        self.n_per_batch = n_per_batch
+        self.seed = seed
+        self.n_batches = 0
+
+
+def epoch_generator(seed: int, epoch: int, part: int = 0) -> torch.Generator:
+    """Return the source of an epoch's order; parts of one epoch are drawn independently.
+
+    Part 0 is all that an order needs whose rows are in memory.
+    """
+    return torch.Generator().manual_seed(seed * _EPOCH_STRIDE + epoch + part * _PART_STRIDE)
+
+
+class ShuffledStream(Position):
     """An endless stream of indices: one fresh permutation of ``range(n_items)`` after another.
 
     The stream is a function of the seed and the position alone, so that resuming is setting the
@@ -41,12 +73,8 @@ class ShuffledStream:
     def __init__(
         self, n_items: int, n_per_batch: int, seed: int, device: torch.device | str = "cpu"
     ) -> None:
-        assert n_items >= 1 and n_per_batch >= 1
-        self.n_items = n_items
-        self.n_per_batch = n_per_batch
-        self.seed = seed
+        super().__init__(n_items, n_per_batch, seed)
         self.device = torch.device(device)
-        self.n_batches = 0
         self._epoch = -1
         self._permutation = torch.empty(0, dtype=torch.long)
 
@@ -68,16 +96,15 @@ class ShuffledStream:
 
     def _epoch_order(self, epoch: int) -> Int[Tensor, "n_items"]:
         if epoch != self._epoch:
-            generator = torch.Generator().manual_seed(self.seed * _EPOCH_STRIDE + epoch)
-            order = torch.randperm(self.n_items, generator=generator)
+            order = torch.randperm(self.n_items, generator=epoch_generator(self.seed, epoch))
             self._permutation, self._epoch = order.to(self.device), epoch
         return self._permutation
 
 
 class ActivationBatches(Iterator[Tensor]):
-    """What the paired and the one-tower provider share: the stream and its state."""
+    """What all providers share: where they stand, and its state."""
 
-    def __init__(self, stream: ShuffledStream, batch_size: int) -> None:
+    def __init__(self, stream: Position, batch_size: int) -> None:
         self.batch_size = batch_size
         self._stream = stream
 
@@ -88,6 +115,9 @@ class ActivationBatches(Iterator[Tensor]):
     def n_batches(self) -> int:
         """Batches handed over so far."""
         return self._stream.n_batches
+
+    def close(self) -> None:
+        """Let go of whatever is held outside; a provider in memory holds nothing."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that :meth:`load_state_dict` needs, as plain numbers."""
@@ -104,15 +134,18 @@ class ActivationBatches(Iterator[Tensor]):
         Raises
         ------
         UserError
-            If the state belongs to other data, another batch size or another seed: the batches
-            would not continue the same stream.
+            If the state belongs to other data, another batch size, another seed or an order in
+            other chunks: the batches would not continue the same stream.
         """
         own = self.state_dict()
-        for name in ("n_items", "batch_size", "seed"):
-            if state[name] != own[name]:
+        for name in ("n_items", "batch_size", "seed", "n_chunks", "run_length"):
+            # An order that is not cut into chunks is one chunk, and says nothing of it.
+            was, now = state.get(name, 1), own.get(name, 1)
+            if was != now:
+                decides = ", of which max_memory_gb decides this" if name in _OF_CHUNKS else ""
                 raise UserError(
-                    f"The checkpoint was made with {name} = {state[name]}, this run has "
-                    f"{name} = {own[name]}: resume with the same data and configuration."
+                    f"The checkpoint was made with {name} = {was}, this run has {name} = {now}: "
+                    f"resume with the same data and configuration{decides}."
                 )
         self._stream.n_batches = int(state["n_batches"])
 
@@ -129,15 +162,14 @@ class PairedBatches(ActivationBatches):
         seed: int,
     ) -> None:
         _check_pairs(acts_image, acts_text, image_index, batch_size)
-        super().__init__(
-            ShuffledStream(len(acts_text), batch_size // 2, seed, acts_text.device), batch_size
-        )
+        self._order = ShuffledStream(len(acts_text), batch_size // 2, seed, acts_text.device)
+        super().__init__(self._order, batch_size)
         self.acts_image = acts_image
         self.acts_text = acts_text
         self.image_index = None if image_index is None else image_index.to(acts_text.device)
 
     def __next__(self) -> Float[Tensor, "batch d_in"]:
-        pairs = self._stream.take()
+        pairs = self._order.take()
         images = pairs if self.image_index is None else self.image_index[pairs]
         half = self.batch_size // 2
         batch = self.acts_text.new_empty(self.batch_size, self.acts_text.shape[1])
@@ -153,11 +185,12 @@ class RowBatches(ActivationBatches):
     def __init__(self, acts: Float[Tensor, "n_rows d_in"], batch_size: int, seed: int) -> None:
         if acts.ndim != 2 or len(acts) == 0:
             raise UserError(f"Activations must be [n_rows, d_in] with rows; got {_shape(acts)}.")
-        super().__init__(ShuffledStream(len(acts), batch_size, seed, acts.device), batch_size)
+        self._order = ShuffledStream(len(acts), batch_size, seed, acts.device)
+        super().__init__(self._order, batch_size)
         self.acts = acts
 
     def __next__(self) -> Float[Tensor, "batch d_in"]:
-        return self.acts.index_select(0, self._stream.take())
+        return self.acts.index_select(0, self._order.take())
 
 
 def paired_batches(

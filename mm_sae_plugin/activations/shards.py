@@ -48,15 +48,15 @@ def check_file(path: Path, checksum: str, n_bytes: int | None = None) -> None:
     """
     try:
         if not path.is_file():
-            raise UserError(f"{path} is missing: {_REMEDY}")
+            raise UserError(f"{path} is missing: {REMEDY}")
         size = path.stat().st_size
         if n_bytes is not None and size != n_bytes:
-            raise UserError(f"{path} has {size:,} bytes rather than {n_bytes:,}: {_REMEDY}")
+            raise UserError(f"{path} has {size:,} bytes rather than {n_bytes:,}: {REMEDY}")
         found = sha256_of_file(path)
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}): {_REMEDY}") from error
+        raise UserError(f"{path} cannot be read ({error.strerror}): {REMEDY}") from error
     if found != checksum:
-        raise UserError(f"{path} is damaged, its checksum is not the one written: {_REMEDY}")
+        raise UserError(f"{path} is damaged, its checksum is not the one written: {REMEDY}")
 
 
 def check_shard(folder: Path, shard: ShardInfo) -> None:
@@ -95,7 +95,7 @@ def read_shard_rows(
         with safe_open(folder / shard.file, framework="pt") as file:
             return [file.get_slice(name)[start:stop] for name in names]
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{folder / shard.file} cannot be read ({error}): {_REMEDY}") from error
+        raise UserError(f"{folder / shard.file} cannot be read ({error}): {REMEDY}") from error
 
 
 def read_if_there(folder: Path, shard: ShardInfo, name: str) -> Tensor | None:
@@ -112,7 +112,7 @@ def read_if_there(folder: Path, shard: ShardInfo, name: str) -> Tensor | None:
         with safe_open(folder / shard.file, framework="pt") as file:
             return file.get_tensor(name) if name in file.keys() else None  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{folder / shard.file} cannot be read ({error}): {_REMEDY}") from error
+        raise UserError(f"{folder / shard.file} cannot be read ({error}): {REMEDY}") from error
 
 
-_REMEDY = "copy the store again, or run its extraction again, which replaces what is damaged."
+REMEDY = "copy the store again, or run its extraction again, which replaces what is damaged."

@@ -144,7 +144,7 @@ class ActivationStore:
     @cached_property
     def image_index(self) -> Int[Tensor, "n_pairs"]:
         """Row of each caption's image."""
-        return torch.tensor(self._pairs.column("image_row").to_pylist(), dtype=torch.int64)
+        return torch.from_numpy(self._pairs.column("image_row").to_numpy().copy())
 
     @cached_property
     def captions(self) -> list[str]:

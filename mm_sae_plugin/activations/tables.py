@@ -1,6 +1,7 @@
 """The tables of a store: what the images and the pairs are called, beside their rows."""
 
 import io
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,26 @@ def read_table(path: Path, columns: list[str] | None = None) -> Any:
     try:
         return pq.read_table(path, columns=columns)
     except (OSError, ValueError) as error:
-        raise UserError(
-            f"{path} cannot be read ({error}): run the extraction of the store again."
-        ) from error
+        raise UserError(f"{path} cannot be read ({error}): {_REMEDY}") from error
+
+
+def iter_column(path: Path, column: str) -> Iterator[Any]:
+    """Yield a column of numbers as NumPy arrays, a part at a time.
+
+    Raises
+    ------
+    UserError
+        If the file is gone or cannot be read.
+    """
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(columns=[column]):
+                # A copy, as Arrow's own memory may not be written to.
+                yield batch.column(0).to_numpy(zero_copy_only=False).copy()
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({error}): {_REMEDY}") from error
+
+
+_REMEDY = "run the extraction of the store again."

@@ -5,9 +5,10 @@ dictionary would spend itself on the difference. A scale and a mean for each mod
 """
 
 import copy
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -20,6 +21,26 @@ from mm_sae_plugin.modality import MODALITIES, Modality, other_modality
 from mm_sae_plugin.saes.folder_files import NORMALIZATION_FILENAME
 
 METHODS = ("none", "per_modality_scale", "per_modality_center", "per_modality_center_scale")
+
+
+@runtime_checkable
+class Rows(Protocol):
+    """Rows ``[n_rows, d_in]`` that need not be in memory: what is asked of a tensor of them."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def shape(self) -> torch.Size:
+        """Rows and width."""
+        ...
+
+    def split(self, size: int) -> Iterator[Float[Tensor, "rows d_in"]]:
+        """The rows in order, at most ``size`` at a time."""
+        ...
+
+    def mean(self, dim: int, dtype: torch.dtype) -> Float[Tensor, "d_in"]:
+        """The mean row, for ``dim`` 0."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -42,8 +63,8 @@ class ModalityNormalization:
     def measure(
         cls,
         method: str,
-        acts_image: Float[Tensor, "n_images d_in"] | None,
-        acts_text: Float[Tensor, "n_pairs d_in"] | None,
+        acts_image: Float[Tensor, "n_images d_in"] | Rows | None,
+        acts_text: Float[Tensor, "n_pairs d_in"] | Rows | None,
     ) -> "ModalityNormalization":
         """Measure a normalisation on activations; a missing side is left as it is.
 
@@ -52,8 +73,8 @@ class ModalityNormalization:
         method : str
             ``"none"``, ``"per_modality_scale"`` (mean norm becomes sqrt(d_in)),
             ``"per_modality_center"`` (mean becomes 0) or ``"per_modality_center_scale"`` (both).
-        acts_image, acts_text : Float[Tensor, "n d_in"], optional
-            Activations of each side.
+        acts_image, acts_text : Float[Tensor, "n d_in"] or Rows, optional
+            Activations of each side, in memory or not.
 
         Raises
         ------
@@ -171,11 +192,11 @@ def fold_normalization(
     return folded
 
 
-def _mean(acts: Float[Tensor, "n d_in"]) -> Float[Tensor, "d_in"]:
+def _mean(acts: Float[Tensor, "n d_in"] | Rows) -> Float[Tensor, "d_in"]:
     return acts.mean(dim=0, dtype=torch.float64).float().cpu()
 
 
-def _mean_norm(acts: Float[Tensor, "n d_in"], mean: Float[Tensor, "d_in"]) -> float:
+def _mean_norm(acts: Float[Tensor, "n d_in"] | Rows, mean: Float[Tensor, "d_in"]) -> float:
     total = 0.0
     for part in acts.split(65_536):
         norms = (part.float() - mean.to(part.device)).norm(dim=1)

@@ -1,5 +1,6 @@
 """Everything that decides a training, in one frozen dataclass; imports nothing heavy."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -64,6 +65,12 @@ class MultimodalSAERunnerConfig:
     dead_feature_window: int | None = None
     """Steps without firing after which the auxiliary loss revives a latent; None: a tenth of the
     training, from 10 to 1,000. Much shorter windows kill more latents than they revive."""
+    max_memory_gb: float | None = None
+    """Memory that the activations of a store may take, in 10^9 bytes, beside the SAE and the
+    libraries. A store that fits is read whole; a larger one is streamed in shuffled chunks, each a
+    sample of the whole store. None: half of the machine's memory for a store read whole, and 2
+    where it does not fit. It decides the order of the batches of a store that is streamed. Several
+    seeds trained together take it once each."""
     normalize: str = "none"
     """none, per_modality_scale, per_modality_center or per_modality_center_scale; measured once,
     saved beside the SAE and reused whenever it is loaded."""
@@ -98,6 +105,8 @@ class MultimodalSAERunnerConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"{name} must be at least 1; got {value}.")
+        if self.max_memory_gb is not None and not 0 < self.max_memory_gb < math.inf:
+            raise UserError(f"max_memory_gb must be above 0; got {self.max_memory_gb}.")
         if self.dtype.removeprefix("torch.") not in DTYPES:
             raise UserError(f"Unknown dtype {self.dtype!r}: choose one of {', '.join(DTYPES)}.")
         if not self.lr > 0:

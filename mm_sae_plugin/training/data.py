@@ -2,41 +2,85 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from mm_sae_plugin.activations.chunks import Chunks
+from mm_sae_plugin.activations.layout import StoreLayout
 from mm_sae_plugin.activations.provider import ActivationBatches, paired_batches, row_batches
+from mm_sae_plugin.activations.store import ActivationStore
+from mm_sae_plugin.activations.stored_rows import StoredRows
+from mm_sae_plugin.activations.streaming import order_of, streamed_batches
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.saes.normalization import ModalityNormalization
+from mm_sae_plugin.training.memory import fits_whole, streamed
 
 # What a manifest may say of the encoder beside its name and weights, for `check_encoder`.
 _NOTED = ("legacy_weights_id", "transform_id", "tokenizer_id")
 
 
 @dataclass(frozen=True)
+class Streamed:
+    """How a store is read while a training goes on."""
+
+    layout: StoreLayout
+    """Where its rows lie."""
+    chunks: Chunks
+    """In which pieces they are read."""
+    normalization: ModalityNormalization | None = None
+    """What they pass on their way."""
+
+
+@dataclass(frozen=True)
 class TrainingData:
     """Activations of both towers, or of one; rows of one tower are tokens or pooled vectors."""
 
-    acts_image: Float[Tensor, "n_images d_in"] | None
+    acts_image: Float[Tensor, "n_images d_in"] | StoredRows | None
     """One row per distinct image (or image token); None when only captions are there."""
-    acts_text: Float[Tensor, "n_pairs d_in"] | None
+    acts_text: Float[Tensor, "n_pairs d_in"] | StoredRows | None
     """One row per caption; None when only images are there."""
     image_index: Int[Tensor, "n_pairs"] | None
-    """Image row of each caption; None when row i of both sides is pair i."""
+    """Image row of each caption; None when row i of both sides is pair i, and when the store is
+    streamed."""
     key: str
     """Tells one data set from another: the store's key, or a hash of all values."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     """Where the activations come from; goes into the SAE's ``cfg.metadata``."""
     older_key: str = ""
     """The key that earlier versions gave; a store's is the same."""
+    streamed: Streamed | None = None
+    """How the rows are read; None when they are in memory."""
 
     @classmethod
-    def from_store(cls, store: Any) -> "TrainingData":
-        """Read a store whole; a side that was not extracted is left out."""
+    def from_store(
+        cls,
+        store: Any,
+        max_memory_gb: float | None = None,
+        batch_size: int = 2,
+        normalizes: bool = False,
+    ) -> "TrainingData":
+        """Read a store whole, or prepare to stream it; a side that was not extracted is left out.
+
+        Parameters
+        ----------
+        store : ActivationStore, or whatever answers for one
+            Only what is on disk can be streamed.
+        max_memory_gb : float, optional
+            See :class:`MultimodalSAERunnerConfig`.
+        batch_size : int
+            Rows of a batch, which must find room there.
+        normalizes : bool
+            Whether the rows will be normalised, which takes more memory.
+
+        Raises
+        ------
+        UserError
+            If the store is empty, cannot be read, or does not go into that much memory.
+        """
         manifest = store.manifest
         has_image = _side_is_stored(manifest, "image")
         has_text = _side_is_stored(manifest, "text")
@@ -51,12 +95,37 @@ class TrainingData:
             "hook_name_text": manifest.text_hook if has_text else None,
             "dataset_path": getattr(manifest, "source", None),
         }
+        key = getattr(manifest, "key", None) or getattr(store, "key", None)
+        if isinstance(store, ActivationStore) and not fits_whole(store, max_memory_gb, normalizes):
+            return cls._streamed(store, max_memory_gb, batch_size, metadata)
         return cls._checked(
             store.image_rows() if has_image else None,
             store.text_rows() if has_text else None,
             store.image_index if paired else None,
             metadata,
-            getattr(manifest, "key", None) or getattr(store, "key", None),
+            key,
+        )
+
+    @classmethod
+    def _streamed(
+        cls,
+        store: ActivationStore,
+        max_memory_gb: float | None,
+        batch_size: int,
+        metadata: dict[str, Any],
+    ) -> "TrainingData":
+        layout, chunks = streamed(store, max_memory_gb, batch_size)
+        images = StoredRows(layout.images, "image", store.means["image"])
+        texts = None
+        if layout.texts is not None:
+            texts = StoredRows(layout.texts, "text", store.means["text"])
+        # That all rows are finite was seen to when they were written.
+        key, metadata = store.manifest.key, _with_hook_name(metadata)
+        return cls(
+            *(images, texts, None, key),
+            {**metadata, "store_key": key},
+            older_key=key,
+            streamed=Streamed(layout, chunks),
         )
 
     @classmethod
@@ -96,9 +165,7 @@ class TrainingData:
                     f"The {name} activations hold NaN or infinite values: extract them again, "
                     "in float32 if the model overflows in half precision."
                 )
-        # One name that SAELens' own tools know; the image side stands for both.
-        hook_name = metadata.get("hook_name_image") or metadata.get("hook_name_text")
-        metadata.setdefault("hook_name", hook_name)
+        metadata = _with_hook_name(metadata)
         sides = acts_image, acts_text, image_index
         older_key = key or _older_hash(*sides)
         key = key or _hash(*sides)
@@ -120,17 +187,28 @@ class TrainingData:
         return len(self._sides[-1])
 
     @property
-    def _sides(self) -> list[Tensor]:
+    def order(self) -> dict[str, int]:
+        """What decides the order of the batches beside the seed; nothing in memory."""
+        return {} if self.streamed is None else order_of(self.streamed.chunks)
+
+    @property
+    def _sides(self) -> list[Tensor | StoredRows]:
         return [acts for acts in (self.acts_image, self.acts_text) if acts is not None]
 
     def normalized(self, normalization: ModalityNormalization, device: str) -> "TrainingData":
-        """Return the data normalised, in float32, on the device if it fits there well."""
-        n_bytes = sum(acts.numel() * 4 for acts in self._sides)
+        """Return the data normalised, in float32, on the device if it fits there well.
+
+        Streamed rows are normalised when they are read, and stay with the CPU until then.
+        """
+        if self.streamed is not None:
+            return self._normalized_later(normalization)
+        n_bytes = sum(acts.shape.numel() * 4 for acts in self._sides)
         target = torch.device(device) if _fits(n_bytes, device) else torch.device("cpu")
 
-        def prepared(acts: Tensor | None, modality: Any) -> Tensor | None:
+        def prepared(acts: Tensor | StoredRows | None, modality: Any) -> Tensor | None:
             if acts is None:
                 return None
+            assert isinstance(acts, Tensor)
             return normalization.apply(acts.to(target, torch.float32), modality)
 
         return TrainingData(
@@ -142,14 +220,30 @@ class TrainingData:
             self.older_key,
         )
 
-    def provider(self, batch_size: int, seed: int) -> ActivationBatches:
-        """Return the batches for a SAELens trainer."""
-        if not self.is_paired:
-            return row_batches(self._sides[0], batch_size=batch_size, seed=seed)
-        assert self.acts_image is not None and self.acts_text is not None
-        return paired_batches(
-            self.acts_image, self.acts_text, self.image_index, batch_size=batch_size, seed=seed
+    def _normalized_later(self, normalization: ModalityNormalization) -> "TrainingData":
+        assert self.streamed is not None
+        image, text = (
+            acts.normalized(normalization) if isinstance(acts, StoredRows) else None
+            for acts in (self.acts_image, self.acts_text)
         )
+        how = replace(self.streamed, normalization=normalization)
+        return replace(self, acts_image=image, acts_text=text, streamed=how)
+
+    def provider(self, batch_size: int, seed: int) -> ActivationBatches:
+        """Return the batches for a SAELens trainer; close it when they have been used."""
+        if self.streamed is not None:
+            how = self.streamed
+            return streamed_batches(
+                how.layout,
+                how.chunks,
+                batch_size=batch_size,
+                seed=seed,
+                normalization=how.normalization,
+            )
+        if not self.is_paired:
+            return row_batches(cast(Tensor, self._sides[0]), batch_size=batch_size, seed=seed)
+        image, text = cast(Tensor, self.acts_image), cast(Tensor, self.acts_text)
+        return paired_batches(image, text, self.image_index, batch_size=batch_size, seed=seed)
 
     def center(self) -> Float[Tensor, "d_in"]:
         """Return the midpoint of the modalities' means, so that neither side is favoured."""
@@ -171,9 +265,15 @@ class TrainingData:
         )
 
 
-def sample(acts: Float[Tensor, "n d_in"], n_rows: int) -> Float[Tensor, "m d_in"]:
+def sample(acts: Float[Tensor, "n d_in"] | StoredRows, n_rows: int) -> Float[Tensor, "m d_in"]:
     """Return evenly spaced rows, at most about ``n_rows`` of them."""
     return acts[:: max(1, len(acts) // n_rows)]
+
+
+def _with_hook_name(metadata: dict[str, Any]) -> dict[str, Any]:
+    """Add the one name that SAELens' own tools know; the image side stands for both."""
+    hook_name = metadata.get("hook_name_image") or metadata.get("hook_name_text")
+    return {"hook_name": hook_name, **metadata}
 
 
 def _side_is_stored(manifest: Any, side: str) -> bool:

@@ -1,4 +1,4 @@
-"""Evaluation of an SAE on activations in memory, after and during a training."""
+"""Evaluation of an SAE on activations, after and during a training."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mm_sae_plugin.features.dense import dense_codes
 from mm_sae_plugin.modality import MODALITIES, Modality
-from mm_sae_plugin.saes.normalization import ModalityNormalization
+from mm_sae_plugin.saes.normalization import ModalityNormalization, Rows
 from mm_sae_plugin.stats.reconstruction import (
     PerModalityEvaluation,
     ReconstructionSums,
@@ -25,8 +25,8 @@ _CHUNK_ELEMENTS = 2**22
 @torch.no_grad()
 def evaluate_per_modality(
     sae: SAE[Any],
-    acts_image: Float[Tensor, "n_images d_in"] | None,
-    acts_text: Float[Tensor, "n_pairs d_in"] | None = None,
+    acts_image: Float[Tensor, "n_images d_in"] | Rows | None,
+    acts_text: Float[Tensor, "n_pairs d_in"] | Rows | None = None,
     normalization: ModalityNormalization | None = None,
     scaler: ActivationScaler | None = None,
     processes: Processes | None = None,
@@ -37,8 +37,9 @@ def evaluate_per_modality(
     ----------
     sae : SAE
         Inference or training SAE.
-    acts_image, acts_text : Float[Tensor, "n d_in"], optional
-        Activations as they were stored; a missing side is left out of the result.
+    acts_image, acts_text : Float[Tensor, "n d_in"] or Rows, optional
+        Activations as they were stored, in memory or not; a missing side is left out of the
+        result.
     normalization : ModalityNormalization, optional
         The one the SAE was trained behind.
     scaler : ActivationScaler, optional

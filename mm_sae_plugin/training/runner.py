@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,7 +116,9 @@ class MultimodalSAETrainingRunner:
 
             store = ActivationStore.open(folder)
         if store is not None and not in_memory:
-            data = TrainingData.from_store(store)
+            data = TrainingData.from_store(
+                *(store, cfg.max_memory_gb, cfg.train_batch_size_samples, cfg.normalize != "none")
+            )
             self.store_path = getattr(store, "path", None)
         else:
             data = TrainingData.from_tensors(acts_image, acts_text, image_index, metadata)
@@ -170,15 +173,16 @@ class MultimodalSAETrainingRunner:
         # The first of several processes is the one that writes.
         out, kept_in = (self.cfg.out, self.cfg.checkpoints) if self.is_first else (None, None)
         with logs.wandb_run(self.logger, self.identity), ReservedSpace(self._needs()) as reserve:
-            sae = fit_and_save(
-                trainer,
-                batches,
-                lambda: save_sae(trainer, self.normalization, out, self.identity),
-                Rescue(kept_in),
-                reserve,
-                place=str(self.cfg.out),
-                processes=self.processes,
-            )
+            with closing(provider):
+                sae = fit_and_save(
+                    trainer,
+                    batches,
+                    lambda: save_sae(trainer, self.normalization, out, self.identity),
+                    Rescue(kept_in),
+                    reserve,
+                    place=str(self.cfg.out),
+                    processes=self.processes,
+                )
             try:
                 result = self._result(sae)
             except KeyboardInterrupt as interruption:
@@ -278,7 +282,8 @@ class MultimodalSAETrainingRunner:
         sae_cfg = self.sae.cfg.to_dict()
         sae_cfg = {n: v for n, v in sae_cfg.items() if n not in ("metadata", "device")}
         own = {n: v for n, v in vars(self.cfg).items() if n not in _INCIDENTAL}
-        return {**own, **sae_cfg, "n_steps": self.n_steps, "activations": self.data.key}
+        data = {"activations": self.data.key, **self.data.order}
+        return {**own, **sae_cfg, "n_steps": self.n_steps, **data}
 
     def _needs_training(self) -> bool:
         """Whether there is no SAE to resume; raises where anything else would be lost."""

@@ -6,6 +6,7 @@ pairs, as it does in a training by itself; so every SAE has the weights, bit for
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,9 @@ def train_seeds(
     )
     config = {**runner.identity, "seed": list(seeds)}
     with sole_training_of(folders.values()), logs.wandb_run(runner.logger, config):
-        with plain_dtype_errors(runner.sae.cfg):
+        with plain_dtype_errors(runner.sae.cfg), ExitStack() as open_providers:
+            for provider in providers.values():
+                open_providers.callback(provider.close)
             trainer.fit()
         trainer.check()
         return {

@@ -111,5 +111,5 @@ def test_a_store_may_be_given_by_its_folder(model, tmp_path):
     store = extracted(model, tmp_path / "store")
     for given in (store.path, str(store.path)):
         runner = MultimodalSAETrainingRunner(short(), given)
-        assert runner.data.acts_image is not None
+        assert isinstance(runner.data.acts_image, torch.Tensor)
         assert torch.equal(runner.data.acts_image, store.image_rows())
