@@ -37,7 +37,8 @@ class RayEngine:
     Parameters
     ----------
     n_workers : int
-        Workers, at least 1; each takes one CPU of the cluster. With fewer CPUs there are fewer.
+        Workers, at least 1. Each computes on as many threads as torch is set to here, and takes as
+        many CPUs of the cluster; where there are fewer, there are fewer workers at a time.
     address : str, optional
         Of a running cluster, as ``ray.init`` takes it.
     n_gpus_each : float
@@ -114,9 +115,9 @@ class _PartRunner:
         )
 
     def _answer(self, number: int, part: bytes) -> tuple[bytes | None, str | None, bool]:
-        import ray
         import torch
 
+        ray = _ray()
         if ray.get(self._tries.begin.remote(number)) > _MOST_TRIES:
             died = f"its worker died {_MOST_TRIES} times, most often for want of memory"
             return None, died, False
@@ -148,28 +149,34 @@ def _results(
     ray: Any, engine: RayEngine, task: bytes, rows: list[pa.Table]
 ) -> Iterator[dict[str, Any]]:
     """Yield the rows that the workers return, in the order in which they come."""
-    import torch
-
     # Here until the last result is: a worker that takes another's place fetches the task again.
     reference = ray.put(task)
     counting = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(_Tries)
     tries = counting.remote()
+    n_threads = _n_threads()
     # One block a row: a worker that dies costs a block.
     dataset = ray.data.from_arrow(rows).map_batches(
         _PartRunner,
         batch_size=1,
         batch_format="pyarrow",
-        fn_constructor_args=(reference, tries, torch.get_num_threads()),
-        compute=ray.data.ActorPoolStrategy(
-            size=engine.n_workers, max_tasks_in_flight_per_actor=2
-        ),
-        num_cpus=1,
+        fn_constructor_args=(reference, tries, n_threads),
+        compute=ray.data.ActorPoolStrategy(size=engine.n_workers, max_tasks_in_flight_per_actor=2),
+        num_cpus=n_threads,
         num_gpus=engine.n_gpus_each or None,
     )
-    for batch in dataset.iter_batches(
-        batch_size=None, batch_format="pyarrow", prefetch_batches=0
-    ):
-        yield from batch.to_pylist()
+    try:
+        for batch in dataset.iter_batches(
+            batch_size=None, batch_format="pyarrow", prefetch_batches=0
+        ):
+            yield from batch.to_pylist()
+    finally:
+        ray.kill(tries)
+
+
+def _n_threads() -> int:
+    import torch
+
+    return torch.get_num_threads()
 
 
 def _ray() -> Any:
@@ -221,17 +228,23 @@ def _connected(ray: Any, engine: RayEngine) -> Iterator[None]:
     if ours:
         _connect(ray, engine)
     try:
-        for kind, needed in (("CPU", 1), ("GPU", engine.n_gpus_each)):
-            found = ray.cluster_resources().get(kind, 0)
-            if found < needed:
-                raise UserError(
-                    f"The Ray cluster has {found:g} {kind}s and each worker needs {needed:g}: "
-                    "start a node that has them."
-                )
+        _check_room(ray, {"CPU": _n_threads(), "GPU": engine.n_gpus_each})
         yield
     finally:
         if ours:
             ray.shutdown()
+
+
+def _check_room(ray: Any, needed: dict[str, float]) -> None:
+    """Refuse a cluster in which no worker would ever start."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if any(all(node.get(kind, 0) >= n for kind, n in needed.items()) for node in nodes):
+        return
+    wanted = " and ".join(f"{n:g} {kind}s" for kind, n in needed.items() if n)
+    raise UserError(
+        f"No machine of the Ray cluster has the {wanted} that a worker takes: add one that does, "
+        "or compute on fewer threads (OMP_NUM_THREADS=1)."
+    )
 
 
 def _connect(ray: Any, engine: RayEngine) -> None:
@@ -247,7 +260,7 @@ def _connect(ray: Any, engine: RayEngine) -> None:
             gpus = {"num_gpus": 0} if not engine.n_gpus_each else {}
             ray.init(
                 address="local",
-                num_cpus=engine.n_workers,
+                num_cpus=engine.n_workers * _n_threads(),
                 include_dashboard=False,
                 **gpus,
                 **quiet,

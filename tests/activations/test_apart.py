@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -94,7 +95,7 @@ def test_strict_runs_and_shares_behave_as_in_one_process(model, tmp_path):
 
 def test_a_folder_that_workers_have_elsewhere_is_told(model, tmp_path):
     class Elsewhere(ThreadEngine):
-        def map(self, task, parts):
+        def map(self, task: Any, parts):
             return super().map(replace(task, folder=tmp_path / "elsewhere"), parts)
 
     with pytest.raises(UserError, match=r"shard-00000.*is not in .*a folder that all machines"):

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mm_sae_plugin.errors import UserError
-
 
 @dataclass(frozen=True)
 class Watched:
@@ -34,15 +32,6 @@ class Watched:
 
 
 def fail(part: Any) -> None:
-    """Raise what is not ours for part 3, and what is for part 4."""
+    """Raise what is not ours for part 3."""
     if part == 3:
         raise ZeroDivisionError("no such number")
-    if part == 4:
-        raise UserError("The disk is full.")
-
-
-def kill(part: Any) -> Any:
-    """Take every worker down that tries part 1."""
-    if part == 1:
-        os._exit(9)
-    return part

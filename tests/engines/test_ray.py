@@ -1,6 +1,7 @@
 """Two nodes of Ray on this machine, of which one is lost: the same bits as one thread gives."""
 
 import importlib.util
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,10 +18,10 @@ from mm_sae_plugin.stats.passes import PassTask
 from tests.activations.pictures import noise_pairs
 from tests.activations.tiny import tiny_clip
 from tests.engines.ray_tasks import Watched, fail
-from tests.stats.fakes import FakeFeatureMap, random_store
+from tests.stats.fakes import FakeFeatureMap
 
 ROOT = Path(__file__).parents[2]
-NODE = dict(num_cpus=1, include_dashboard=False, object_store_memory=80_000_000)
+NODE: dict[str, Any] = dict(num_cpus=1, include_dashboard=False, object_store_memory=80_000_000)
 CFG = ExtractConfig(batch_size=8, shard_size=16, num_workers=0, max_skipped=1.0)
 
 # Where a run deals the tests out by group, one process starts the cluster.
@@ -41,7 +42,7 @@ def cluster() -> Iterator[Any]:
     cluster = Cluster(initialize_head=True, head_node_args=NODE)
     try:
         cluster.add_node(**NODE)
-        ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+        ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
         yield cluster
     finally:
         ray.shutdown()
@@ -73,20 +74,8 @@ def reading(store) -> Reading:
     return Reading(FakeFeatureMap(12, 24), accumulators)
 
 
-def test_sums_are_the_same_and_errors_name_their_part(cluster):
-    # Of a store in memory, whose parts hold their rows.
-    store = random_store(n_images=60)
-    (expected,) = run_pass(store, [reading(store)], part_size=30)
-    (found,) = run_pass(store, [reading(store)], RayEngine(2), part_size=30)
-    assert_same_bits(found, expected)
-    with pytest.raises(UserError, match=r"^Part 4 of 4 failed: ZeroDivisionError: no such number$"):
-        list(RayEngine(1).map(fail, range(4)))
-    with pytest.raises(UserError, match=r"^The disk is full\.$"):
-        list(RayEngine(1).map(fail, [4]))
-
-
 def test_a_lost_worker_and_a_lost_node_cost_their_parts_only(cluster, tmp_path):
-    store = extract(tiny_clip(), noise_pairs(120), tmp_path / "s", CFG, progress=False)
+    store: Any = extract(tiny_clip(), noise_pairs(120), tmp_path / "s", CFG, progress=False)
     (expected,) = run_pass(store, [reading(store)], part_size=10)
     log = tmp_path / "log"
     log.mkdir()
@@ -104,6 +93,21 @@ def test_a_lost_worker_and_a_lost_node_cost_their_parts_only(cluster, tmp_path):
     assert {int(start) for start in tries} == {part.start for part in parts}
     assert tries.count(str(parts[1].start)) > 1
     assert len({file.read_text() for file in log.iterdir()}) == 2
+
+
+def test_shards_are_the_same_files(cluster, tmp_path):
+    source = noise_pairs(60, 2, missing=frozenset({2, *range(16, 24)}))
+    alone = extract(tiny_clip(), source, tmp_path / "alone", CFG, progress=False)
+    store = extract(tiny_clip(), source, tmp_path / "s", CFG, progress=False, engine=RayEngine(2))
+    assert store.manifest == alone.manifest and len(store.manifest.shards) > 3
+    assert {path.name for path in store.path.iterdir()} == {p.name for p in alone.path.iterdir()}
+    for path in alone.path.iterdir():
+        assert path.read_bytes() == (store.path / path.name).read_bytes(), path.name
+
+
+def test_an_error_names_its_part_and_stops_the_run(cluster):
+    with pytest.raises(UserError, match=r"^Part 4 of 4 failed: ZeroDivisionError: no such number$"):
+        list(RayEngine(1).map(fail, range(4)))
 
 
 def test_without_ray_one_sentence_says_how_to_get_it(monkeypatch):
