@@ -125,9 +125,9 @@ class _PartRunner:
             # A product split over another number of threads rounds differently. Set here, since
             # Ray need not call from the thread that made this object.
             torch.set_num_threads(self._n_threads)
-            if self._task is None:
-                self._task = pickle.loads(ray.get(self._reference))
-            return ray.cloudpickle.dumps(self._task(pickle.loads(part))), None, False
+            task = self._task or pickle.loads(ray.get(self._reference))
+            self._task = task
+            return ray.cloudpickle.dumps(task(pickle.loads(part))), None, False
         except UserError as error:
             return None, str(error), True
         except Exception as error:
