@@ -32,7 +32,8 @@ class ExtractConfig:
     """Processes that open and preprocess images. None for one per core beyond the first, at most
     8, or none for fewer than 2,000 images. The result is the same for any number."""
     shard_size: int = 8192
-    """Rows per shard; after an interruption at most that many are computed again."""
+    """Rows per shard, of those planned; after an interruption at most that many are computed again,
+    by each worker. Batches are never divided."""
     max_skipped: float = 0.05
     """Largest share of the pairs, 0 to 1, that may be left out because an image or a caption
     cannot be used. Rows of a table without an image or an id, and captions in a shard whose image

@@ -74,7 +74,7 @@ class BatchEncoder:
         self.model = model
         self.plan = plan
         self.cfg = cfg
-        self._n_tokens = n_tokens
+        self.n_tokens = n_tokens
         self._dtype = checked_dtype(cfg.dtype)
         self._are_cut: CutCaptions | None = None
 
@@ -113,11 +113,11 @@ class BatchEncoder:
         acts: Float[Tensor, "rows d_image"],
         skipped: list[Skip],
     ) -> EncodedBatch:
-        rows, finite = self._stored(acts, self._n_tokens)
+        rows, finite = self._stored(acts, self.n_tokens)
         skipped = skipped + [self._skip(image, _NOT_FINITE) for image in _pick(images, ~finite)]
         kept = _pick(images, finite)
         pairs = [pair for image in kept for pair in self.plan.pairs_of(image)]
-        rows = rows[finite.repeat_interleave(self._n_tokens)]
+        rows = rows[finite.repeat_interleave(self.n_tokens)]
         return EncodedBatch(start, stop, kept, rows, pairs, None, skipped)
 
     def _with_captions(

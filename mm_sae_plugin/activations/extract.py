@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mm_sae_plugin.activations.apart import ShardEngine, SpanTask, encode_apart
 from mm_sae_plugin.activations.capture import (
     HookReader,
     check_hooks,
@@ -19,6 +20,7 @@ from mm_sae_plugin.activations.identity import Identity
 from mm_sae_plugin.activations.manifest import MANIFEST, PROGRESS, Progress, StoreManifest
 from mm_sae_plugin.activations.plan import ExtractionPlan
 from mm_sae_plugin.activations.resuming import Found, Wanted, find_earlier, first_mended
+from mm_sae_plugin.activations.spans import spans_of
 from mm_sae_plugin.activations.store import ActivationStore
 from mm_sae_plugin.activations.writer import ShardWriter, close_store, new_progress
 from mm_sae_plugin.errors import UserError, kind_of
@@ -38,6 +40,7 @@ def extract(
     out: str | Path,
     cfg: ExtractConfig | None = None,
     progress: bool = True,
+    engine: ShardEngine | None = None,
 ) -> ActivationStore:
     """Encode every distinct image and every caption once, and keep what passes the hooks.
 
@@ -57,6 +60,11 @@ def extract(
         What to take; the joint embeddings of both towers by default.
     progress
         Show a progress bar.
+    engine
+        Who makes the shards: this process by default, or the workers of a ``ProcessEngine`` or a
+        ``RayEngine``, which receive the model once and find ``out`` and the pictures under the
+        same paths. The store is the same, bit for bit; of what an interruption finds under way,
+        the shards that are written are kept.
 
     Raises
     ------
@@ -76,7 +84,7 @@ def extract(
         not say all of what it was extracted with.
     """
     with termination_interrupts():
-        return _extract(model, source, Path(out), cfg or ExtractConfig(), progress)
+        return _extract(model, source, Path(out), cfg or ExtractConfig(), progress, engine)
 
 
 def _check_kinds(model: object, source: object) -> None:
@@ -91,7 +99,12 @@ def _check_kinds(model: object, source: object) -> None:
 
 
 def _extract(
-    model: "HookedCLIP", source: PairSource, out: Path, cfg: ExtractConfig, progress: bool
+    model: "HookedCLIP",
+    source: PairSource,
+    out: Path,
+    cfg: ExtractConfig,
+    progress: bool,
+    engine: ShardEngine | None,
 ) -> ActivationStore:
     _check_kinds(model, source)
     refuse_changed_model(model)
@@ -118,9 +131,11 @@ def _extract(
         return _told(found.store)
     # The first shard may take long.
     refuse_unwritable(out / MANIFEST)
-    encoder = BatchEncoder(prepare_model(model, cfg), plan, cfg, n_tokens)
+    # Workers elsewhere take the model where the config says; this machine need not be able to.
+    prepared = prepare_model(model, cfg) if engine is None else model
+    encoder = BatchEncoder(prepared, plan, cfg, n_tokens)
     state = found.progress or new_progress(out, identity)
-    _encode_or_keep(encoder, state, out, opener, progress)
+    _encode_or_keep(encoder, state, out, opener, progress, engine)
 
     skipped = [(skip.image_id, skip.reason) for skip in state.skipped]
     if not state.shards:
@@ -183,14 +198,23 @@ def _still_right(
 
 
 def _encode_or_keep(
-    encoder: BatchEncoder, state: Progress, out: Path, opener: ImageOpener, progress: bool
+    encoder: BatchEncoder,
+    state: Progress,
+    out: Path,
+    opener: ImageOpener,
+    progress: bool,
+    engine: ShardEngine | None,
 ) -> None:
     """Encode what is left; whatever ends it early, what was encoded is written."""
     plan = encoder.plan
-    writer = ShardWriter(out, state, encoder.cfg.shard_size)
+    writer = ShardWriter(out, state)
     try:
-        _encode_all(encoder, writer, state.n_done, opener, progress)
-        writer.flush()
+        if engine is None:
+            _encode_here(encoder, writer, state, opener, progress)
+        else:
+            folder = out.absolute()
+            task = SpanTask(encoder.model, opener, encoder.cfg, encoder.n_tokens, folder)
+            encode_apart(task, engine, plan, state, progress)
     except KeyboardInterrupt as interruption:
         writer.flush()
         raise type(interruption)(
@@ -202,21 +226,26 @@ def _encode_or_keep(
         raise UserError(str(refused)) from refused
 
 
-def _encode_all(
-    encoder: BatchEncoder, writer: ShardWriter, first: int, opener: ImageOpener, progress: bool
+def _encode_here(
+    encoder: BatchEncoder,
+    writer: ShardWriter,
+    state: Progress,
+    opener: ImageOpener,
+    progress: bool,
 ) -> None:
-    """Encode the images from position ``first`` on."""
+    """Encode what is left in this process; pictures are opened ahead of the model."""
     from tqdm import tqdm
 
-    plan, cfg, model = encoder.plan, encoder.cfg, encoder.model
-    starts = range(first, plan.n_images, cfg.batch_size)
-    spans = [(start, min(start + cfg.batch_size, plan.n_images)) for start in starts]
+    plan, cfg, model, first = encoder.plan, encoder.cfg, encoder.model, state.n_done
+    spans = spans_of(plan, cfg, encoder.n_tokens, state)
+    limits = [limit for span in spans for limit in span.batches(cfg.batch_size)]
+    ends = {span.stop for span in spans}
     n_left = plan.n_images - first
     assert model.preprocess is not None
     batches = decoded_batches(
         opener,
         model.preprocess,
-        [plan.image_keys[start:stop] for start, stop in spans],
+        [plan.image_keys[start:stop] for start, stop in limits],
         default_num_workers(n_left) if cfg.num_workers is None else cfg.num_workers,
         pin_memory=model.device.type == "cuda",
     )
@@ -224,8 +253,10 @@ def _encode_all(
         total=plan.n_images, initial=first, desc="extract", unit="image", disable=not progress
     )
     with bar, HookReader(model, cfg).attached() as reader:
-        for (start, stop), decoded in zip(spans, batches, strict=True):
+        for (start, stop), decoded in zip(limits, batches, strict=True):
             writer.add(encoder.encode(reader, start, stop, decoded))
+            if stop in ends:
+                writer.flush()
             bar.update(stop - start)
             if writer.n_skipped:
                 bar.set_postfix(skipped=writer.n_skipped, refresh=False)

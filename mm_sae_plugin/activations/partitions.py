@@ -47,6 +47,11 @@ class Partition:
         return self.stop - self.start
 
     @property
+    def name(self) -> str:
+        """Which pairs these are, in words."""
+        return f"pairs {self.start:,} to {self.stop - 1:,} of {self.path}"
+
+    @property
     def first_of_image(self) -> Bool[Tensor, "n_pairs"]:
         """Which of the pairs are the first of their image in the whole store."""
         _, image_index = _layout(self.path, _time_of_manifest(self.path))

@@ -139,7 +139,9 @@ class ActivationStore:
         assert n_pairs >= 1
         total = self.manifest.n_pairs
         starts = range(0, total, n_pairs)
-        return [Partition(self.path, start, min(start + n_pairs, total)) for start in starts]
+        # Other processes may stand in other folders.
+        path = self.path.absolute()
+        return [Partition(path, start, min(start + n_pairs, total)) for start in starts]
 
     @cached_property
     def image_index(self) -> Int[Tensor, "n_pairs"]:

@@ -18,6 +18,7 @@ from mm_sae_plugin.activations.manifest import (
 )
 from mm_sae_plugin.activations.plan import ExtractionPlan
 from mm_sae_plugin.activations.shards import read_shard, write_tensors
+from mm_sae_plugin.activations.spans import next_number, shard_file
 from mm_sae_plugin.activations.tables import IMAGES_TABLE, PAIRS_TABLE, write_table
 from mm_sae_plugin.files import sha256_of_file
 from mm_sae_plugin.pairs import PairSource
@@ -27,12 +28,12 @@ _SIDES = ("image", "text")
 
 
 class ShardWriter:
-    """Gathers batches and writes a shard whenever enough rows have come together."""
+    """Gathers the batches of a span, and writes its shard."""
 
-    def __init__(self, folder: Path, progress: Progress, shard_size: int) -> None:
+    def __init__(self, folder: Path, progress: Progress) -> None:
         self._folder = folder
         self._progress = progress
-        self._shard_size = shard_size
+        self._number = next_number(progress.shards)
         self._batches: list[EncodedBatch] = []
 
     @property
@@ -44,9 +45,6 @@ class ShardWriter:
         """Take one batch."""
         # One step, so that an interrupt finds the whole batch or nothing of it.
         self._batches.append(batch)
-        n_rows = sum(max(len(b.image_rows), len(b.pair_positions)) for b in self._batches)
-        if n_rows >= self._shard_size:
-            self.flush()
 
     def flush(self) -> None:
         """Write what has been gathered; nothing is written twice, even after an interrupt."""
@@ -54,43 +52,71 @@ class ShardWriter:
         batches = [batch for batch in self._batches if batch.start >= progress.n_done]
         if not batches:
             return
-        shards = list(progress.shards)
-        if any(batch.image_positions for batch in batches):
-            shards.append(self._write(f"shard-{len(shards):05d}.safetensors", batches))
+        shard = write_shard(self._folder, self._number, progress.n_done, batches)
+        shards = progress.shards if shard is None else [*progress.shards, shard]
         skipped = [entry for batch in batches for entry in batch.skipped]
         # On disk first: if that fails, the batches are still here and still count as not done.
         after = Progress(progress.identity, batches[-1].stop, shards, [*progress.skipped, *skipped])
         after.save(self._folder)
         progress.n_done, progress.shards, progress.skipped = after.n_done, shards, after.skipped
+        self._number += 1
         self._batches = []
 
-    def _write(self, name: str, batches: list[EncodedBatch]) -> ShardInfo:
-        batches = [batch for batch in batches if batch.image_positions]
-        images = [i for batch in batches for i in batch.image_positions]
-        pairs = [i for batch in batches for i in batch.pair_positions]
-        tensors = {
-            "image_positions": torch.tensor(images, dtype=torch.int64),
-            "pair_positions": torch.tensor(pairs, dtype=torch.int64),
-            **_with_sums("image", torch.cat([batch.image_rows for batch in batches])),
-        }
-        text_rows = [batch.text_rows for batch in batches if batch.text_rows is not None]
-        if text_rows:
-            tensors |= _with_sums("text", torch.cat(text_rows))
-        facts = [batch.facts for batch in batches if batch.facts is not None]
-        if facts:
-            tensors[FACTS] = torch.cat(facts)
-        path = self._folder / name
-        write_tensors(path, tensors)
-        return ShardInfo(
-            file=name,
-            sha256=sha256_of_file(path),
-            n_bytes=path.stat().st_size,
-            start=self._progress.n_done,
-            stop=batches[-1].stop,
-            n_images=len(images),
-            n_pairs=len(pairs),
-            n_captions_cut=_sum_of_known([batch.n_captions_cut for batch in batches]),
-        )
+
+def write_shard(
+    folder: Path, number: int, start: int, batches: list[EncodedBatch]
+) -> ShardInfo | None:
+    """Write the batches of a span, whole or not at all; None where nothing of them is kept.
+
+    Parameters
+    ----------
+    folder
+        The store's.
+    number
+        The shard's.
+    start
+        Position of the span's first image.
+    batches
+        In order.
+
+    Raises
+    ------
+    UserError
+        If the disk is full or nothing may be written there.
+    """
+    batches = [batch for batch in batches if batch.image_positions]
+    if not batches:
+        return None
+    images = [i for batch in batches for i in batch.image_positions]
+    pairs = [i for batch in batches for i in batch.pair_positions]
+    tensors = {
+        "image_positions": torch.tensor(images, dtype=torch.int64),
+        "pair_positions": torch.tensor(pairs, dtype=torch.int64),
+        **_with_sums("image", torch.cat([batch.image_rows for batch in batches])),
+    }
+    text_rows = [batch.text_rows for batch in batches if batch.text_rows is not None]
+    if text_rows:
+        tensors |= _with_sums("text", torch.cat(text_rows))
+    facts = [batch.facts for batch in batches if batch.facts is not None]
+    if facts:
+        tensors[FACTS] = torch.cat(facts)
+    path = folder / shard_file(number)
+    write_tensors(path, tensors)
+    return ShardInfo(
+        file=path.name,
+        sha256=sha256_of_file(path),
+        n_bytes=path.stat().st_size,
+        start=start,
+        stop=batches[-1].stop,
+        n_images=len(images),
+        n_pairs=len(pairs),
+        n_captions_cut=_sum_of_known([batch.n_captions_cut for batch in batches]),
+    )
+
+
+def note_file(number: int) -> str:
+    """Return the name of the note that stands beside a shard until the driver has read it."""
+    return f"span-{number:05d}.json"
 
 
 def close_store(
@@ -163,6 +189,10 @@ def _remove_others(folder: Path, shards: list[ShardInfo]) -> None:
     listed = {shard.file for shard in shards}
     for path in folder.glob("shard-*.safetensors"):
         if path.name not in listed:
+            path.unlink()
+    # Nor do notes of spans count any more, or what a killed worker was at.
+    for pattern in ("span-*.json", ".shard-*.partial", ".span-*.partial"):
+        for path in folder.glob(pattern):
             path.unlink()
 
 

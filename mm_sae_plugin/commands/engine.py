@@ -1,6 +1,14 @@
 """The engine of the commands that pass over a store."""
 
+from typing import TYPE_CHECKING, Literal
+
 from mm_sae_plugin.engines import ThreadEngine
+
+if TYPE_CHECKING:
+    from mm_sae_plugin.engines import Engine
+
+EngineName = Literal["local", "ray"]
+"""Where a command computes: on this machine, or on a Ray cluster."""
 
 
 def one_core_each(n_workers: int) -> ThreadEngine:
@@ -13,3 +21,19 @@ def one_core_each(n_workers: int) -> ThreadEngine:
 
     torch.set_num_threads(1)
     return ThreadEngine(n_workers)
+
+
+def one_core_each_of(name: EngineName, n_workers: int) -> "Engine":
+    """Return the engine of a name, whose workers compute on one thread each.
+
+    Raises
+    ------
+    UserError
+        If it is Ray's, which is not installed.
+    """
+    local = one_core_each(n_workers)
+    if name == "local":
+        return local
+    from mm_sae_plugin.engines import RayEngine
+
+    return RayEngine(n_workers)

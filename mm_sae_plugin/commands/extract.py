@@ -2,10 +2,16 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mm_sae_plugin.activations.config import ExtractConfig
+from mm_sae_plugin.commands.engine import EngineName
 from mm_sae_plugin.commands.model_choice import ModelChoice
+from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.pairs.images import DEFAULT_BACKGROUND, DEFAULT_MAX_PIXELS
+
+if TYPE_CHECKING:
+    from mm_sae_plugin.engines import Engine
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,13 @@ class ExtractCommand:
     """Pictures with more pixels are skipped before they are decoded."""
     encoding: str | None = None
     """Encoding of text files without a byte-order mark, such as cp1252; UTF-8 by default."""
+    engine: EngineName = "local"
+    """`local` encodes in this process; `ray` on the cluster at the environment variable
+    RAY_ADDRESS, all machines of which see the pictures and `out` under the same paths, or without
+    it in processes of this machine. The store is the same."""
+    n_workers: int = 1
+    """Workers of Ray. Each holds the model, and computes on as many threads as this process would
+    (OMP_NUM_THREADS) or on a GPU if `device` says so."""
     choice: ModelChoice = field(default_factory=ModelChoice)
     settings: ExtractConfig = field(default_factory=ExtractConfig)
 
@@ -40,6 +53,7 @@ class ExtractCommand:
         from mm_sae_plugin.activations import extract
         from mm_sae_plugin.pairs import load_pairs
 
+        engine = self._engine()
         # The pairs are listed first: a wrong column should not wait for a model.
         source = load_pairs(
             self.pairs,
@@ -51,7 +65,7 @@ class ExtractCommand:
             background=self.background,
             encoding=self.encoding,
         )
-        store = extract(self.choice.load(), source, self.out, self.settings)
+        store = extract(self.choice.load(), source, self.out, self.settings, engine=engine)
         manifest = store.manifest
         print(f"{manifest.n_images:,} images and {manifest.n_pairs:,} pairs are in {self.out}.")
         pictures = manifest.pictures
@@ -66,3 +80,16 @@ class ExtractCommand:
             print(f"{len(manifest.skipped):,} were skipped; the first of them:")
             for name, reason in manifest.skipped[:5]:
                 print(f"  {name}: {reason}")
+
+    def _engine(self) -> "Engine | None":
+        if self.engine == "local":
+            if self.n_workers != 1:
+                raise UserError(
+                    "--n-workers counts workers of Ray: give --engine ray too, or leave it out; "
+                    "--num-workers says how many processes open the pictures."
+                )
+            return None
+        from mm_sae_plugin.engines import RayEngine
+
+        on_gpu = (self.settings.device or "").startswith("cuda")
+        return RayEngine(self.n_workers, n_gpus_each=1 if on_gpu else 0)

@@ -74,3 +74,10 @@ def test_too_many_skipped_is_status_2_and_a_rerun_goes_on(tmp_path, capsys):
     assert "10 images and 10 pairs" in captured.out
     assert "mm-sae: warning: 5 of 10 captions are longer than the" in captured.err
     assert ActivationStore.open(tmp_path / "acts").image_ids == [f"{i}.png" for i in range(10)]
+
+
+def test_workers_of_ray_are_counted_with_ray_only(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["extract", "--pairs", "factorworld:9", "--out", str(tmp_path), "--n-workers", "2"])
+    assert stopped.value.code == 2
+    assert "give --engine ray too" in capsys.readouterr().err
