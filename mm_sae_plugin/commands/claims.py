@@ -50,8 +50,8 @@ class ClaimsCommand:
             plain = [one for other, one in read.items() if other != folder]
             if not plain:
                 raise UserError(
-                    "There is nothing to compare the model with --self-supervised with: give the "
-                    "evaluation of a plain one, too."
+                    f"There is no evaluation of a plain model to compare {self.self_supervised} "
+                    "with: give its folder, too."
                 )
             found += separation(plain[0], read[folder])
         found += missing_claims(found)

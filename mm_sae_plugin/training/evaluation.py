@@ -60,8 +60,10 @@ def evaluate_per_modality(
         if acts is None:
             continue
         sums = sides[modality] = ReconstructionSums()
-        own = acts if processes is None else acts[processes.part(len(acts))]
-        for part in own.split(size):
+        for number, part in enumerate(acts.split(size)):
+            # Several processes take turns.
+            if processes is not None and number % processes.n != processes.rank:
+                continue
             given = normalization.apply(part.to(sae.device), modality)
             given = given if scaler is None else scaler(given)
             codes = dense_codes(sae.encode(given))

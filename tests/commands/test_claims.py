@@ -110,7 +110,7 @@ def test_wrong_folders_are_refused(folders, tmp_path, capsys):
     empty.mkdir()
     assert "holds no evaluation.json" in refused(capsys, str(empty), *out)
     same = refused(capsys, str(plain), "--self-supervised", str(plain), *out)
-    assert "give the evaluation of a plain one, too" in same
+    assert "no evaluation of a plain model to compare" in same
     again = evaluated(tmp_path / "again", "plain", 0.05)
     both = refused(capsys, str(plain), "--self-supervised", str(again), *out)
     assert "are both of plain" in both
@@ -118,7 +118,7 @@ def test_wrong_folders_are_refused(folders, tmp_path, capsys):
     sizes = refused(capsys, str(plain), "--self-supervised", str(small), *out)
     assert "200 latents" in sizes and "compare SAEs of one size" in sizes
     alone = refused(capsys, "--self-supervised", str(other), *out)
-    assert "with --self-supervised" in alone
+    assert "no evaluation of a plain model to compare" in alone
     (other / "latents.parquet").write_bytes(b"PAR1 no more")
     assert "latents.parquet cannot be read" in refused(capsys, str(other), *out)
     (other / "latents.parquet").unlink()

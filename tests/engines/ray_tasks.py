@@ -20,7 +20,7 @@ class Watched:
     """The part that kills its worker the first time."""
 
     def __call__(self, part: Any) -> Any:
-        import ray
+        import ray  # pyright: ignore[reportMissingImports]
 
         tried = self.log / f"{part.start}.{time.time_ns()}"
         is_first = not list(self.log.glob(f"{part.start}.*"))

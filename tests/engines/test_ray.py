@@ -36,8 +36,8 @@ def cluster() -> Iterator[Any]:
     before = os.environ.copy()
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *before.get("PYTHONPATH", "").split()])
     os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
-    import ray
-    from ray.cluster_utils import Cluster
+    import ray  # pyright: ignore[reportMissingImports]
+    from ray.cluster_utils import Cluster  # pyright: ignore[reportMissingImports]
 
     cluster = Cluster(initialize_head=True, head_node_args=NODE)
     try:

@@ -27,7 +27,7 @@ _ASYMMETRIES: tuple[tuple[Labels, str], ...] = (
     ("paper", "asymmetry_paper"),
 )
 _MADE_BY = {
-    "C5": "mm-sae align --arms, then mm-sae robustness",
+    "C5": "mm-sae align --arms` and then `mm-sae robustness",
     "C6": "mm-sae steering-eval",
     "C7": "mm-sae bias --sae SAE_DIR",
 }
@@ -69,6 +69,8 @@ def _files(path: Path) -> list[Path]:
 def _claims(path: Path) -> list[Finding]:
     try:
         record = parse_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"There is no {path}: give a folder or file that is there.") from error
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read as JSON: write it again ({error}).") from error
     try:

@@ -27,6 +27,7 @@ from mm_sae_plugin.applications.evaluation.monosemantic import (
     run_monosemanticity,
 )
 from mm_sae_plugin.applications.evaluation.monosemantic_config import MonosemanticityConfig
+from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.models.independent import load_encoder
 from mm_sae_plugin.models.load import load_model
 from mm_sae_plugin.study import Study
@@ -74,17 +75,30 @@ def compare_rivals(
         What is said of every latent of the SAE.
     claims : list of dict
         Findings on C3.
+
+    Raises
+    ------
+    UserError
+        If every latent is dead, or nothing can be measured.
     """
+    labels = study.labels
+    if not labels.alive.any():
+        raise UserError(
+            f"All {labels.n_features} latents are dead, so there is nothing to compare with other "
+            "features: label again with fewer --min-activations, or train the SAE anew."
+        )
     asked = MonosemanticityConfig(image_encoder=cfg.image_encoder, seed=cfg.seed)
     asked = asked.full() if cfg.full else asked
     judge = _Judge(study, asked)
     compared = compare(
         study,
         _names(cfg),
-        ComparisonConfig(labels=study.labels.cfg, seed=cfg.seed),
+        ComparisonConfig(labels=labels.cfg, seed=cfg.seed),
         _of_other_model(study, cfg),
         judge,
     )
+    if not compared.rows:
+        raise UserError(compared.failed[OWN])
     found, raw = judge.found, judge.found.get(RAW)
     against = {
         name: compare_monosemanticity(one, raw)

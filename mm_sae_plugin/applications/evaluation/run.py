@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mm_sae_plugin.applications.evaluation.config import LATENTS, RECORD, EvaluateConfig
+from mm_sae_plugin.applications.evaluation.config import LATENTS, PARTS, RECORD, EvaluateConfig
 from mm_sae_plugin.applications.evaluation.rivals import check_rivals
 from mm_sae_plugin.applications.evaluation.work import KEPT, PartWork
 from mm_sae_plugin.applications.workers import run_all
@@ -37,7 +37,8 @@ def run_evaluation(
 ) -> Evaluation:
     """Measure every part that is asked for, and write what was found.
 
-    Finished parts are kept, so that the same call goes on after an interruption.
+    Finished parts are kept, so that the same call goes on after an interruption; those that are
+    not asked for again stay in the results.
 
     Parameters
     ----------
@@ -79,7 +80,9 @@ def run_evaluation(
     except KeyboardInterrupt as interruption:
         told = "Interrupted; finished parts are kept: run the same command again to go on."
         raise type(interruption)(told) from None
-    kept = {name: work.kept(name) for name in cfg.parts}
+    # What an earlier run measured stays, also where this one was asked for other parts.
+    names = [name for name in PARTS if name in cfg.parts or work.stands(name)]
+    kept = {name: work.kept(name) for name in names}
     record = {
         "format": FORMAT,
         "model": {"name": manifest.model_name, "weights_id": manifest.weights_id},
@@ -114,19 +117,19 @@ def run_evaluation(
         "seconds": {name: part["seconds"] for name, part in kept.items()},
         "versions": versions(),
     }
-    latents = _latents(study, work)
+    latents = _latents(study, work, names)
     with atomic_path(cfg.out / LATENTS) as temporary:
         latents.to_parquet(temporary, index=False)
     write_json_atomically(cfg.out / RECORD, record)
     return Evaluation(record, latents)
 
 
-def _latents(study: Study, work: PartWork) -> pd.DataFrame:
+def _latents(study: Study, work: PartWork, names: Sequence[str]) -> pd.DataFrame:
     """The labels' own table, and beside it what each part says of every latent."""
     import pandas as pd
 
     table = study.labels.table()
-    for name in work.cfg.parts:
+    for name in names:
         told = work.columns(name)
         # The labels' own columns stay as `mm-sae mds` wrote them.
         new = [column for column in told.columns if column not in table.columns]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 KEPT = "parts"
 """Folder of what is finished, in that of the evaluation."""
+_SUBJECT = ("sae_id", "store_key", "labels_id", "version")
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,16 @@ class PartWork:
         same = isinstance(kept, dict) and kept.get("settings") == self._settings(name)
         # What could not be measured is tried again: a missing file may be there now.
         return kept if same and kept["not_measured"] is None else None
+
+    def stands(self, name: str) -> bool:
+        """Whether an earlier run measured a part of the same SAE with the same labels."""
+        try:
+            kept = parse_json(self._record(name).read_text(encoding="utf-8"))
+            mine, theirs = self._settings(name), kept["settings"]
+            same = all(mine[key] == theirs[key] for key in _SUBJECT)
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+        return same and kept["not_measured"] is None
 
     def kept(self, name: str) -> dict[str, Any]:
         """Return what was kept of a part, measured or not."""

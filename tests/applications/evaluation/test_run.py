@@ -132,3 +132,14 @@ def test_a_rival_or_a_judge_that_cannot_be_had_is_refused_first(
     with pytest.raises(UserError, match=told):
         run_evaluation(Study.open(small_sae), config(small_sae, tmp_path / "out", **settings))
     assert not asked
+
+
+def test_parts_that_are_not_asked_for_again_stay(asked, small_sae, tmp_path):
+    study = Study.open(small_sae)
+    run_evaluation(study, config(small_sae, tmp_path, against=("pca",)))
+    del asked[:]
+    found = run_evaluation(study, config(small_sae, tmp_path, parts=("nulls",), seed=3))
+    assert asked == ["nulls"]
+    assert list(found.record["parts"]) == list(PARTS)
+    assert found.record["parts"]["nulls"] == {"seed": 3}
+    assert {"nulls_value", "causal_value"} <= set(found.latents.columns)
