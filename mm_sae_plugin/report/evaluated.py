@@ -25,10 +25,20 @@ _MEASURES = {
     "ms_text": "MS, captions",
     "embsim_image_20": "EmbSim, images",
     "winrate_image_20": "WinRate, images",
+    "embsim_text_20": "EmbSim, captions",
     "winrate_text_20": "WinRate, captions",
 }
 
 _SHORT = {"winrate_image_20": "WinRate img", "winrate_text_20": "WinRate txt"}
+
+
+def unjudged(record: Mapping[str, Any]) -> str:
+    """Say that no encoder judged the images, where none did; else nothing."""
+    part = record["parts"].get("monosemanticity") or {}
+    own = part.get("monosemanticity")
+    if own is None or own["encoders"].get("image") is not None:
+        return ""
+    return " Images were not judged: name an encoder with --image-encoder."
 
 
 def null_rows(record: Mapping[str, Any], labels: str = "as_labelled") -> list[Row]:
@@ -120,6 +130,7 @@ def evaluation_tables(record: Mapping[str, Any]) -> Iterator[Table]:
         table.caption = (
             "Classes by carried dominance. Split: of the known values, those that one feature "
             "follows in images and another in captions. WinRate: .5 by chance."
+            f"{unjudged(record)}"
         )
         for row in rows:
             table.add_row(*_system_cells(row, keys))

@@ -11,6 +11,7 @@ from mm_sae_plugin.report.evaluated import (
     null_rows,
     survival_rows,
     system_rows,
+    unjudged,
 )
 from mm_sae_plugin.report.results import Results
 
@@ -18,7 +19,7 @@ _TASKS = {"retrieval": "retrieval", "zero_shot": "zero-shot"}
 _TESTS = {
     "swap": "fire on one side more than on the other",
     "coactivation": "fire on both sides of a pair more often than in shuffled pairs",
-    "carry": "are spoken of by the other side",
+    "carry": "are told from the other side's activations better than in shuffled pairs",
 }
 
 
@@ -45,6 +46,7 @@ def evaluated_values(results: Results) -> dict[str, Any] | None:
         "estimate": estimate,
         "systems": systems,
         "measures": measure_names(systems),
+        "unjudged": unjudged(record),
         "claims": [
             (sentence, list(group))
             for sentence, group in groupby(record["claims"], key=lambda claim: claim["sentence"])

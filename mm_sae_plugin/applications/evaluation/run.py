@@ -102,7 +102,7 @@ def run_evaluation(
             "score": labels.cfg.score,
             "rule": labels.cfg.rule,
             "class_counts": labels.class_counts,
-            "class_counts_paper": labels.by_paper_score.class_counts,
+            "class_counts_paper_score": labels.by_paper_score.class_counts,
         },
         "full": cfg.full,
         "seed": cfg.seed,
