@@ -53,9 +53,9 @@ class RayEngine:
     def __init__(self, n_workers: int, address: str | None = None, n_gpus_each: float = 0) -> None:
         from importlib.util import find_spec
 
+        self.n_workers = checked_n_workers(n_workers)
         if find_spec("ray") is None:
             raise UserError(_INSTALL)
-        self.n_workers = checked_n_workers(n_workers)
         self.address = address
         self.n_gpus_each = n_gpus_each
 
