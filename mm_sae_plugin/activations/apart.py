@@ -192,10 +192,7 @@ def _take(done: SpanDone, span: Span, state: Progress, folder: Path) -> None:
             f"A worker wrote {done.shard.file} and it is not in {folder} here: give a folder that "
             "all machines share."
         )
-    shards = state.shards if done.shard is None else [*state.shards, done.shard]
-    after = Progress(state.identity, done.stop, shards, [*state.skipped, *done.skipped])
-    after.save(folder)
-    state.n_done, state.shards, state.skipped = after.n_done, after.shards, after.skipped
+    state.advance(folder, done.stop, done.shard, done.skipped)
     (folder / note_file(span.number)).unlink(missing_ok=True)
 
 

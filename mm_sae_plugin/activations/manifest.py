@@ -1,5 +1,6 @@
 """What a store says about itself."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -202,6 +203,18 @@ class Progress:
     """What could not be used."""
     format_version: int = FORMAT_VERSION
     """Version of the layout of the folder."""
+
+    def advance(
+        self, folder: Path, stop: int, shard: ShardInfo | None, skipped: Sequence[Skip]
+    ) -> None:
+        """Note the images before ``stop`` as dealt with, on disk first.
+
+        If that fails, they still count as not done.
+        """
+        shards = self.shards if shard is None else [*self.shards, shard]
+        after = Progress(self.identity, stop, shards, [*self.skipped, *skipped])
+        after.save(folder)
+        self.n_done, self.shards, self.skipped = after.n_done, after.shards, after.skipped
 
     def rewind(self, n_shards: int) -> None:
         """Keep the first ``n_shards`` shards only."""

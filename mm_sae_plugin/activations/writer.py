@@ -53,12 +53,9 @@ class ShardWriter:
         if not batches:
             return
         shard = write_shard(self._folder, self._number, progress.n_done, batches)
-        shards = progress.shards if shard is None else [*progress.shards, shard]
         skipped = [entry for batch in batches for entry in batch.skipped]
-        # On disk first: if that fails, the batches are still here and still count as not done.
-        after = Progress(progress.identity, batches[-1].stop, shards, [*progress.skipped, *skipped])
-        after.save(self._folder)
-        progress.n_done, progress.shards, progress.skipped = after.n_done, shards, after.skipped
+        # If that fails, the batches are still here.
+        progress.advance(self._folder, batches[-1].stop, shard, skipped)
         self._number += 1
         self._batches = []
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn.functional import embedding_bag
+
+from mm_sae_plugin.saes.sparse.decode import weighted_sums
 
 # Above this share of active codes a dense product is the quicker one.
 _MOST_ACTIVE = 0.1
@@ -38,14 +39,7 @@ class ActiveCodes:
 
     def products(self, acts: Float[Tensor, "batch d"]) -> Float[Tensor, "n_present d"]:
         """Sum activations times codes over the batch, for each latent that is present."""
-        return embedding_bag(
-            self.rows,
-            acts,
-            self.starts,
-            mode="sum",
-            per_sample_weights=self.values.to(acts.dtype),
-            include_last_offset=True,
-        )
+        return weighted_sums(self.rows, acts, self.starts, self.values)
 
 
 def add_products(

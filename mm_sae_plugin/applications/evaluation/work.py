@@ -64,23 +64,16 @@ class PartWork:
 
     def finished(self, name: str) -> dict[str, Any] | None:
         """Return what is kept of a part, if it was measured with the settings of this run."""
-        try:
-            kept = parse_json(self._record(name).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
-        same = isinstance(kept, dict) and kept.get("settings") == self._settings(name)
-        # What could not be measured is tried again: a missing file may be there now.
-        return kept if same and kept["not_measured"] is None else None
+        kept = self._measured(name)
+        return kept if kept is not None and kept["settings"] == self._settings(name) else None
 
     def stands(self, name: str) -> bool:
         """Whether an earlier run measured a part of the same SAE with the same labels."""
-        try:
-            kept = parse_json(self._record(name).read_text(encoding="utf-8"))
-            mine, theirs = self._settings(name), kept["settings"]
-            same = all(mine[key] == theirs[key] for key in _SUBJECT)
-        except (OSError, ValueError, KeyError, TypeError):
+        kept = self._measured(name)
+        if kept is None:
             return False
-        return same and kept["not_measured"] is None
+        mine, theirs = self._settings(name), kept["settings"]
+        return all(mine[key] == theirs.get(key) for key in _SUBJECT)
 
     def kept(self, name: str) -> dict[str, Any]:
         """Return what was kept of a part, measured or not."""
@@ -91,6 +84,16 @@ class PartWork:
         import pandas as pd
 
         return pd.read_parquet(self._columns(name))
+
+    def _measured(self, name: str) -> dict[str, Any] | None:
+        """What is kept of a part that could be measured; None too for a damaged file."""
+        try:
+            kept = self.kept(name)
+        except (OSError, ValueError):
+            return None
+        # What could not be measured is tried again: a missing file may be there now.
+        is_whole = isinstance(kept, dict) and isinstance(kept.get("settings"), dict)
+        return kept if is_whole and kept["not_measured"] is None else None
 
     def _record(self, name: str) -> Path:
         return self.cfg.out / KEPT / f"{name}.json"

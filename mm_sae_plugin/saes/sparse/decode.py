@@ -61,7 +61,7 @@ class _SparseReconstruction(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(x, W_dec)
         ctx.codes, ctx.has_gradient = codes, has_gradient
-        return _weighted_sums(codes.latents, W_dec, codes.row_starts, codes.values)
+        return weighted_sums(codes.latents, W_dec, codes.row_starts, codes.values)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -74,16 +74,16 @@ class _SparseReconstruction(torch.autograd.Function):
         # derivative of that sum in direction W_dec[l] is <grad_out[row], W_dec[l]>, the gradient
         # of the value: one kernel's forward and backward pass give both.
         with torch.enable_grad():
-            grad_W_dec = _weighted_sums(rows, grad_out.contiguous(), latent_starts, values)
+            grad_W_dec = weighted_sums(rows, grad_out.contiguous(), latent_starts, values)
         (grad_values,) = torch.autograd.grad(grad_W_dec, values, W_dec.detach())
         if ctx.has_gradient is not None:
             grad_values = grad_values * ctx.has_gradient[order]
-        grad_W_enc = _weighted_sums(rows, x, latent_starts, grad_values)
+        grad_W_enc = weighted_sums(rows, x, latent_starts, grad_values)
         grad_b_enc = grad_values.new_zeros(codes.d_sae).index_add_(0, latents, grad_values)
         return None, grad_W_enc.T, grad_b_enc, grad_W_dec.detach(), None, None
 
 
-def _weighted_sums(
+def weighted_sums(
     indices: Int[Tensor, "n_entries"],
     table: Float[Tensor, "n d_in"],
     starts: Int[Tensor, "n_bags_plus_1"],
