@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count, islice
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -26,6 +27,26 @@ TASK_SEED = 9_000
 _PROMPT_SEED = 9_001
 _N_PROMPTS = 64
 _BATCH = 128
+
+
+@runtime_checkable
+class Pictures(Protocol):
+    """Pictures in their order; whether they are in memory or opened one by one is theirs to say.
+
+    Not a `Sequence` of images: a check of the elements' types would open files.
+    """
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        ...
+
+    def __iter__(self) -> Iterator[Image.Image]:
+        """Go over them once more, from the first."""
+        ...
+
+    def __getitem__(self, index: int, /) -> Image.Image:
+        """Return one of them."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -54,7 +75,7 @@ class Task:
     """
 
     name: str
-    pictures: Sequence[Image.Image]
+    pictures: Pictures
     labels: tuple[str, ...]
     """Class of each picture."""
     prompts: Mapping[str, Sequence[str]]

@@ -179,3 +179,14 @@ def test_a_picture_that_is_none_is_named_when_it_is_opened(any_types, table, tmp
     assert task.pictures[3].size == (9, 7)
     with pytest.raises(UserError, match=r"picture 'photos/4\.png' cannot be read: .*take its row"):
         list(task.pictures)
+
+
+def test_no_picture_is_opened_before_it_is_asked_for(table, tmp_path):
+    # One unreadable picture among ten: nothing that only describes a task may stumble on it, and
+    # a check of annotations that looks at one of the elements would, now and then.
+    (tmp_path / "photos/3.png").write_text("no picture")
+    for _ in range(50):
+        task = read_task(table)
+        assert len(task.pictures) == len(task.indices) == 10
+    with pytest.raises(UserError, match=r"photos/3\.png' cannot be read"):
+        list(task.pictures)
