@@ -115,6 +115,9 @@ class FactorWorld:
         self.redraw = redraw
         self.factors = factors
         self._shared = [f.name for f in factors.values() if min(f.drawn, f.said) > 0.5]
+        self._applying = {
+            kind: [f for f in factors.values() if kind in f.scenes] for kind in SCENE_KINDS
+        }
         self.woman_given_occupation = dict(woman_given_occupation)
         self._has_own_association = self.woman_given_occupation != WOMAN_GIVEN_OCCUPATION
         table = tuple(factors.values())
@@ -185,14 +188,19 @@ class FactorWorld:
         if self.group_size > 1:
             kind, values = self._follow_group(index, rng, values)
         kind, values = asked_kind or kind, {**values, **given}
-        applying = [factor for factor in self.factors.values() if kind in factor.scenes]
-        chance = rng.random((len(applying), 2))
-        # What is given is certain, and what has rate 0 stays impossible.
-        chance[[f.name in given for f in applying]] = 0
-        pairs = list(zip(applying, chance, strict=True))
-        drawn = {f.name: values[f.name] for f, (u, _) in pairs if u < f.drawn}
-        said = {f.name: values[f.name] for f, (_, u) in pairs if u < f.said}
-        return Scene(kind, {f.name: values[f.name] for f in applying}, drawn, said)
+        applying = self._applying[kind]
+        # Plain numbers, since a row of an array costs more to unpack than all else here.
+        chance = rng.random((len(applying), 2)).tolist()
+        told, drawn, said = {}, {}, {}
+        for factor, (u_drawn, u_said) in zip(applying, chance, strict=True):
+            name = factor.name
+            value = told[name] = values[name]
+            # What is given is certain, and what has rate 0 stays impossible.
+            if (0 if name in given else u_drawn) < factor.drawn:
+                drawn[name] = value
+            if (0 if name in given else u_said) < factor.said:
+                said[name] = value
+        return Scene(kind, told, drawn, said)
 
     def _draw_scene(self, index: int, scene: Scene) -> Image.Image:
         rng = np.random.default_rng((self.seed, index, _DRAWING_STREAM))
@@ -212,7 +220,7 @@ class FactorWorld:
 
     def _draw_values(self, rng: np.random.Generator) -> tuple[str, dict[str, str]]:
         kind = "person" if rng.random() < PERSON_SHARE else "objects"
-        position = rng.random(len(self.factors))
+        position = rng.random(len(self.factors)).tolist()
         values = {
             factor.name: factor.values[int(u * len(factor.values))]
             for factor, u in zip(self.factors.values(), position, strict=True)

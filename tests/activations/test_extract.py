@@ -53,6 +53,27 @@ def test_rows_are_what_the_model_computes(model, tmp_path):
     assert len(manifest.shards) > 1
 
 
+def test_a_batch_larger_than_what_a_cpu_encodes_at_a_time_keeps_its_order(model, tmp_path):
+    source = noise_pairs(150, missing=frozenset({3, 70}))
+    cfg = _cfg(batch_size=150, shard_size=1000, max_skipped=1.0)
+    store = extract(model, source, tmp_path / "s", cfg, progress=False)
+    kept = [i for i in range(150) if i not in (3, 70)]
+    with torch.no_grad():
+        images = model.encode_image(
+            torch.stack([preprocess(source.open_image(i)) for i in kept]), normalize=True
+        )
+    torch.testing.assert_close(store.image_rows(), images)
+    everything = _cfg(
+        batch_size=150, image_hook="vision.hook_embed", text_hook=None, token_mode="all"
+    )
+    tokens = extract(model, noise_pairs(150), tmp_path / "t", everything, progress=False)
+    with torch.no_grad():
+        pixels = torch.stack([preprocess(source.open_image(i)) for i in (*kept[:3], *kept[-3:])])
+        _, cache = model.run_with_cache(images=pixels)
+    rows = tokens.image_rows().unflatten(0, (150, -1))
+    torch.testing.assert_close(rows[[*kept[:3], *kept[-3:]]], cache["vision.hook_embed"])
+
+
 @pytest.mark.parametrize(
     ("image_hook", "text_hook"),
     [
