@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count, islice
-from typing import Protocol, runtime_checkable
+from typing import Protocol, overload, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -44,8 +44,12 @@ class Pictures(Protocol):
         """Go over them once more, from the first."""
         ...
 
-    def __getitem__(self, index: int, /) -> Image.Image:
-        """Return one of them."""
+    @overload
+    def __getitem__(self, index: int, /) -> Image.Image: ...
+    @overload
+    def __getitem__(self, index: slice, /) -> Pictures: ...
+    def __getitem__(self, index: int | slice, /) -> Image.Image | Pictures:
+        """Return one of them, or some."""
         ...
 
 

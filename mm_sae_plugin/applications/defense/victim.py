@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from mm_sae_plugin.applications.defense.tasks import Pictures
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.models import HookedCLIP
 
@@ -80,7 +81,7 @@ class Victim:
         self.scale = PixelScale.of(model)
         self.temperature = float(model.logit_scale.detach().exp())
 
-    def pixels(self, pictures: Sequence[Image.Image]) -> Float[Tensor, "n 3 h w"]:
+    def pixels(self, pictures: Pictures) -> Float[Tensor, "n 3 h w"]:
         """Return pictures at the model's own size, pixels in [0, 1]."""
         return self.scale.pixels(self.model.to_pixels(list(pictures)))
 
