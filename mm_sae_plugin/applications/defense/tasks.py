@@ -33,7 +33,7 @@ _BATCH = 128
 class Pictures(Protocol):
     """Pictures in their order; whether they are in memory or opened one by one is theirs to say.
 
-    Not a `Sequence` of images: a check of the elements' types would open files.
+    Not a `Sequence` or an `Iterable` of images: a check of the elements' types would open files.
     """
 
     def __len__(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mm_sae_plugin.applications.defense.distances import NOT_SHOWN
 from mm_sae_plugin.applications.defense.own_task import PictureFiles
-from mm_sae_plugin.applications.defense.tasks import Task
+from mm_sae_plugin.applications.defense.tasks import Pictures, Task
 from mm_sae_plugin.applications.defense.victim import PixelScale
 from mm_sae_plugin.factorworld import FactorWorld
 from mm_sae_plugin.models import HookedCLIP
@@ -69,7 +69,9 @@ class TrainingSet:
         return cls(pixels_of(model, task.pictures), task.indices[:, None], files)
 
 
-def pixels_of(model: HookedCLIP, pictures: Iterable[Image.Image]) -> UInt8[Tensor, "n 3 h w"]:
+def pixels_of(
+    model: HookedCLIP, pictures: Pictures | Iterator[Image.Image]
+) -> UInt8[Tensor, "n 3 h w"]:
     """Return pictures at the model's own size, 0 to 255."""
     scale, left, parts = PixelScale.of(model), iter(pictures), []
     while batch := list(islice(left, _BATCH)):

@@ -6,9 +6,11 @@ from PIL import Image
 
 from mm_sae_plugin.applications.defense import training_set as module
 from mm_sae_plugin.applications.defense.distances import NOT_SHOWN
+from mm_sae_plugin.applications.defense.own_task import PictureFiles
 from mm_sae_plugin.applications.defense.tasks import TASK_SEED, Task
 from mm_sae_plugin.applications.defense.training_set import TRAINING_SEED, TrainingSet, pixels_of
 from mm_sae_plugin.applications.defense.victim import Victim
+from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.factorworld import FactorWorld
 from mm_sae_plugin.models import load_model
 
@@ -70,6 +72,17 @@ def test_no_picture_is_one_of_the_evaluation(model, training):
     seen = {bytes(each.flatten().numpy()) for each in training.images}
     assert len(seen) == N
     assert not seen & {bytes(e.flatten().numpy()) for e in pixels_of(model, judged.pictures)}
+
+
+def test_a_picture_that_is_none_is_named_whichever_check_looks_first(model, tmp_path):
+    for index in range(5):
+        Image.new("RGB", (9, 7)).save(tmp_path / f"{index}.png")
+    (tmp_path / "4.png").write_text("no picture")
+    files = PictureFiles(tmp_path, tuple(f"{index}.png" for index in range(5)))
+    # A check of the elements' types opens one at random, so once would tell little.
+    for _ in range(20):
+        with pytest.raises(UserError, match=r"4\.png' cannot be read"):
+            pixels_of(model, files)
 
 
 def test_more_than_a_batch_of_pictures_keeps_its_order(model, training, monkeypatch):
