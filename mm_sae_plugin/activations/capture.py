@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from mm_sae_plugin.models import HookedCLIP
 
 
-# Images that a CPU encodes at a time; the embedded tower is a seventh quicker than with 256.
+# Images that a CPU encodes at a time, so that what passes between layers is read from its cache:
+# the embedded tower is some 8% quicker than with 256.
 _IMAGES_IN_CACHE = 64
 
 
@@ -53,11 +54,11 @@ class HookReader:
     def images(self, pixels: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "rows d"]:
         """Encode images: one row each, or one row per token, image by image."""
         device = self._model.device
-        # On a CPU a tower's intermediate results are read from its cache or from memory.
-        parts = pixels.split(_IMAGES_IN_CACHE) if device.type == "cpu" else (pixels,)
-        return torch.cat([self._some_images(part.to(device, non_blocking=True)) for part in parts])
+        if device.type != "cpu":
+            return self._images_at_once(pixels.to(device, non_blocking=True))
+        return torch.cat([self._images_at_once(part) for part in pixels.split(_IMAGES_IN_CACHE)])
 
-    def _some_images(
+    def _images_at_once(
         self, pixels: Float[Tensor, "batch 3 height width"]
     ) -> Float[Tensor, "rows d"]:
         cfg = self._cfg

@@ -192,14 +192,15 @@ class FactorWorld:
         # Plain numbers, since a row of an array costs more to unpack than all else here.
         chance = rng.random((len(applying), 2)).tolist()
         told, drawn, said = {}, {}, {}
-        for factor, (u_drawn, u_said) in zip(applying, chance, strict=True):
+        for factor, own in zip(applying, chance, strict=True):
             name = factor.name
-            value = told[name] = values[name]
+            told[name] = values[name]
             # What is given is certain, and what has rate 0 stays impossible.
-            if (0 if name in given else u_drawn) < factor.drawn:
-                drawn[name] = value
-            if (0 if name in given else u_said) < factor.said:
-                said[name] = value
+            u_drawn, u_said = (0, 0) if name in given else own
+            if u_drawn < factor.drawn:
+                drawn[name] = values[name]
+            if u_said < factor.said:
+                said[name] = values[name]
         return Scene(kind, told, drawn, said)
 
     def _draw_scene(self, index: int, scene: Scene) -> Image.Image:
