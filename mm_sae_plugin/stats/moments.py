@@ -4,12 +4,14 @@ Per pair and latent a handful of quantities ("channels") is summed. Per image, p
 sums are summed again ("second moments"): all that the delta method needs for each score.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from mm_sae_plugin.stats.active_codes import ActiveCodes
 from mm_sae_plugin.stats.scores import SCORES, ScoreName
 
 CHANNELS = (
@@ -60,25 +62,25 @@ class ClusterSums:
     sums: Float[Tensor, "channels entries"]
     """float64 sums over the rows of that image."""
 
-    def one(self, cluster: int, n_features: int) -> Float[Tensor, "channels n_features"]:
-        """The sums of one image, zeros included."""
+    def one(self, cluster: int) -> tuple[Int[Tensor, "mine"], Float[Tensor, "channels mine"]]:
+        """Latents that are active on one image, ascending, and their sums."""
         mine = self.cluster == cluster
-        dense = self.sums.new_zeros(len(CHANNELS), n_features)
-        dense[:, self.latent[mine]] = self.sums[:, mine]
-        return dense
+        return self.latent[mine], self.sums[:, mine]
 
 
 def cluster_sums(
     codes_image: Float[Tensor, "batch n_features"],
     codes_text: Float[Tensor, "batch n_features"],
     lengths: Int[Tensor, "clusters"],
+    active: Sequence[ActiveCodes] = (),
 ) -> ClusterSums:
     """Sum every channel over the rows of each image, in float64.
 
-    Codes are sparse, so only what is active on either side is touched. Sums are taken over sorted
-    runs rather than by scattered additions, whose order an accelerator does not promise.
+    Codes are sparse, so only what is active on either side is touched; where `active` tells what is
+    on the one and on the other, it is not looked for. Sums are taken over sorted runs rather than
+    by scattered additions, whose order an accelerator does not promise.
     """
-    row, latent = ((codes_image > 0) | (codes_text > 0)).nonzero(as_tuple=True)
+    row, latent = _active_on_either(codes_image, codes_text, active)
     channels = _channels(codes_image[row, latent], codes_text[row, latent])
     lengths = lengths.to(row.device)
     cluster = torch.arange(len(lengths), device=row.device).repeat_interleave(lengths)[row]
@@ -91,6 +93,20 @@ def cluster_sums(
         latent=key % codes_image.shape[1],
         sums=_sum_runs(channels[:, order], runs),
     )
+
+
+def _active_on_either(
+    codes_image: Float[Tensor, "batch n_features"],
+    codes_text: Float[Tensor, "batch n_features"],
+    active: Sequence[ActiveCodes],
+) -> tuple[Int[Tensor, "entries"], Int[Tensor, "entries"]]:
+    """Rows and latents, row by row."""
+    if not active or not all(side.are_few for side in active):
+        row, latent = ((codes_image > 0) | (codes_text > 0)).nonzero(as_tuple=True)
+        return row, latent
+    n_features = codes_image.shape[1]
+    keys = torch.cat([side.rows * n_features + side.latents for side in active]).unique()
+    return torch.div(keys, n_features, rounding_mode="floor"), keys % n_features
 
 
 def sum_by_latent(
