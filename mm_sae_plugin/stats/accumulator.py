@@ -101,13 +101,12 @@ class ModalityStatistics:
     def update_pairs(self, pairs: CodedPairs) -> None:
         """Add a batch of a pass; see :meth:`update`."""
         rows = pairs.rows
-        known = pairs.codes_image.device.type != "mps"
         self._add(
             pairs.codes_image,
             pairs.codes_text,
             rows.image_index,
             (rows.acts_image, rows.acts_text),
-            (pairs.active["image"], pairs.active["text"]) if known else (),
+            (pairs.active["image"], pairs.active["text"]),
         )
 
     def update(

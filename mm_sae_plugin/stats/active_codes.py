@@ -1,6 +1,6 @@
 """What is active in a batch of codes: found once, and summed by many."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -9,8 +9,8 @@ from torch import Tensor
 from mm_sae_plugin.features.active import MOST_ACTIVE, active_positions
 from mm_sae_plugin.saes.sparse.decode import weighted_sums
 
-# Latents that are added up at a time: what they add up to stays in the processor's cache.
-_BLOCK = 512
+# Numbers that are added up at a time, 2 MB, so that they stay in the processor's cache.
+_BLOCK_ELEMENTS = 2**18
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,8 @@ class ActiveCodes:
     @classmethod
     def of(cls, codes: Float[Tensor, "batch n_features"]) -> "ActiveCodes":
         """Find what is active."""
+        # Apple's GPUs know no float64, in which everything is summed.
+        codes = codes.cpu() if codes.device.type == "mps" else codes
         n_rows, n_features = codes.shape
         positions = active_positions(codes)
         rows = torch.div(positions, max(n_features, 1), rounding_mode="floor")
@@ -59,13 +61,15 @@ class ActiveCodes:
 
     def of_rows(self, wanted: Bool[Tensor, "n_rows"]) -> "ActiveCodes":
         """Keep the entries of some rows; rows keep their numbers."""
-        kept = wanted.to(self.rows.device)[self.rows]
-        return ActiveCodes(
-            self.n_rows,
-            self.n_features,
-            self.rows[kept],
-            self.latents[kept],
-            self.values[kept],
+        return self._kept(wanted.to(self.rows.device)[self.rows])
+
+    def of_none(self) -> "ActiveCodes":
+        """Keep no entry."""
+        return self._kept(slice(0))
+
+    def _kept(self, kept: Bool[Tensor, "entries"] | slice) -> "ActiveCodes":
+        return replace(
+            self, rows=self.rows[kept], latents=self.latents[kept], values=self.values[kept]
         )
 
     def by_latent(self) -> "EntriesByLatent":
@@ -99,10 +103,11 @@ class EntriesByLatent:
         self, total: Float[Tensor, "n_features d"], table: Float[Tensor, "n_rows d"]
     ) -> None:
         """Add to `total` the sum over rows of the codes times a table, in float64 on the CPU."""
-        table = table.double()
-        for start in range(0, len(total), _BLOCK):
-            starts = self.starts[start : start + _BLOCK + 1]
+        table = table.to(self.rows.device, torch.float64)
+        size = max(1, _BLOCK_ELEMENTS // table.shape[1])
+        for start in range(0, len(total), size):
+            starts = self.starts[start : start + size + 1]
             first, last = int(starts[0]), int(starts[-1])
             mine = slice(first, last)
             sums = weighted_sums(self.rows[mine], table, starts - first, self.values[mine])
-            total[start : start + _BLOCK] += sums.cpu()
+            total[start : start + size] += sums.cpu()

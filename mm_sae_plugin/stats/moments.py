@@ -91,7 +91,7 @@ def cluster_sums(
     return ClusterSums(
         cluster=torch.div(key, codes_image.shape[1], rounding_mode="floor"),
         latent=key % codes_image.shape[1],
-        sums=_sum_runs(channels[:, order], runs),
+        sums=_sum_runs(channels.T.contiguous().index_select(0, order), runs).T,
     )
 
 
@@ -116,7 +116,9 @@ def sum_by_latent(
     latent, order = torch.sort(latent, stable=True)
     present, runs = torch.unique_consecutive(latent, return_counts=True)
     dense = values.new_zeros(len(values), n_features)
-    dense[:, present] = _sum_runs(values[:, order], runs)
+    # Entry by entry in memory, so that sorting moves what lies together.
+    by_entry = values.T.contiguous().index_select(0, order)
+    dense.index_copy_(1, present, _sum_runs(by_entry, runs).T)
     return dense
 
 
@@ -172,8 +174,8 @@ def _channels(
 
 
 def _sum_runs(
-    values: Float[Tensor, "quantities entries"], runs: Int[Tensor, "n_runs"]
-) -> Float[Tensor, "quantities n_runs"]:
+    values: Float[Tensor, "entries quantities"], runs: Int[Tensor, "n_runs"]
+) -> Float[Tensor, "n_runs quantities"]:
     if len(runs) == 0:
-        return values.new_zeros(len(values), 0)
-    return torch.segment_reduce(values.T.contiguous(), "sum", lengths=runs, axis=0).T
+        return values.new_zeros(0, values.shape[1])
+    return torch.segment_reduce(values, "sum", lengths=runs, axis=0)

@@ -1,12 +1,13 @@
 """One pass with every sum against encoding alone: CPU time for each pair.
 
 Run ``python -m tests.benchmarks.statistics_pass --out FOLDER``. An SAE of random weights with k
-active latents encodes pairs of random activations; pairs of two numbers are passed over, so that
-what every pair costs (the slope) is told from what is paid once for each part of a store (sums as
-large as the dictionary are made and merged). In each round all take their turn, the order changing,
-so that they meet the same other work on the machine; figures are medians over rounds, and ratios
-medians of the ratios within rounds. ``together`` is one pass with every accumulator;
-``second pass`` is that of the carried score, whose readers ask every latent about every pair.
+active latents encodes pairs of random activations, once as many as one part of a store has and once
+those of two, so that what every pair costs in the long run (the slope, in which a part's sums are
+made and merged) is told from what is paid once. In each round all take their turn, the order
+changing, so that they meet the same other work on the machine; figures are medians over rounds, and
+ratios medians of the ratios within rounds. Encoding alone takes as many rows at a time as the pass.
+``together`` is one pass with every accumulator; ``second pass`` is that of the carried score, whose
+readers ask every latent about every pair.
 """
 
 import argparse
@@ -29,7 +30,7 @@ from mm_sae_plugin.stats.carried.partners import PartnerCounts, candidates
 from mm_sae_plugin.stats.carried.probes import fit_probes
 from mm_sae_plugin.stats.carried.readings import ReadingCounts
 from mm_sae_plugin.stats.interfaces import Accumulator
-from mm_sae_plugin.stats.passes import PassTask, run_pass
+from mm_sae_plugin.stats.passes import PassTask, pairs_of_part, run_pass
 from tests.stats.fakes import FakeStore
 
 ALONE, TOGETHER, SECOND = "encoding alone", "together", "second pass"
@@ -44,7 +45,7 @@ def main() -> None:
     parser.add_argument("--d-sae", type=int, nargs="+", default=[4096, 16384])
     parser.add_argument("--d-in", type=int, default=512)
     parser.add_argument("--k", type=int, default=32)
-    parser.add_argument("--pairs", type=int, nargs=2, default=[2048, 6144])
+    parser.add_argument("--parts", type=int, nargs=2, default=[1, 2])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
@@ -58,16 +59,16 @@ def main() -> None:
 
 def _measured(args: argparse.Namespace, d_sae: int) -> dict[str, dict[str, float]]:
     feature_map = _features(args.d_in, d_sae, args.k)
-    stores = [_store(n, args.d_in) for n in args.pairs]
+    few, many = (n * pairs_of_part(d_sae) for n in args.parts)
+    stores = [_store(n, args.d_in) for n in (few, many)]
     jobs = [_jobs(feature_map, store) for store in stores]
     names = list(jobs[0])
     rounds = []
     for turn in range(args.rounds):
         order = names[turn % len(names) :] + names[: turn % len(names)]
         rounds.append({name: [_cpu_seconds(of[name]) for of in jobs] for name in order})
-    few, many = args.pairs
     slopes = {n: [1e6 * (r[n][1] - r[n][0]) / (many - few) for r in rounds] for n in names}
-    fixed = {n: [r[n][0] - s * 1e-6 * few for r, s in zip(rounds, slopes[n])] for n in names}
+    fixed = {n: [r[n][0] - slopes[n][i] * 1e-6 * few for i, r in enumerate(rounds)] for n in names}
     return {
         name: {
             "us_per_pair": statistics.median(slopes[name]),

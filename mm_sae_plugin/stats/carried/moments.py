@@ -11,8 +11,8 @@ from mm_sae_plugin.stats.active_codes import ActiveCodes
 from mm_sae_plugin.stats.carried.groups import N_FOLDS, fold_of, image_groups
 from mm_sae_plugin.stats.interfaces import CodedPairs, PairedActivations
 
-# What waits to be added to the products: so many entries for each latent, at most.
-_ENTRIES_PER_LATENT = 4
+# Entries that wait to be added to the products, both modalities' together, for each latent.
+_ENTRIES_PER_LATENT = 16
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class _Batch:
     acts: dict[Modality, Float[Tensor, "batch d_and_one"]]
     """Activations of each modality with ones."""
     active: dict[Modality, ActiveCodes]
-    """What is active in the codes of each modality, if it is little."""
+    """What is active in the codes of each modality, but nothing where it is much."""
 
 
 def covariance_of(
@@ -122,36 +122,33 @@ class ProbeMoments:
             for fired, active in pairs.active.items():
                 if active.are_few:
                     continue
-                coded = codes[fired][mine.to(active.rows.device)].double()
+                coded = codes[fired][mine.to(codes[fired].device)].to(part["image"])
                 for read in MODALITIES:
                     self._sums()[read, fired][half] += (part[read].T @ coded).cpu()
-        few = {m: active for m, active in pairs.active.items() if active.are_few}
+        few = {m: a if a.are_few else a.of_none() for m, a in pairs.active.items()}
         self._waiting.append(_Batch(fold, acts, few))
         if self._waits_long():
             self._settle()
 
     def _waits_long(self) -> bool:
         n_rows = sum(len(batch.fold) for batch in self._waiting)
-        n_entries = max(
-            sum(len(batch.active[m].rows) for batch in self._waiting if m in batch.active)
-            for m in MODALITIES
-        )
-        return n_rows > self.n_features or n_entries > _ENTRIES_PER_LATENT * self.n_features
+        n_entries = sum(len(a.rows) for batch in self._waiting for a in batch.active.values())
+        # Where little fires, rows wait, and they must not be more than what is summed.
+        return n_entries > _ENTRIES_PER_LATENT * self.n_features or n_rows > self.n_features
 
     def _settle(self) -> None:
         """Add the products of what has waited."""
+        if not self._waiting:
+            return
         waiting, self._waiting = self._waiting, []
+        acts = {m: torch.cat([batch.acts[m] for batch in waiting]).double() for m in MODALITIES}
+        fold = torch.cat([batch.fold for batch in waiting])
         for fired in MODALITIES:
-            batches = [batch for batch in waiting if fired in batch.active]
-            if not batches:
-                continue
-            fold = torch.cat([batch.fold for batch in batches])
-            active = ActiveCodes.joined([batch.active[fired] for batch in batches])
-            halves = [active.of_rows(fold == half).by_latent() for half in range(N_FOLDS)]
-            for read in MODALITIES:
-                acts = torch.cat([batch.acts[read] for batch in batches]).double()
-                for total, entries in zip(self._sums()[read, fired], halves, strict=True):
-                    entries.add_products(total.T, acts)
+            active = ActiveCodes.joined([batch.active[fired] for batch in waiting])
+            for half in range(N_FOLDS):
+                entries = active.of_rows(fold == half).by_latent()
+                for read, rows in acts.items():
+                    entries.add_products(self._sums()[read, fired][half].T, rows)
 
     def merge(self, other: "ProbeMoments") -> "ProbeMoments":
         """Add the moments of other pairs; return `self`."""
