@@ -7,10 +7,6 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mm_sae_plugin.features.active import MOST_ACTIVE, active_positions
-from mm_sae_plugin.saes.sparse.decode import weighted_sums
-
-# Numbers that are added up at a time, 2 MB, so that they stay in the processor's cache.
-_BLOCK_ELEMENTS = 2**18
 
 
 @dataclass(frozen=True)
@@ -61,23 +57,32 @@ class ActiveCodes:
 
     def of_rows(self, wanted: Bool[Tensor, "n_rows"]) -> "ActiveCodes":
         """Keep the entries of some rows; rows keep their numbers."""
-        return self._kept(wanted.to(self.rows.device)[self.rows])
+        return self.where(wanted.to(self.rows.device)[self.rows])
 
     def of_none(self) -> "ActiveCodes":
         """Keep no entry."""
-        return self._kept(slice(0))
+        return self.where(slice(0))
 
-    def _kept(self, kept: Bool[Tensor, "entries"] | slice) -> "ActiveCodes":
+    def where(self, kept: Bool[Tensor, "entries"] | slice) -> "ActiveCodes":
+        """Keep some entries."""
         return replace(
             self, rows=self.rows[kept], latents=self.latents[kept], values=self.values[kept]
         )
 
-    def by_latent(self) -> "EntriesByLatent":
-        """Sort the entries by latent, those of a latent by row."""
-        latents, order = self.latents.sort(stable=True)
-        numbers = torch.arange(self.n_features + 1, device=latents.device)
-        starts = torch.searchsorted(latents, numbers)
-        return EntriesByLatent(starts, self.rows[order], self.values[order].double())
+    def by_latent(self) -> Float[Tensor, "n_features n_rows"]:
+        """Return the codes as a sparse matrix with a row for each latent, in float64 on the CPU.
+
+        There a product with it is added to a total entry by entry, and no other entry touched:
+        ``total.addmm_(active.by_latent(), table)``.
+        """
+        latents, order = self.latents.cpu().sort(stable=True)
+        return torch.sparse_coo_tensor(
+            torch.stack([latents, self.rows.cpu()[order]]),
+            self.values.cpu()[order].double(),
+            (self.n_features, self.n_rows),
+            check_invariants=False,
+            is_coalesced=True,
+        )
 
     def sums(self, power: int = 1) -> Float[Tensor, "n_features"]:
         """Sum a power of each latent's codes, in float64 on the CPU."""
@@ -86,28 +91,3 @@ class ActiveCodes:
         sums = torch.bincount(self.latents.cpu(), values, minlength=self.n_features)
         # Of nothing, torch counts in integers.
         return sums.to(torch.float64)
-
-
-@dataclass(frozen=True)
-class EntriesByLatent:
-    """The entries of `ActiveCodes`, latent by latent."""
-
-    starts: Int[Tensor, "n_features_plus_1"]
-    """Where the entries of each latent begin, and the end."""
-    rows: Int[Tensor, "entries"]
-    """Row of each entry in the batch."""
-    values: Float[Tensor, "entries"]
-    """Its code, in float64."""
-
-    def add_products(
-        self, total: Float[Tensor, "n_features d"], table: Float[Tensor, "n_rows d"]
-    ) -> None:
-        """Add to `total` the sum over rows of the codes times a table, in float64 on the CPU."""
-        table = table.to(self.rows.device, torch.float64)
-        size = max(1, _BLOCK_ELEMENTS // table.shape[1])
-        for start in range(0, len(total), size):
-            starts = self.starts[start : start + size + 1]
-            first, last = int(starts[0]), int(starts[-1])
-            mine = slice(first, last)
-            sums = weighted_sums(self.rows[mine], table, starts - first, self.values[mine])
-            total[start : start + size] += sums.cpu()

@@ -91,7 +91,7 @@ class LabelSums:
         one_hot = torch.zeros(len(codes), len(self.sums), dtype=torch.float64)
         one_hot.scatter_(1, self.table.numbers[rows], 1.0)
         if active.are_few:
-            active.by_latent().add_products(self.sums.T, one_hot)
+            self.sums.T.addmm_(active.by_latent(), one_hot)
         else:
             self.sums += one_hot.T @ codes.to("cpu", torch.float64)
 

@@ -87,8 +87,8 @@ def test_whatever_else_a_decoder_does_is_done(seen, options):
 
 def test_hooks_of_the_codes_and_of_the_reconstruction_are_called(seen):
     sae = inference_sae("topk", k=4)
-    sae.hook_sae_acts_post.add_hook(lambda codes, hook: codes * 2)
-    sae.hook_sae_recons.add_hook(lambda recons, hook: recons + 1)
+    sae.hook_sae_acts_post.add_hook(lambda tensor, hook: tensor * 2)
+    sae.hook_sae_recons.add_hook(lambda tensor, hook: tensor + 1)
     acts = torch.randn(20, D_IN)
     _, _, returned = SAEFeatureMap(sae).reconstruct(acts, "text")
     assert seen == [True]
@@ -113,7 +113,7 @@ def test_a_decoder_that_is_not_sae_lens_own_gets_dense_codes():
     mine = with_random_weights(Doubling(TopKSAEConfig(d_in=D_IN, d_sae=D_SAE, k=4)))
     patched = inference_sae("topk", k=4)
     original = patched.decode
-    patched.decode = lambda codes: original(codes) - float(not codes.is_sparse)
+    patched.decode = lambda feature_acts: original(feature_acts) - 1
     for sae in (mine, patched):
         codes = sparse_codes()
         assert not takes_sparse_codes(sae, codes)

@@ -141,14 +141,17 @@ class ProbeMoments:
         if not self._waiting:
             return
         waiting, self._waiting = self._waiting, []
-        acts = {m: torch.cat([batch.acts[m] for batch in waiting]).double() for m in MODALITIES}
+        acts = {
+            m: torch.cat([batch.acts[m] for batch in waiting]).to("cpu", torch.float64)
+            for m in MODALITIES
+        }
         fold = torch.cat([batch.fold for batch in waiting])
         for fired in MODALITIES:
             active = ActiveCodes.joined([batch.active[fired] for batch in waiting])
             for half in range(N_FOLDS):
                 entries = active.of_rows(fold == half).by_latent()
                 for read, rows in acts.items():
-                    entries.add_products(self._sums()[read, fired][half].T, rows)
+                    self._sums()[read, fired][half].T.addmm_(entries, rows)
 
     def merge(self, other: "ProbeMoments") -> "ProbeMoments":
         """Add the moments of other pairs; return `self`."""
