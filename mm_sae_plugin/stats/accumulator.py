@@ -133,8 +133,8 @@ class ModalityStatistics:
         UserError
             If the shapes disagree, or a code is negative or not finite.
         """
-        given = acts_image is not None and acts_text is not None
-        self._add(codes_image, codes_text, image_id, (acts_image, acts_text) if given else None, ())
+        acts = None if acts_image is None or acts_text is None else (acts_image, acts_text)
+        self._add(codes_image, codes_text, image_id, acts, ())
 
     @torch.no_grad()
     def _add(

@@ -98,7 +98,7 @@ def label_store(
     main, *null, moved = run_pass(pairs, readings, engine, progress=progress)
     stats = _modality(main)
     # What is untrained is asked for the carried score only where it gives the labels.
-    asked = [(feature_map, main)]
+    asked: list[tuple[FeatureMap, Mapping[str, Accumulator]]] = [(feature_map, main)]
     if untrained and cfg.score == CARRIED:
         asked.append((untrained[0].feature_map, null[0]))
     carried, *by_chance = _carried(asked, pairs, cfg, engine, progress)

@@ -105,11 +105,11 @@ class ProbeMoments:
     def update_pairs(self, pairs: CodedPairs) -> None:
         """Add a batch of a pass."""
         fold = fold_of(image_groups(pairs.rows.image_index))
-        acts = {
+        acts: dict[Modality, Tensor] = {
             "image": with_ones(pairs.rows.acts_image),
             "text": with_ones(pairs.rows.acts_text),
         }
-        codes = {"image": pairs.codes_image, "text": pairs.codes_text}
+        codes: dict[Modality, Tensor] = {"image": pairs.codes_image, "text": pairs.codes_text}
         for modality, active in pairs.active.items():
             self.activity[modality] += active.sums()
             self.energy[modality] += active.sums(power=2)
@@ -125,7 +125,9 @@ class ProbeMoments:
                 coded = codes[fired][mine.to(codes[fired].device)].to(part["image"])
                 for read in MODALITIES:
                     self._sums()[read, fired][half] += (part[read].T @ coded).cpu()
-        few = {m: a if a.are_few else a.of_none() for m, a in pairs.active.items()}
+        few: dict[Modality, ActiveCodes] = {
+            m: a if a.are_few else a.of_none() for m, a in pairs.active.items()
+        }
         self._waiting.append(_Batch(fold, acts, few))
         if self._waits_long():
             self._settle()
@@ -141,7 +143,7 @@ class ProbeMoments:
         if not self._waiting:
             return
         waiting, self._waiting = self._waiting, []
-        acts = {
+        acts: dict[Modality, Tensor] = {
             m: torch.cat([batch.acts[m] for batch in waiting]).to("cpu", torch.float64)
             for m in MODALITIES
         }

@@ -83,7 +83,10 @@ class ReadingCounts:
             )
             is_own = on_image == (modality == "image")
             firings.append(active.where(is_own & (active.values > threshold)))
-        acts = {"image": pairs.rows.acts_image, "text": pairs.rows.acts_text}
+        acts: dict[Modality, Tensor] = {
+            "image": pairs.rows.acts_image,
+            "text": pairs.rows.acts_text,
+        }
         self._waiting.append(_Batch(groups, acts, firings))
         n_rows = sum(len(batch.groups) for batch in self._waiting)
         n_firings = sum(len(side.rows) for batch in self._waiting for side in batch.firings)
