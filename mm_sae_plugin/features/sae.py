@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mm_sae_plugin.errors import UserError, kind_of
 from mm_sae_plugin.features.dense import dense_codes
+from mm_sae_plugin.features.sparse_decode import decoded
 from mm_sae_plugin.features.width import check_acts_width
 from mm_sae_plugin.modality import Modality
 from mm_sae_plugin.saes.encoder_check import check_tower
@@ -103,10 +104,10 @@ class SAEFeatureMap:
         given = self._normalized(acts, modality)
         if self.sae.cfg.normalize_activations != "layer_norm":
             codes = dense_codes(self.sae.encode(given))
-            return given, codes, self.sae.decode(codes)
+            return given, codes, decoded(self.sae, codes)
         with _LAYER_NORM_STATE:
             codes = dense_codes(self.sae.encode(given))
-            return given, codes, self.sae.decode(codes)
+            return given, codes, decoded(self.sae, codes)
 
     def _normalized(self, acts: Tensor, modality: Modality) -> Tensor:
         check_acts_width("The SAE", self.sae.cfg.d_in, acts)

@@ -5,6 +5,7 @@ float64, they add, and adding partial sums in manifest order gives the same bits
 the parts.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.features.dense import dense_codes
+from mm_sae_plugin.stats.active_codes import ActiveCodes
 from mm_sae_plugin.stats.clusters import ImageIds, cluster_runs
 from mm_sae_plugin.stats.interfaces import CodedPairs
 from mm_sae_plugin.stats.moments import (
@@ -34,10 +36,31 @@ class _OpenCluster:
 
     id: int
     n_rows: int
-    sums: Float[Tensor, "channels n_features"]
+    latents: Int[Tensor, "entries"]
+    """Latents that are active on the image at all, ascending."""
+    sums: Float[Tensor, "channels entries"]
 
-    def joined(self, other: "_OpenCluster") -> "_OpenCluster":
-        return _OpenCluster(self.id, self.n_rows + other.n_rows, self.sums + other.sums)
+    @classmethod
+    def of(
+        cls, name: int, n_rows: int, dense: Float[Tensor, "channels n_features"]
+    ) -> "_OpenCluster":
+        """Keep what is not 0 of the sums of every latent."""
+        latents = dense.any(0).nonzero()[:, 0]
+        return cls(name, n_rows, latents, dense[:, latents])
+
+    def joined(self, other: "_OpenCluster", n_features: int) -> "_OpenCluster":
+        sums = self.dense(n_features) + other.dense(n_features)
+        return _OpenCluster.of(self.id, self.n_rows + other.n_rows, sums)
+
+    def dense(self, n_features: int) -> Float[Tensor, "channels n_features"]:
+        sums = self.sums.new_zeros(len(CHANNELS), n_features)
+        sums[:, self.latents] = self.sums
+        return sums
+
+    def close_into(self, closed: Float[Tensor, "second n_features"]) -> None:
+        """Add the second moments of an image to whose rows nothing will be added."""
+        n_rows = torch.tensor(self.n_rows, dtype=torch.float64)
+        closed[:, self.latents] += second_moments(self.sums, n_rows)
 
 
 class ModalityStatistics:
@@ -78,15 +101,14 @@ class ModalityStatistics:
     def update_pairs(self, pairs: CodedPairs) -> None:
         """Add a batch of a pass; see :meth:`update`."""
         rows = pairs.rows
-        self.update(
+        self._add(
             pairs.codes_image,
             pairs.codes_text,
             rows.image_index,
-            rows.acts_image,
-            rows.acts_text,
+            (rows.acts_image, rows.acts_text),
+            (pairs.active["image"], pairs.active["text"]),
         )
 
-    @torch.no_grad()
     def update(
         self,
         codes_image: Float[Tensor, "batch n_features"],
@@ -111,29 +133,40 @@ class ModalityStatistics:
         UserError
             If the shapes disagree, or a code is negative or not finite.
         """
+        acts = None if acts_image is None or acts_text is None else (acts_image, acts_text)
+        self._add(codes_image, codes_text, image_id, acts, ())
+
+    @torch.no_grad()
+    def _add(
+        self,
+        codes_image: Float[Tensor, "batch n_features"],
+        codes_text: Float[Tensor, "batch n_features"],
+        image_id: ImageIds,
+        acts: tuple[Tensor, Tensor] | None,
+        active: Sequence[ActiveCodes],
+    ) -> None:
         codes_image, codes_text = _at_hand(codes_image), _at_hand(codes_text)
         self._check(codes_image, codes_text, image_id)
         if len(codes_image) == 0:
             return
         part = ModalityStatistics(self.n_features)
         runs = cluster_runs(image_id)
-        clusters = cluster_sums(codes_image, codes_text, runs.lengths)
+        clusters = cluster_sums(codes_image, codes_text, runs.lengths, active)
         part.n_pairs = len(codes_image)
         part._ids = [runs.ids]
         n_clusters = len(runs.ids)
         for border in (0, n_clusters - 1)[: min(n_clusters, 2)]:
-            sums = clusters.one(border, self.n_features).cpu()
-            part._open.append(_OpenCluster(int(runs.ids[border]), int(runs.lengths[border]), sums))
+            name, n_rows = int(runs.ids[border]), int(runs.lengths[border])
+            latents, sums = clusters.one(border)
+            part._open.append(_OpenCluster(name, n_rows, latents.cpu(), sums.cpu()))
         n_rows = runs.lengths.to(clusters.sums.device, torch.float64)[clusters.cluster]
         inner = (clusters.cluster > 0) & (clusters.cluster < n_clusters - 1)
         moments = torch.cat([clusters.sums, second_moments(clusters.sums, n_rows) * inner])
         totals = sum_by_latent(moments, clusters.latent, self.n_features).cpu()
         part.sums, part._closed = totals[: len(CHANNELS)], totals[len(CHANNELS) :]
         part._closed_rows_squared = int((runs.lengths[1:-1] ** 2).sum())
-        if acts_image is not None and acts_text is not None:
-            part.acts_sums = torch.stack(
-                [acts.to(torch.float64).sum(0).cpu() for acts in (acts_image, acts_text)]
-            )
+        if acts is not None:
+            part.acts_sums = torch.stack([side.to(torch.float64).sum(0).cpu() for side in acts])
         self.merge(part)
 
     def merge(self, other: "ModalityStatistics") -> "ModalityStatistics":
@@ -153,8 +186,8 @@ class ModalityStatistics:
             return self
         self.acts_sums = self._merged_acts(other)
         self.n_pairs += other.n_pairs
-        self.sums = self.sums + other.sums
-        self._closed = self._closed + other._closed
+        self.sums += other.sums
+        self._closed += other._closed
         self._closed_rows_squared += other._closed_rows_squared
         self._merge_borders(other)
         return self
@@ -171,11 +204,11 @@ class ModalityStatistics:
         incoming = list(other._open)
         other_ids = list(other._ids)
         if border and border[-1].id == incoming[0].id:
-            border[-1] = border[-1].joined(incoming.pop(0))
+            border[-1] = border[-1].joined(incoming.pop(0), self.n_features)
             other_ids[0] = other_ids[0][1:]
         border += incoming
         for cluster in border[1:-1]:
-            self._closed = self._closed + _closing(cluster)
+            cluster.close_into(self._closed)
             self._closed_rows_squared += cluster.n_rows**2
         self._open = border if len(border) < 2 else [border[0], border[-1]]
         self._ids += other_ids
@@ -226,9 +259,9 @@ class ModalityStatistics:
 
     def second(self) -> Float[Tensor, "second n_features"]:
         """Second moments over images, rows as in `moments.second_row`."""
-        moments = self._closed
+        moments = self._closed.clone()
         for cluster in self._open:
-            moments = moments + _closing(cluster)
+            cluster.close_into(moments)
         return moments
 
     @property
@@ -260,7 +293,7 @@ class ModalityStatistics:
             "cluster_ids": self.cluster_ids,
             "open_ids": torch.tensor([c.id for c in self._open], dtype=torch.int64),
             "open_rows": torch.tensor([c.n_rows for c in self._open], dtype=torch.int64),
-            "open_sums": torch.stack([c.sums for c in self._open])
+            "open_sums": torch.stack([c.dense(self.n_features) for c in self._open])
             if self._open
             else torch.zeros(0, len(CHANNELS), self.n_features, dtype=torch.float64),
         }
@@ -278,7 +311,7 @@ class ModalityStatistics:
         stats._closed_rows_squared = int(state["closed_rows_squared"])
         stats._ids = [state["cluster_ids"].clone()] if len(state["cluster_ids"]) else []
         stats._open = [
-            _OpenCluster(int(name), int(rows), sums.clone())
+            _OpenCluster.of(int(name), int(rows), sums)
             for name, rows, sums in zip(
                 state["open_ids"], state["open_rows"], state["open_sums"], strict=True
             )
@@ -286,10 +319,6 @@ class ModalityStatistics:
         if "acts_sums" in state:
             stats.acts_sums = state["acts_sums"].clone()
         return stats
-
-
-def _closing(cluster: _OpenCluster) -> Float[Tensor, "second n_features"]:
-    return second_moments(cluster.sums, torch.tensor(cluster.n_rows, dtype=torch.float64))
 
 
 def _at_hand(codes: Tensor) -> Tensor:

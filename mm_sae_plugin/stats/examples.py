@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mm_sae_plugin.engines import Engine
 from mm_sae_plugin.features.feature_map import FeatureMap
+from mm_sae_plugin.stats.active_codes import ActiveCodes
 from mm_sae_plugin.stats.interfaces import CodedPairs, PairedActivations, state_of_sides
 from mm_sae_plugin.stats.passes import Reading, run_pass
 
@@ -65,9 +66,13 @@ class TopRows:
     @torch.no_grad()
     def update(self, codes: Float[Tensor, "batch n_features"], rows: Int[Tensor, "batch"]) -> None:
         """Add codes, >= 0, of the rows whose numbers are given."""
-        position, latent = (codes > 0).nonzero(as_tuple=True)
-        value = codes[position, latent].to("cpu", torch.float32)
-        self.add(latent.cpu(), rows[position.cpu()], value)
+        self.update_active(ActiveCodes.of(codes), rows)
+
+    def update_active(self, active: ActiveCodes, rows: Int[Tensor, "n_rows"]) -> None:
+        """Add what is active in a batch; `rows` are the numbers of all its rows."""
+        fires = active.values > 0
+        row, latent = active.rows[fires].cpu(), active.latents[fires].cpu()
+        self.add(latent, rows[row], active.values[fires].to("cpu", torch.float32))
 
     def add(
         self,
@@ -153,9 +158,9 @@ class ExampleRows:
         """Add a batch of a pass."""
         rows = pairs.rows
         new = rows.first_of_image
-        self.image.update(pairs.codes_image[new], rows.image_index[new])
+        self.image.update_active(pairs.active["image"].of_rows(new), rows.image_index)
         new = self._first_of_caption[rows.pair_index]
-        self.text.update(pairs.codes_text[new], rows.pair_index[new])
+        self.text.update_active(pairs.active["text"].of_rows(new), rows.pair_index)
 
     def merge(self, other: "ExampleRows") -> "ExampleRows":
         """Add what another has seen of later pairs; return `self`."""

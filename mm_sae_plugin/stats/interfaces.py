@@ -5,12 +5,14 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from mm_sae_plugin.modality import Modality
+from mm_sae_plugin.modality import MODALITIES, Modality
+from mm_sae_plugin.stats.active_codes import ActiveCodes
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -98,6 +100,11 @@ class Reconstruction:
     returned: Float[Tensor, "batch d_in"]
     """What they decode to."""
 
+    @cached_property
+    def active(self) -> ActiveCodes:
+        """What is active in the codes."""
+        return ActiveCodes.of(self.codes)
+
 
 @dataclass(frozen=True)
 class CodedPairs:
@@ -111,6 +118,18 @@ class CodedPairs:
     """Codes of the captions, >= 0, dense."""
     reconstructed: tuple[Reconstruction, Reconstruction] | None = None
     """Image and text, if an accumulator asked for them."""
+
+    @cached_property
+    def active(self) -> dict[Modality, ActiveCodes]:
+        """What is active in the codes of each modality; looked for once."""
+        codes: dict[Modality, Tensor] = {"image": self.codes_image, "text": self.codes_text}
+        seen = self.reconstructed or (None, None)
+        return {
+            modality: one.active
+            if one is not None and one.codes is codes[modality]
+            else ActiveCodes.of(codes[modality])
+            for modality, one in zip(MODALITIES, seen, strict=True)
+        }
 
 
 def state_of_sides(sides: Mapping[Modality, "Sums"]) -> dict[str, Tensor]:

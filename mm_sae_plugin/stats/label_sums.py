@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from mm_sae_plugin.stats.active_codes import ActiveCodes
+
 
 class LabelTable:
     """Which value of each label every row has, as numbers.
@@ -63,8 +65,9 @@ class LabelSums:
         self.table = table
         self.n_rows = 0
         self.sums: Float[Tensor, "n_values n_features"] = torch.zeros(
-            table.n_values, n_features, dtype=torch.float64
-        )
+            n_features, table.n_values, dtype=torch.float64
+        ).T
+        # Latent by latent in memory, since a batch touches few of them.
         self.total: Float[Tensor, "n_features"] = torch.zeros(n_features, dtype=torch.float64)
         self.total_squared: Float[Tensor, "n_features"] = torch.zeros(
             n_features, dtype=torch.float64
@@ -72,13 +75,25 @@ class LabelSums:
 
     def update(self, codes: Float[Tensor, "batch n_features"], rows: Int[Tensor, "batch"]) -> None:
         """Add the codes of the rows whose numbers are given."""
-        codes = codes.detach().to("cpu", torch.float64)
+        self.add(codes.detach(), ActiveCodes.of(codes.detach()), rows)
+
+    def add(
+        self,
+        codes: Float[Tensor, "batch n_features"],
+        active: ActiveCodes,
+        rows: Int[Tensor, "batch"],
+    ) -> None:
+        """Add codes of which it is known what is active."""
         self.n_rows += len(codes)
-        self.total += codes.sum(0)
-        self.total_squared += (codes * codes).sum(0)
+        self.total += active.sums()
+        self.total_squared += active.sums(power=2)
         # One product for all labels is many times faster than a scattered sum for each.
         one_hot = torch.zeros(len(codes), len(self.sums), dtype=torch.float64)
-        self.sums += one_hot.scatter_(1, self.table.numbers[rows], 1.0).T @ codes
+        one_hot.scatter_(1, self.table.numbers[rows], 1.0)
+        if active.are_few:
+            self.sums.T.addmm_(active.by_latent(), one_hot)
+        else:
+            self.sums += one_hot.T @ codes.to("cpu", torch.float64)
 
     def merge(self, other: "LabelSums") -> "LabelSums":
         """Add the sums of other rows; return `self`."""

@@ -1,6 +1,6 @@
 """All that is said of an SAE on a store: one pass for all sums, another for `carried`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
@@ -18,7 +18,7 @@ from mm_sae_plugin.saes.untrained import untrained_sae
 from mm_sae_plugin.stats.accumulator import ModalityStatistics
 from mm_sae_plugin.stats.carried.moments import ProbeMoments
 from mm_sae_plugin.stats.carried.result import CarriedDominance
-from mm_sae_plugin.stats.carried.score import CarriedConfig, read_carried
+from mm_sae_plugin.stats.carried.score import CarriedConfig, read_all_carried
 from mm_sae_plugin.stats.config import ModalityConfig
 from mm_sae_plugin.stats.dominance import ModalityDominance
 from mm_sae_plugin.stats.examples import ExampleRows
@@ -97,7 +97,11 @@ def label_store(
     readings = [trained, *untrained, by_mean]
     main, *null, moved = run_pass(pairs, readings, engine, progress=progress)
     stats = _modality(main)
-    carried = _carried(feature_map, pairs, main, cfg, engine, progress)
+    # What is untrained is asked for the carried score only where it gives the labels.
+    asked: list[tuple[FeatureMap, Mapping[str, Accumulator]]] = [(feature_map, main)]
+    if untrained and cfg.score == CARRIED:
+        asked.append((untrained[0].feature_map, null[0]))
+    carried, *by_chance = _carried(asked, pairs, cfg, engine, progress)
     of_codes = replace(cfg, score=cfg.code_score)
     dominance = (
         ModalityDominance.from_config(stats, cfg, carried)
@@ -105,8 +109,7 @@ def label_store(
         .with_centred(ModalityDominance.from_config(_modality(moved), of_codes))
         .from_store(store.manifest.key)
     )
-    truth = _truth(dominance, pairs, readings, main, null, engine, progress)
-    return _findings(dominance, main, truth)
+    return _findings(dominance, main, _truth(dominance, main, null, by_chance))
 
 
 def label_features(
@@ -140,7 +143,7 @@ def label_features(
         "probes": ProbeMoments.of(store, n_features),
     }
     (taken,) = run_pass(store, [Reading(feature_map, sums)], engine, progress=progress)
-    carried = _carried(feature_map, store, taken, cfg, engine, progress)
+    (carried,) = _carried([(feature_map, taken)], store, cfg, engine, progress)
     return ModalityDominance.from_config(_modality(taken), cfg, carried)
 
 
@@ -182,8 +185,11 @@ def inspect_store(
     pairs = cast(PairedActivations, store)
     readings = _readings(feature_map, pairs, dominance.cfg, store.manifest.source)
     main, *null = run_pass(pairs, readings, engine, progress=progress)
-    truth = _truth(dominance, pairs, readings, main, null, engine, progress)
-    return _findings(dominance, main, truth)
+    by_chance = []
+    if null and dominance.cfg.score == CARRIED:
+        asked = [(readings[1].feature_map, null[0])]
+        by_chance = _carried(asked, pairs, dominance.cfg, engine, progress)
+    return _findings(dominance, main, _truth(dominance, main, null, by_chance))
 
 
 def _readings(
@@ -212,35 +218,29 @@ def _readings(
 
 
 def _carried(
-    feature_map: FeatureMap,
+    asked: Sequence[tuple[FeatureMap, Mapping[str, Accumulator]]],
     store: PairedActivations,
-    taken: Mapping[str, Accumulator],
     cfg: ModalityConfig,
     engine: Engine | None,
     progress: bool,
-) -> CarriedDominance:
-    probes = cast(ProbeMoments, taken["probes"])
+) -> list[CarriedDominance]:
+    """The carried score of feature maps, each with what the first pass took: one pass for all."""
+    filled = [(feature_map, cast(ProbeMoments, taken["probes"])) for feature_map, taken in asked]
     settings = CarriedConfig(confidence=cfg.confidence)
-    return read_carried(feature_map, store, probes, settings, engine, progress)
+    return read_all_carried(filled, store, settings, engine, progress)
 
 
 def _truth(
     dominance: ModalityDominance,
-    store: PairedActivations,
-    readings: list[Reading],
     main: Mapping[str, Accumulator],
-    null: list[dict[str, Accumulator]],
-    engine: Engine | None,
-    progress: bool,
+    null: Sequence[Mapping[str, Accumulator]],
+    carried_by_chance: Sequence[CarriedDominance],
 ) -> tuple[TruthCheck, TruthCheck] | None:
     """The labels of the SAE and of the untrained one, checked; None where no truth is known."""
     if not null:
         return None
     cfg, (by_chance,) = dominance.cfg, null
-    carried = None
-    if cfg.score == CARRIED:
-        untrained = readings[1].feature_map
-        carried = _carried(untrained, store, by_chance, cfg, engine, progress)
+    carried = next(iter(carried_by_chance), None)
     chance = ModalityDominance.from_config(_modality(by_chance), cfg, carried)
     return _check(main, dominance), _check(by_chance, chance)
 

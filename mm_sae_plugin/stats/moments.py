@@ -4,12 +4,14 @@ Per pair and latent a handful of quantities ("channels") is summed. Per image, p
 sums are summed again ("second moments"): all that the delta method needs for each score.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from mm_sae_plugin.stats.active_codes import ActiveCodes
 from mm_sae_plugin.stats.scores import SCORES, ScoreName
 
 CHANNELS = (
@@ -60,25 +62,25 @@ class ClusterSums:
     sums: Float[Tensor, "channels entries"]
     """float64 sums over the rows of that image."""
 
-    def one(self, cluster: int, n_features: int) -> Float[Tensor, "channels n_features"]:
-        """The sums of one image, zeros included."""
+    def one(self, cluster: int) -> tuple[Int[Tensor, "mine"], Float[Tensor, "channels mine"]]:
+        """Latents that are active on one image, ascending, and their sums."""
         mine = self.cluster == cluster
-        dense = self.sums.new_zeros(len(CHANNELS), n_features)
-        dense[:, self.latent[mine]] = self.sums[:, mine]
-        return dense
+        return self.latent[mine], self.sums[:, mine]
 
 
 def cluster_sums(
     codes_image: Float[Tensor, "batch n_features"],
     codes_text: Float[Tensor, "batch n_features"],
     lengths: Int[Tensor, "clusters"],
+    active: Sequence[ActiveCodes] = (),
 ) -> ClusterSums:
     """Sum every channel over the rows of each image, in float64.
 
-    Codes are sparse, so only what is active on either side is touched. Sums are taken over sorted
-    runs rather than by scattered additions, whose order an accelerator does not promise.
+    Codes are sparse, so only what is active on either side is touched; where `active` tells what is
+    on the one and on the other, it is not looked for. Sums are taken over sorted runs rather than
+    by scattered additions, whose order an accelerator does not promise.
     """
-    row, latent = ((codes_image > 0) | (codes_text > 0)).nonzero(as_tuple=True)
+    row, latent = _active_on_either(codes_image, codes_text, active)
     channels = _channels(codes_image[row, latent], codes_text[row, latent])
     lengths = lengths.to(row.device)
     cluster = torch.arange(len(lengths), device=row.device).repeat_interleave(lengths)[row]
@@ -89,8 +91,22 @@ def cluster_sums(
     return ClusterSums(
         cluster=torch.div(key, codes_image.shape[1], rounding_mode="floor"),
         latent=key % codes_image.shape[1],
-        sums=_sum_runs(channels[:, order], runs),
+        sums=_sum_runs(channels.T.contiguous().index_select(0, order), runs).T,
     )
+
+
+def _active_on_either(
+    codes_image: Float[Tensor, "batch n_features"],
+    codes_text: Float[Tensor, "batch n_features"],
+    active: Sequence[ActiveCodes],
+) -> tuple[Int[Tensor, "entries"], Int[Tensor, "entries"]]:
+    """Rows and latents, row by row."""
+    if not active or not all(side.are_few for side in active):
+        row, latent = ((codes_image > 0) | (codes_text > 0)).nonzero(as_tuple=True)
+        return row, latent
+    n_features = codes_image.shape[1]
+    keys = torch.cat([side.rows * n_features + side.latents for side in active]).unique()
+    return torch.div(keys, n_features, rounding_mode="floor"), keys % n_features
 
 
 def sum_by_latent(
@@ -100,7 +116,9 @@ def sum_by_latent(
     latent, order = torch.sort(latent, stable=True)
     present, runs = torch.unique_consecutive(latent, return_counts=True)
     dense = values.new_zeros(len(values), n_features)
-    dense[:, present] = _sum_runs(values[:, order], runs)
+    # Entry by entry in memory, so that sorting moves what lies together.
+    by_entry = values.T.contiguous().index_select(0, order)
+    dense.index_copy_(1, present, _sum_runs(by_entry, runs).T)
     return dense
 
 
@@ -156,8 +174,8 @@ def _channels(
 
 
 def _sum_runs(
-    values: Float[Tensor, "quantities entries"], runs: Int[Tensor, "n_runs"]
-) -> Float[Tensor, "quantities n_runs"]:
+    values: Float[Tensor, "entries quantities"], runs: Int[Tensor, "n_runs"]
+) -> Float[Tensor, "n_runs quantities"]:
     if len(runs) == 0:
-        return values.new_zeros(len(values), 0)
-    return torch.segment_reduce(values.T.contiguous(), "sum", lengths=runs, axis=0).T
+        return values.new_zeros(0, values.shape[1])
+    return torch.segment_reduce(values, "sum", lengths=runs, axis=0)

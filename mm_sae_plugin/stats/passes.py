@@ -110,7 +110,8 @@ def run_pass(
     from tqdm import tqdm
 
     assert readings
-    size = part_size or max(_LEAST_PART, *(one.feature_map.n_features for one in readings))
+    widest = max(one.feature_map.n_features for one in readings)
+    size = pairs_of_part(widest) if part_size is None else part_size
     n_pairs = len(store.image_index)
     if n_pairs == 0:
         raise UserError("The store holds no image–caption pairs, so there is nothing to score.")
@@ -130,6 +131,11 @@ def run_pass(
                     total[name].merge(accumulator)
             bar.update(min(size, n_pairs - number * size))
     return totals
+
+
+def pairs_of_part(n_features: int) -> int:
+    """Pairs that are summed up by themselves, and then merged."""
+    return max(_LEAST_PART, n_features)
 
 
 def pair_parts(store: PairedActivations, size: int) -> Iterator[PairRows]:

@@ -13,7 +13,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mm_sae_plugin.modality import MODALITIES, Modality
-from mm_sae_plugin.stats.interfaces import CodedPairs, Reconstruction, state_of_sides
+from mm_sae_plugin.stats.active_codes import ActiveCodes
+from mm_sae_plugin.stats.interfaces import CodedPairs, state_of_sides
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,6 @@ class ReconstructionSums:
         self.total: Float[Tensor, "d_in"] | None = None
         self.fired: Bool[Tensor, "d_sae"] | None = None
 
-    @torch.no_grad()
     def update(
         self,
         given: Float[Tensor, "batch d_in"],
@@ -67,16 +67,26 @@ class ReconstructionSums:
         returned: Float[Tensor, "batch d_in"],
     ) -> None:
         """Add rows: what was given, its codes, and what they decode to."""
-        # A slot that TopK filled with zero is not a firing.
-        active = codes != 0
+        self.add(given, ActiveCodes.of(codes), returned)
+
+    @torch.no_grad()
+    def add(
+        self,
+        given: Float[Tensor, "batch d_in"],
+        active: ActiveCodes,
+        returned: Float[Tensor, "batch d_in"],
+    ) -> None:
+        """Add rows of which it is known what is active."""
         given_wide = given.double()
         part = ReconstructionSums()
         part.n_rows = len(given)
-        part.n_active = float(active.sum())
+        # A slot that TopK filled with zero is not among them.
+        part.n_active = float(len(active.latents))
         part.error = float((returned - given).double().square().sum())
         part.squares = float(given_wide.square().sum())
         part.total = given_wide.sum(dim=0).cpu()
-        part.fired = active.any(dim=0).cpu()
+        part.fired = torch.zeros(active.n_features, dtype=torch.bool)
+        part.fired[active.latents.cpu()] = True
         self.merge(part)
 
     def merge(self, other: "ReconstructionSums") -> "ReconstructionSums":
@@ -136,11 +146,12 @@ class EvaluationSums:
         assert pairs.reconstructed is not None
         image, text = pairs.reconstructed
         new = pairs.rows.first_of_image
-        if not bool(new.all()):
-            image = Reconstruction(image.given[new], image.codes[new], image.returned[new])
-        if len(image.given):
-            self.sides["image"].update(image.given, image.codes, image.returned)
-        self.sides["text"].update(text.given, text.codes, text.returned)
+        if bool(new.all()):
+            self.sides["image"].add(image.given, image.active, image.returned)
+        elif bool(new.any()):
+            active = image.active.of_rows(new)
+            self.sides["image"].add(image.given[new], active, image.returned[new])
+        self.sides["text"].add(text.given, text.active, text.returned)
 
     def merge(self, other: "EvaluationSums") -> "EvaluationSums":
         """Add the sums of other pairs; return `self`."""

@@ -149,8 +149,9 @@ class TruthSums:
 
     def update_pairs(self, pairs: CodedPairs) -> None:
         """Add a batch of a pass."""
-        self.image.update(pairs.codes_image, pairs.rows.pair_index)
-        self.text.update(pairs.codes_text, pairs.rows.pair_index)
+        rows = pairs.rows.pair_index
+        self.image.add(pairs.codes_image, pairs.active["image"], rows)
+        self.text.add(pairs.codes_text, pairs.active["text"], rows)
 
     def merge(self, other: "TruthSums") -> "TruthSums":
         """Add the sums of other pairs; return `self`."""

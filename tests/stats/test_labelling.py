@@ -13,7 +13,8 @@ from mm_sae_plugin.features.sae import SAEFeatureMap
 from mm_sae_plugin.models import load_model
 from mm_sae_plugin.pairs import load_pairs
 from mm_sae_plugin.saes.normalization import ModalityNormalization
-from mm_sae_plugin.stats import ModalityDominance, ModalityStatistics
+from mm_sae_plugin.stats import ModalityDominance, ModalityStatistics, labelling, run_pass
+from mm_sae_plugin.stats.carried import score
 from mm_sae_plugin.stats.labelling import inspect_store, label_store
 from mm_sae_plugin.training import MultimodalSAERunnerConfig, MultimodalSAETrainingRunner
 from tests.activations.pictures import noise_pairs
@@ -44,13 +45,20 @@ class WithoutLabels(ActivationStore):
         return {}
 
 
-def test_labels_are_the_same_where_no_truth_is_known(tmp_path):
+def test_labels_are_the_same_where_no_truth_is_known(tmp_path, monkeypatch):
     pairs = load_pairs("factorworld:1000")
     store = extract(load_model("factorworld"), pairs, tmp_path / "s", progress=False)
     cfg = MultimodalSAERunnerConfig(d_sae=128, k=12, training_steps=150)
     trained = MultimodalSAETrainingRunner(cfg, store).run()
     feature_map = SAEFeatureMap(trained.sae, trained.normalization)
+    passes = []
+    for module in (labelling, score):
+        monkeypatch.setattr(
+            module, "run_pass", lambda *args, **more: passes.append(1) or run_pass(*args, **more)
+        )
     known = label_store(feature_map, store)
+    # One for every sum, of the untrained SAE and of the centred one too; another for `carried`.
+    assert len(passes) == 2
     unknown = label_store(feature_map, WithoutLabels.open(tmp_path / "s"))
     assert known.truth is not None and unknown.truth is None
     assert len(set(known.dominance.classes)) >= 4

@@ -6,6 +6,7 @@ import sys
 import torch
 
 from mm_sae_plugin.stats import ModalityStatistics, Reading, run_pass
+from mm_sae_plugin.stats.carried.moments import ProbeMoments
 from mm_sae_plugin.stats.monosemanticity.pairwise import PairwiseSums
 from mm_sae_plugin.stats.monosemanticity.top import ExampleRows
 from tests.memory import memory_mib, reset_peak
@@ -25,6 +26,7 @@ def added_mib(n_images: int) -> float:
     before = memory_mib("VmRSS")
     sums = {
         "scores": ModalityStatistics(N_FEATURES),
+        "carry": ProbeMoments.of(store, N_FEATURES),
         "pairwise": PairwiseSums("image", judged, N_FEATURES),
         "examples": ExampleRows.of(store, 20),
     }

@@ -1,13 +1,30 @@
 """First pass: the moments that linear readers of a latent's codes are fitted from."""
 
+from dataclasses import dataclass
+
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from mm_sae_plugin.modality import MODALITIES, Modality
+from mm_sae_plugin.stats.active_codes import ActiveCodes
 from mm_sae_plugin.stats.carried.groups import N_FOLDS, fold_of, image_groups
-from mm_sae_plugin.stats.code_products import ActiveCodes, add_products
 from mm_sae_plugin.stats.interfaces import CodedPairs, PairedActivations
+
+# Entries that wait to be added to the products, both modalities' together, for each latent.
+_ENTRIES_PER_LATENT = 16
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Pairs whose products are still to be added."""
+
+    fold: Int[Tensor, "batch"]
+    """Half of each pair."""
+    acts: dict[Modality, Float[Tensor, "batch d_and_one"]]
+    """Activations of each modality with ones."""
+    active: dict[Modality, ActiveCodes]
+    """What is active in the codes of each modality, but nothing where it is much."""
 
 
 def covariance_of(
@@ -46,6 +63,8 @@ class ProbeMoments:
         """Products of the images' activations with those of their captions."""
         # Large, so there is none before there is something to add.
         self._cross: dict[tuple[Modality, Modality], Tensor] | None = None
+        # Adding to many latents is worth its while only once there is much to add to each.
+        self._waiting: list[_Batch] = []
         self.activity: dict[Modality, Float[Tensor, "n_features"]] = {
             m: torch.zeros(n_features, dtype=torch.float64) for m in MODALITIES
         }
@@ -70,6 +89,10 @@ class ProbeMoments:
     @property
     def cross(self) -> dict[tuple[Modality, Modality], Float[Tensor, "folds d n_features"]]:
         """Activations of the first modality times the codes of the second."""
+        self._settle()
+        return self._sums()
+
+    def _sums(self) -> dict[tuple[Modality, Modality], Tensor]:
         if self._cross is None:
             self._cross = {
                 # Latent by latent in memory, since a batch touches few of them.
@@ -82,29 +105,59 @@ class ProbeMoments:
     def update_pairs(self, pairs: CodedPairs) -> None:
         """Add a batch of a pass."""
         fold = fold_of(image_groups(pairs.rows.image_index))
-        acts = {"image": pairs.rows.acts_image, "text": pairs.rows.acts_text}
-        codes = {
-            "image": pairs.codes_image.to(torch.float32),
-            "text": pairs.codes_text.to(torch.float32),
+        acts: dict[Modality, Tensor] = {
+            "image": with_ones(pairs.rows.acts_image),
+            "text": with_ones(pairs.rows.acts_text),
         }
-        for modality in MODALITIES:
-            self.activity[modality] += codes[modality].sum(0, dtype=torch.float64).cpu()
-            self.energy[modality] += codes[modality].square().sum(0, dtype=torch.float64).cpu()
-        rows = {modality: with_ones(acts[modality]) for modality in MODALITIES}
+        codes: dict[Modality, Tensor] = {"image": pairs.codes_image, "text": pairs.codes_text}
+        for modality, active in pairs.active.items():
+            self.activity[modality] += active.sums()
+            self.energy[modality] += active.sums(power=2)
         for half in range(N_FOLDS):
-            mine = torch.nonzero(fold == half).flatten().to(pairs.codes_image.device)
-            part = {modality: rows[modality].index_select(0, mine) for modality in MODALITIES}
-            coded = {modality: codes[modality].index_select(0, mine) for modality in MODALITIES}
-            active = {modality: ActiveCodes.of(coded[modality]) for modality in MODALITIES}
-            self.between[half] += (part["image"].double().T @ part["text"].double()).cpu()
+            mine = (fold == half).nonzero()[:, 0]
+            part = {m: rows[mine.to(rows.device)].double() for m, rows in acts.items()}
+            self.between[half] += (part["image"].T @ part["text"]).cpu()
             for read in MODALITIES:
-                self.second[read][half] += (part[read].double().T @ part[read].double()).cpu()
-                for modality in MODALITIES:
-                    total = self.cross[read, modality][half]
-                    add_products(total, part[read], coded[modality], active[modality])
+                self.second[read][half] += (part[read].T @ part[read]).cpu()
+            for fired, active in pairs.active.items():
+                if active.are_few:
+                    continue
+                coded = codes[fired][mine.to(codes[fired].device)].to(part["image"])
+                for read in MODALITIES:
+                    self._sums()[read, fired][half] += (part[read].T @ coded).cpu()
+        few: dict[Modality, ActiveCodes] = {
+            m: a if a.are_few else a.of_none() for m, a in pairs.active.items()
+        }
+        self._waiting.append(_Batch(fold, acts, few))
+        if self._waits_long():
+            self._settle()
+
+    def _waits_long(self) -> bool:
+        n_rows = sum(len(batch.fold) for batch in self._waiting)
+        n_entries = sum(len(a.rows) for batch in self._waiting for a in batch.active.values())
+        # Where little fires, rows wait, and they must not be more than what is summed.
+        return n_entries > _ENTRIES_PER_LATENT * self.n_features or n_rows > self.n_features
+
+    def _settle(self) -> None:
+        """Add the products of what has waited."""
+        if not self._waiting:
+            return
+        waiting, self._waiting = self._waiting, []
+        acts: dict[Modality, Tensor] = {
+            m: torch.cat([batch.acts[m] for batch in waiting]).to("cpu", torch.float64)
+            for m in MODALITIES
+        }
+        fold = torch.cat([batch.fold for batch in waiting])
+        for fired in MODALITIES:
+            active = ActiveCodes.joined([batch.active[fired] for batch in waiting])
+            for half in range(N_FOLDS):
+                entries = active.of_rows(fold == half).by_latent()
+                for read, rows in acts.items():
+                    self._sums()[read, fired][half].T.addmm_(entries, rows)
 
     def merge(self, other: "ProbeMoments") -> "ProbeMoments":
         """Add the moments of other pairs; return `self`."""
+        other._settle()
         for modality in MODALITIES:
             self.second[modality] += other.second[modality]
             self.activity[modality] += other.activity[modality]

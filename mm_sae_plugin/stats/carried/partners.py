@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mm_sae_plugin.modality import MODALITIES, Modality, other_modality
+from mm_sae_plugin.stats.active_codes import ActiveCodes
 from mm_sae_plugin.stats.carried.groups import N_FOLDS
 from mm_sae_plugin.stats.carried.moments import ProbeMoments
 from mm_sae_plugin.stats.carried.probes import Probes
@@ -25,6 +26,9 @@ LEAST_SHARE = 0.5
 """Share of what the other side can tell of a latent that its partner tells alone."""
 # Latents that are compared with all others at a time.
 _BLOCK = 512
+# Pairs that are counted at a time, and firings that wait at most.
+_ROWS = 4096
+_MOST_FIRINGS = 2**22
 
 
 def candidates(
@@ -79,8 +83,9 @@ class PartnerCounts:
         self, candidates: Int[Tensor, "n_features n_candidates_and_one"], probes: Probes
     ) -> None:
         self.candidates, self.probes = candidates, probes
-        self.together = torch.zeros_like(candidates)
-        """Pairs on which a latent fires on its own side and the candidate on the other."""
+        self._together = torch.zeros_like(candidates)
+        # All candidates are looked up each time, so batches wait.
+        self._waiting: list[dict[Modality, ActiveCodes]] = []
         self.fires: dict[Modality, Int[Tensor, "n_features"]] = {
             m: torch.zeros(len(candidates), dtype=torch.int64) for m in MODALITIES
         }
@@ -91,30 +96,51 @@ class PartnerCounts:
         """An accumulator of the same kind that has seen nothing."""
         return PartnerCounts(self.candidates, self.probes)
 
+    @property
+    def together(self) -> Int[Tensor, "n_features n_candidates_and_one"]:
+        """Pairs on which a latent fires on its own side and the candidate on the other."""
+        self._settle()
+        return self._together
+
     def update_pairs(self, pairs: CodedPairs) -> None:
         """Add a batch of a pass."""
+        firings = {}
+        for modality, active in pairs.active.items():
+            threshold = self.probes.threshold.to(active.latents.device)[active.latents]
+            firings[modality] = active.where(active.values > threshold)
+            self.fires[modality] += firings[modality].sums(power=0).long()
+        self.n_pairs += len(pairs.codes_image)
+        self._waiting.append(firings)
+        n_rows = sum(batch["image"].n_rows for batch in self._waiting)
+        n_firings = sum(len(side.rows) for batch in self._waiting for side in batch.values())
+        if n_rows >= _ROWS or n_firings > _MOST_FIRINGS:
+            self._settle()
+
+    def _settle(self) -> None:
+        """Count what fires together in the batches that have waited."""
         from scipy.sparse import csr_array
 
+        if not self._waiting:
+            return
+        waiting, self._waiting = self._waiting, []
+        fires = {}
         # Few codes of a row are active, so few of all pairs of latents ever meet.
-        threshold = self.probes.threshold.to(pairs.codes_image.device)
-        image, text = (
-            csr_array((codes > threshold).cpu().numpy().astype(np.int32))
-            for codes in (pairs.codes_image, pairs.codes_text)
-        )
-        met = csr_array(image.T @ text)
+        for modality in MODALITIES:
+            side = ActiveCodes.joined([batch[modality] for batch in waiting])
+            ones = np.ones(len(side.rows), dtype=np.int32)
+            cells = side.rows.cpu().numpy(), side.latents.cpu().numpy()
+            fires[modality] = csr_array((ones, cells), shape=(side.n_rows, side.n_features))
+        met = csr_array(fires["image"].T @ fires["text"])
         latent = torch.arange(len(self.candidates))[:, None].expand_as(self.candidates)
         on_image = self.probes.on_image[:, None]
         rows = torch.where(on_image, latent, self.candidates).numpy().ravel()
         columns = torch.where(on_image, self.candidates, latent).numpy().ravel()
         counted = np.asarray(met[rows, columns]).ravel().astype(np.int64)
-        self.together += torch.from_numpy(counted).view_as(self.together)
-        for modality, fires in zip(MODALITIES, (image, text), strict=True):
-            self.fires[modality] += torch.from_numpy(fires.sum(0).astype(np.int64))
-        self.n_pairs += len(pairs.codes_image)
+        self._together += torch.from_numpy(counted).view_as(self._together)
 
     def merge(self, other: "PartnerCounts") -> "PartnerCounts":
         """Add the counts of other pairs; return `self`."""
-        self.together += other.together
+        self._together += other.together
         for modality in MODALITIES:
             self.fires[modality] += other.fires[modality]
         self.n_pairs += other.n_pairs

@@ -50,7 +50,8 @@ def fit_probes(moments: ProbeMoments, ridge: float, least_code: float = 0.0) -> 
         If the activations or codes are not finite.
     """
     for name, sums in moments.state_dict().items():
-        if not torch.isfinite(sums).all():
+        # The readers are applied in float32, where what is larger has no place.
+        if not torch.isfinite(sums.to(torch.float32)).all():
             raise UserError(
                 f"Activations or codes are NaN, infinite or too large to be summed ({name}): "
                 "carried dominance cannot be read from them."

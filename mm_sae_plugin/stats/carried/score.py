@@ -1,5 +1,6 @@
 """The carried dominance of every latent of a store, with intervals."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import cast
@@ -105,19 +106,37 @@ def read_carried(
     progress: bool = False,
 ) -> CarriedDominance:
     """Go on from moments that another pass over the same store took; see `carried_dominance`."""
+    (found,) = read_all_carried([(feature_map, moments)], store, cfg, engine, progress)
+    return found
+
+
+def read_all_carried(
+    filled: Sequence[tuple[FeatureMap, ProbeMoments]],
+    store: PairedActivations,
+    cfg: CarriedConfig | None = None,
+    engine: Engine | None = None,
+    progress: bool = False,
+) -> list[CarriedDominance]:
+    """Read several feature maps, each with its moments, in one pass."""
     cfg = cfg or CarriedConfig()
-    probes = fit_probes(moments, cfg.ridge, cfg.least_code)
-    together = PartnerCounts(candidates(moments, probes), probes)
-    reading = Reading(feature_map, {"readings": ReadingCounts(probes), "partners": together})
-    (taken,) = run_pass(store, [reading], engine, progress=progress)
-    directions = feature_map.directions if isinstance(feature_map, Decodable) else None
-    return score_readings(
-        moments,
-        cast(ReadingCounts, taken["readings"]),
-        cast(PartnerCounts, taken["partners"]),
-        directions,
-        cfg,
-    )
+    readings = []
+    for feature_map, moments in filled:
+        probes = fit_probes(moments, cfg.ridge, cfg.least_code)
+        together = PartnerCounts(candidates(moments, probes), probes)
+        sums = {"readings": ReadingCounts(probes), "partners": together}
+        readings.append(Reading(feature_map, sums))
+    return [
+        score_readings(
+            moments,
+            cast(ReadingCounts, taken["readings"]),
+            cast(PartnerCounts, taken["partners"]),
+            feature_map.directions if isinstance(feature_map, Decodable) else None,
+            cfg,
+        )
+        for (feature_map, moments), taken in zip(
+            filled, run_pass(store, readings, engine, progress=progress), strict=True
+        )
+    ]
 
 
 def score_readings(
