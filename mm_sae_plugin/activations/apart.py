@@ -117,6 +117,10 @@ class SpanTask:
 
     def _done(self, part: SpanPart) -> SpanDone:
         span = part.span
+        # An engine that lost its answer asks again.
+        noted = SpanDone.of_note(self.folder, span)
+        if noted is not None:
+            return noted
         try:
             batches = list(self._encoded(part))
         except Refused as refused:

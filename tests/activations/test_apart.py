@@ -66,6 +66,20 @@ def test_shards_that_were_finished_out_of_order_are_found_again(model, tmp_path)
     assert _files(folder) == _files(tmp_path / "alone")
 
 
+def test_what_an_engine_asks_for_again_is_not_encoded_again(model, tmp_path):
+    class Forgetful(ThreadEngine):
+        def map(self, task: Any, parts):
+            return super().map(lambda part: [task(part), task(part)][1], parts)
+
+    alone = extract(model, _lacking(), tmp_path / "alone", CFG, progress=False)
+    log = tmp_path / "log"
+    source = _lacking(log=str(log))
+    store = extract(model, source, tmp_path / "s", CFG, progress=False, engine=Forgetful())
+    assert sorted(map(int, log.read_text().split())) == list(range(60))
+    assert store.manifest == alone.manifest
+    assert _files(tmp_path / "s") == _files(tmp_path / "alone")
+
+
 def test_an_image_that_could_not_be_opened_is_tried_again(model, tmp_path):
     alone = extract(model, noise_pairs(60), tmp_path / "alone", CFG, progress=False)
     source = noise_pairs(60, missing=frozenset({50}))

@@ -1,11 +1,14 @@
-"""Tasks for Ray's workers, which import this file."""
+"""What Ray's workers, which import this file, are given to do."""
 
 import os
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from mm_sae_plugin.pairs import ImageOpener
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,29 @@ class Watched:
             os._exit(9)
         time.sleep(0.2)
         return self.task(part)
+
+
+@dataclass(frozen=True)
+class Killing:
+    """Opens pictures, and at one of them sends a signal, once."""
+
+    opener: ImageOpener
+    """Opens them."""
+    image_key: Any
+    """Where the signal is sent."""
+    sent: Path
+    """Is written when it is."""
+    number: signal.Signals = signal.SIGKILL
+    """Which signal."""
+    to: int | None = None
+    """The process that receives it, while the worker waits for its end; by default the worker."""
+
+    def open_image(self, image_key: Any) -> Any:
+        if image_key == self.image_key and not self.sent.exists():
+            self.sent.touch()
+            os.kill(self.to or os.getpid(), self.number)
+            time.sleep(60)
+        return self.opener.open_image(image_key)
 
 
 def fail(part: Any) -> None:
