@@ -107,20 +107,18 @@ def test_ctrl_c_and_a_killed_worker_cost_the_shards_that_they_were_at(cluster, t
     alone = extract(model, source, tmp_path / "alone", CFG, progress=False)
     log.write_text("")
 
-    def run(*killing: Any) -> Any:
-        opener = Killing(source.opener, *killing)
-        return extract(
-            model, replace(source, opener=opener), folder, CFG, False, engine=RayEngine(2)
-        )
+    def run(n_workers: int, *killing: Any) -> Any:
+        killed = replace(source, opener=Killing(source.opener, *killing))
+        return extract(model, killed, folder, CFG, False, engine=RayEngine(n_workers))
 
     with pytest.raises(KeyboardInterrupt, match=r"of 48 images are kept in .*; run the same"):
-        run(28, tmp_path / "interrupted", signal.SIGINT, os.getpid())
+        run(1, 28, tmp_path / "interrupted", signal.SIGINT, os.getpid())
     notes = [json.loads(note.read_text()) for note in folder.glob("span-*.json")]
     n_done = json.loads((folder / "progress.json").read_text())["n_done"]
     whole = {*range(n_done)}.union(*(range(note["start"], note["stop"]) for note in notes))
     assert whole
     before = opened(log)
-    store = run(44, tmp_path / "killed")
+    store = run(2, 44, tmp_path / "killed")
     again = Counter(opened(log)[len(before) :])
     # Of the second run: one of them was at work on image 44, and its span was begun again.
     assert set(again) == {*range(48)} - whole
@@ -141,7 +139,7 @@ def test_commands_on_the_cluster_write_the_same_files(cluster, small_sae, tmp_pa
 
     # Several parts of a small store.
     monkeypatch.setattr(passes, "_LEAST_PART", 100)
-    for name, engine in (("a", []), ("r", ["--engine", "ray", "--n-workers", "2"])):
+    for name, engine in (("a", []), ("r", ["--engine", "ray"])):
         sae = shutil.copytree(small_sae, tmp_path / name)
         main(["mds", "--sae", str(sae), "--acts", str(small_sae.parent / "acts"), *engine])
     assert_same_files(tmp_path / "r", tmp_path / "a")
