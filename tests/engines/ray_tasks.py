@@ -21,6 +21,8 @@ class Watched:
     """Folder with a file for each try, which holds the node."""
     fatal_start: int | None = None
     """The part that kills its worker the first time."""
+    n_nodes: int = 1
+    """Nothing is done before as many are at work, however late their workers start."""
 
     def __call__(self, part: Any) -> Any:
         import ray  # pyright: ignore[reportMissingImports]
@@ -30,8 +32,15 @@ class Watched:
         tried.write_text(ray.get_runtime_context().get_node_id())
         if is_first and part.start == self.fatal_start:
             os._exit(9)
+        while len(nodes_of(self.log)) < self.n_nodes:
+            time.sleep(0.1)
         time.sleep(0.2)
         return self.task(part)
+
+
+def nodes_of(log: Path) -> set[str]:
+    """Return the nodes that `Watched` saw."""
+    return {node for file in log.iterdir() if (node := file.read_text())}
 
 
 @dataclass(frozen=True)
