@@ -8,6 +8,7 @@ import shutil
 import signal
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -161,6 +162,10 @@ def test_a_lost_worker_and_a_lost_node_cost_their_parts_only(cluster, connected,
     results = RayEngine(2).map(task, parts)
     (total,) = next(results)
     cluster.remove_node(other, allow_graceful=False)
+    # A machine that is lost takes its workers with it.
+    for process in nodes_of(log)[other.node_id]:
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
     for (taken,) in results:
         for name, accumulator in taken.items():
             total[name].merge(accumulator)
