@@ -5,7 +5,7 @@ in order. What was finished out of order when a run was interrupted is found aga
 """
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -179,15 +179,20 @@ def encode_apart(
         unit="image",
         disable=not progress,
     )
-    with bar:
-        for span in spans:
-            done = noted.get(span) or next(results)
-            if done.refused is not None:
-                raise Refused(done.refused)
-            _take(done, span, state, folder)
-            bar.update(span.stop - span.start)
-        # An engine may have something to put away.
-        assert next(results, None) is None
+    try:
+        with bar:
+            for span in spans:
+                done = noted.get(span) or next(results)
+                if done.refused is not None:
+                    raise Refused(done.refused)
+                _take(done, span, state, folder)
+                bar.update(span.stop - span.start)
+            # An engine may have something to put away.
+            assert next(results, None) is None
+    finally:
+        # At once, also where the traceback of an interruption still holds it.
+        if isinstance(results, Generator):
+            results.close()
 
 
 def _take(done: SpanDone, span: Span, state: Progress, folder: Path) -> None:

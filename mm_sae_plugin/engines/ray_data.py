@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 
 from mm_sae_plugin.engines.engine import Part, Result, checked_n_workers
+from mm_sae_plugin.engines.patient import signals_wait_for
 from mm_sae_plugin.errors import UserError, one_line
 
 _INSTALL = 'Ray is not installed: pip install "mm_sae_plugin[ray]".'
@@ -79,7 +80,7 @@ class RayEngine:
         rows = [_row(ray, number, part) for number, part in enumerate(listed)]
         waiting: dict[int, bytes] = {}
         n_yielded = 0
-        with _connected(ray, self), _quiet(ray), _plain_errors(ray):
+        with signals_wait_for("ray"), _connected(ray, self), _quiet(ray), _plain_errors(ray):
             for result in _results(ray, self, _pickled(ray, task, "the task"), rows):
                 number = result["number"]
                 if result["error"] is not None:
@@ -225,9 +226,9 @@ def _name(parts: list[Any], number: int) -> str:
 def _connected(ray: Any, engine: RayEngine) -> Iterator[None]:
     """Connect to a cluster while the block lasts, unless the program is connected already."""
     ours = not ray.is_initialized()
-    if ours:
-        _connect(ray, engine)
     try:
+        if ours:
+            _connect(ray, engine)
         _check_room(ray, {"CPU": _n_threads(), "GPU": engine.n_gpus_each})
         yield
     finally:

@@ -182,28 +182,44 @@ def draw(results: dict[str, Any], path: Path) -> str:
     """Draw time and memory of every curve."""
     try:
         from matplotlib.figure import Figure  # pyright: ignore[reportMissingImports]
+        from matplotlib.ticker import (  # pyright: ignore[reportMissingImports]
+            FuncFormatter,
+            LogLocator,
+            NullFormatter,
+        )
     except ImportError as error:
         return f"No figure was drawn ({error}); matplotlib comes with the extra bench."
     figure = Figure(figsize=(11, 6), layout="constrained")
     names = {"seconds": "seconds", "added_mib": "memory added at the peak (MiB)"}
-    rows = figure.subplots(2, len(results["curves"]), squeeze=False)
+    rows = figure.subplots(2, len(results["curves"]), sharey="row", squeeze=False)
     words = {"n_pairs": "pairs", "d_sae": "latents", "n_workers": "workers"}
     for column, curve in enumerate(results["curves"]):
         at = [point[curve["varied"]] for point in curve["points"]]
         for row, (name, label) in enumerate(names.items()):
             axis = rows[row][column]
-            axis.loglog(at, [p[name] for p in curve["points"]], "o-", label="labelling")
+            found = [point[name] for point in curve["points"]]
+            one = curve["slopes"].get(name)
+            if one is not None:
+                axis.set_title(
+                    f"slope {one['found']:+.2f}, expected {one['expected']:+.0f}", fontsize=10
+                )
+                straight = [found[0] * (x / at[0]) ** one["expected"] for x in at]
+                axis.loglog(at, straight, ":", color="grey", label="expected slope")
             if name == "seconds":
                 alone = [p["encoding_seconds"] for p in curve["points"]]
-                axis.loglog(at, alone, "s--", label="encoding alone")
-                axis.legend(frameon=False)
-            one = curve["slopes"].get(name)
-            slopes = "" if one is None else f"slope {one['found']:.2f} ({one['expected']:.0f})"
-            axis.set_title(slopes, fontsize=10)
+                axis.loglog(at, alone, "s--", color="tab:orange", label="encoding alone")
+            axis.loglog(at, found, "o-", color="tab:blue", label="labelling")
             axis.set_xlabel(words[curve["varied"]])
-            axis.set_ylabel(label)
             axis.set_xticks(at, [f"{value:,}" for value in at])
-            axis.minorticks_off()
+            axis.xaxis.set_minor_formatter(NullFormatter())
+            axis.xaxis.set_minor_locator(LogLocator(subs=[]))
+            axis.yaxis.set_major_locator(LogLocator(subs=[1, 2, 5]))
+            axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+            axis.yaxis.set_minor_formatter(NullFormatter())
+            axis.grid(axis="y", alpha=0.3)
+            if column == 0:
+                axis.set_ylabel(label)
+    rows[0][0].legend(frameon=False, fontsize=9)
     figure.savefig(path)
     return f"The drawing is {path}."
 

@@ -18,20 +18,36 @@ class Watched:
     task: Callable[[Any], Any]
     """What is to be done."""
     log: Path
-    """Folder with a file for each try, which holds the node."""
+    """Folder with a file for each try, which holds the node and the process."""
     fatal_start: int | None = None
     """The part that kills its worker the first time."""
+    n_nodes: int = 1
+    """Nothing is done before as many are at work, however late their workers start."""
 
     def __call__(self, part: Any) -> Any:
         import ray  # pyright: ignore[reportMissingImports]
 
         tried = self.log / f"{part.start}.{time.time_ns()}"
         is_first = not list(self.log.glob(f"{part.start}.*"))
-        tried.write_text(ray.get_runtime_context().get_node_id())
+        # Renamed, so that nobody reads half of it.
+        written = tried.with_name(f"writing-{os.getpid()}")
+        written.write_text(f"{ray.get_runtime_context().get_node_id()} {os.getpid()}")
+        written.rename(tried)
         if is_first and part.start == self.fatal_start:
             os._exit(9)
+        while len(nodes_of(self.log)) < self.n_nodes:
+            time.sleep(0.1)
         time.sleep(0.2)
         return self.task(part)
+
+
+def nodes_of(log: Path) -> dict[str, set[int]]:
+    """Return the nodes that `Watched` saw, each with its processes."""
+    found: dict[str, set[int]] = {}
+    for file in log.glob("[0-9]*"):
+        node, process = file.read_text().split()
+        found.setdefault(node, set()).add(int(process))
+    return found
 
 
 @dataclass(frozen=True)
