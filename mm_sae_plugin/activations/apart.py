@@ -132,8 +132,8 @@ class SpanTask:
         return done
 
     def _encoded(self, part: SpanPart) -> Iterator[EncodedBatch]:
-        encoder = BatchEncoder(self._prepared, part.plan, self.cfg, self.n_tokens)
-        model = encoder.model
+        model = self._prepared
+        encoder = BatchEncoder(model, part.plan, [self.cfg], [self.n_tokens])
         assert model.preprocess is not None
         spans = Span(0, 0, part.plan.n_images).batches(self.cfg.batch_size)
         decoded_of = decoded_batches(
@@ -146,7 +146,8 @@ class SpanTask:
         )
         with HookReader(model, self.cfg).attached() as reader:
             for (start, stop), decoded in zip(spans, decoded_of, strict=True):
-                yield _moved(encoder.encode(reader, start, stop, decoded), part)
+                (batch,) = encoder.encode(reader, start, stop, decoded)
+                yield _moved(batch, part)
 
 
 def encode_apart(

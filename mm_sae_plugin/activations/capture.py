@@ -1,4 +1,4 @@
-"""Reading one hook point of each tower while a model runs."""
+"""Reading hook points of both towers while a model runs."""
 
 import copy
 from collections.abc import Iterator
@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from mm_sae_plugin.activations.captions import ShortCaptions
 from mm_sae_plugin.activations.config import ExtractConfig
 from mm_sae_plugin.devices import checked_device, checked_dtype
 from mm_sae_plugin.errors import UserError
@@ -25,24 +26,33 @@ _IMAGES_IN_CACHE = 64
 
 
 class HookReader:
-    """Encodes batches and returns what passed the hooks of a config.
+    """Encodes batches and returns what passed the hooks of one config or of several.
 
     Use it as ``with HookReader(model, cfg).attached() as reader``: the hooks are added once, so
-    that a batch costs hardly more than the bare model.
+    that a batch costs hardly more than the bare model, and the towers run once for all configs.
+
+    Parameters
+    ----------
+    model
+        The model, where and as it is to run.
+    cfgs
+        What to take, at least one. A text hook of one that others leave out is read all the same.
     """
 
-    def __init__(self, model: "HookedCLIP", cfg: ExtractConfig) -> None:
+    def __init__(self, model: "HookedCLIP", *cfgs: ExtractConfig) -> None:
+        assert cfgs
         self._model = model
-        self._cfg = cfg
+        self._cfgs = cfgs
         self._seen: dict[str, Tensor] = {}
-        self._stop_image = _stop_after(cfg.image_hook)
-        self._stop_text = _stop_after(cfg.text_hook) if cfg.text_hook else None
+        self._image_hooks = [cfg.image_hook for cfg in cfgs]
+        # Each once: captions of many stores are often read at the same hook.
+        self._text_hooks = list(dict.fromkeys(cfg.text_hook for cfg in cfgs if cfg.text_hook))
+        self._captions = ShortCaptions(model, self._texts_at_once)
 
     @contextmanager
     def attached(self) -> Iterator["HookReader"]:
         """Add the hooks, and set the model to evaluation, while the block lasts."""
-        cfg = self._cfg
-        wanted = [name for name in (cfg.image_hook, cfg.text_hook) if name]
+        wanted = dict.fromkeys([*self._image_hooks, *self._text_hooks])
         was_training = self._model.training
         self._model.eval()
         try:
@@ -51,30 +61,40 @@ class HookReader:
         finally:
             self._model.train(was_training)
 
-    def images(self, pixels: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "rows d"]:
-        """Encode images: one row each, or one row per token, image by image."""
+    def images(self, pixels: Float[Tensor, "batch 3 height width"]) -> list[Float[Tensor, "_ _"]]:
+        """Encode images; for each config one row per image, or one per token, image by image."""
         device = self._model.device
         if device.type != "cpu":
             return self._images_at_once(pixels.to(device, non_blocking=True))
-        return torch.cat([self._images_at_once(part) for part in pixels.split(_IMAGES_IN_CACHE)])
+        parts = [self._images_at_once(part) for part in pixels.split(_IMAGES_IN_CACHE)]
+        return [torch.cat(rows) for rows in zip(*parts, strict=True)]
+
+    def texts(
+        self, captions: "list[str] | Int[Tensor, 'batch ctx']"
+    ) -> dict[str, Float[Tensor, "batch _"]]:
+        """Encode captions, or their tokens: for each text hook one row each."""
+        assert self._text_hooks
+        rows = self._captions.rows(self._model.to_tokens(captions))
+        return dict(zip(self._text_hooks, rows, strict=True))
 
     def _images_at_once(
         self, pixels: Float[Tensor, "batch 3 height width"]
-    ) -> Float[Tensor, "rows d"]:
-        cfg = self._cfg
-        normalize = cfg.image_hook.endswith(names.HOOK_NORMALIZED)
-        self._model(images=pixels, normalize=normalize, stop_at_layer=self._stop_image)
-        acts = self._take(cfg.image_hook)
-        if acts.ndim == 2:
-            return acts
-        return acts[:, 0] if cfg.token_mode == "cls" else acts.flatten(0, 1)
+    ) -> list[Float[Tensor, "_ _"]]:
+        self._model(
+            images=pixels,
+            normalize=_normalizes(self._image_hooks),
+            stop_at_layer=_stop_after(self._image_hooks),
+        )
+        seen = {name: self._take(name) for name in set(self._image_hooks)}
+        return [_wanted_rows(seen[cfg.image_hook], cfg) for cfg in self._cfgs]
 
-    def texts(self, captions: "list[str] | Int[Tensor, 'batch ctx']") -> Float[Tensor, "batch d"]:
-        """Encode captions, or their tokens: one row each."""
-        assert self._cfg.text_hook is not None
-        normalize = self._cfg.text_hook.endswith(names.HOOK_NORMALIZED)
-        self._model(texts=captions, normalize=normalize, stop_at_layer=self._stop_text)
-        return self._take(self._cfg.text_hook)
+    def _texts_at_once(self, tokens: Int[Tensor, "batch ctx"]) -> list[Float[Tensor, "batch _"]]:
+        self._model(
+            texts=tokens,
+            normalize=_normalizes(self._text_hooks),
+            stop_at_layer=_stop_after(self._text_hooks),
+        )
+        return [self._take(name) for name in self._text_hooks]
 
     def _keep(self, activation: Tensor, hook: object) -> None:
         self._seen[hook.name] = activation  # type: ignore[attr-defined]
@@ -199,6 +219,22 @@ def _did_not_fire(model: "HookedCLIP", name: str) -> UserError:
     )
 
 
-def _stop_after(hook_name: str) -> int | None:
-    parts = hook_name.split(".")
-    return int(parts[2]) + 1 if len(parts) > 2 and parts[1] == "blocks" else None
+def _wanted_rows(acts: Tensor, cfg: ExtractConfig) -> Float[Tensor, "rows d"]:
+    if acts.ndim == 2:
+        return acts
+    return acts[:, 0] if cfg.token_mode == "cls" else acts.flatten(0, 1)
+
+
+def _normalizes(hooks: list[str]) -> bool:
+    return any(hook.endswith(names.HOOK_NORMALIZED) for hook in hooks)
+
+
+def _stop_after(hooks: list[str]) -> int | None:
+    """Return the block before which the tower may stop; None where it is needed to its end."""
+    layers = []
+    for hook in hooks:
+        parts = hook.split(".")
+        if len(parts) < 3 or parts[1] != "blocks":
+            return None
+        layers.append(int(parts[2]) + 1)
+    return max(layers)

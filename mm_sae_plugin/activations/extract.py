@@ -1,28 +1,27 @@
 """From pairs and a model to a store of activations."""
 
-import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mm_sae_plugin.activations.apart import ShardEngine, SpanTask, encode_apart
+from mm_sae_plugin.activations.apart import ShardEngine
 from mm_sae_plugin.activations.capture import (
-    HookReader,
     check_hooks,
     prepare_model,
     refuse_changed_model,
 )
 from mm_sae_plugin.activations.config import ExtractConfig
-from mm_sae_plugin.activations.decoding import decoded_batches, default_num_workers
-from mm_sae_plugin.activations.encoding import BatchEncoder, Refused
+from mm_sae_plugin.activations.cutting import CutCaptions
 from mm_sae_plugin.activations.facts import refuse_changed_pictures
 from mm_sae_plugin.activations.identity import Identity
-from mm_sae_plugin.activations.manifest import MANIFEST, PROGRESS, Progress, StoreManifest
+from mm_sae_plugin.activations.losses import check_plan, check_skipped, tell_cut_captions
+from mm_sae_plugin.activations.manifest import MANIFEST, PROGRESS
 from mm_sae_plugin.activations.plan import ExtractionPlan
 from mm_sae_plugin.activations.resuming import Found, Wanted, find_earlier, first_mended
-from mm_sae_plugin.activations.spans import spans_of
 from mm_sae_plugin.activations.store import ActivationStore
-from mm_sae_plugin.activations.writer import ShardWriter, close_store, new_progress
+from mm_sae_plugin.activations.under_way import StoreUnderWay, WantedStore, encode_or_keep
+from mm_sae_plugin.activations.writer import close_store, new_progress
 from mm_sae_plugin.errors import UserError, kind_of
 from mm_sae_plugin.files import plain_write_errors, refuse_unwritable
 from mm_sae_plugin.pairs import ImageOpener, PairSource, PictureOpener
@@ -31,7 +30,13 @@ from mm_sae_plugin.termination import termination_interrupts
 if TYPE_CHECKING:
     from mm_sae_plugin.models import HookedCLIP
 
-_N_REASONS = 3
+
+# What configs of stores that are extracted together have in common.
+_ALIKE = tuple(
+    field.name
+    for field in fields(ExtractConfig)
+    if field.name not in ("image_hook", "text_hook", "token_mode")
+)
 
 
 def extract(
@@ -84,7 +89,73 @@ def extract(
         not say all of what it was extracted with.
     """
     with termination_interrupts():
-        return _extract(model, source, Path(out), cfg or ExtractConfig(), progress, engine)
+        (store,) = _extract(model, source, {Path(out): cfg or ExtractConfig()}, progress, engine)
+    tell_cut_captions(store)
+    return store
+
+
+def extract_several(
+    model: "HookedCLIP",
+    source: PairSource,
+    stores: Mapping[str | Path, ExtractConfig],
+    progress: bool = True,
+) -> dict[Path, ActivationStore]:
+    """Encode every distinct image and every caption once, and keep what passes the hooks of many.
+
+    Each store is, bit for bit, what :func:`extract` makes of its config, and may have been begun
+    by it; pictures are opened, and the towers run, once for all that are equally far.
+
+    Parameters
+    ----------
+    model
+        As for :func:`extract`.
+    source
+        As for :func:`extract`.
+    stores
+        Folder of each store -> what to take. The configs differ in their hooks and what is kept of
+        them (``token_mode``), and in nothing else.
+    progress
+        Show a progress bar.
+
+    Returns
+    -------
+    dict
+        Folder -> store, in the order given.
+
+    Raises
+    ------
+    UserError
+        As for :func:`extract`; if there is no store, two share a folder, or configs differ in more
+        than their hooks.
+    KeyboardInterrupt
+        As for :func:`extract`; what was finished of every store is kept.
+    """
+    _check_together([(Path(out), cfg) for out, cfg in stores.items()])
+    wanted = {Path(out): cfg for out, cfg in stores.items()}
+    with termination_interrupts():
+        found = _extract(model, source, wanted, progress, None)
+    for store in found:
+        tell_cut_captions(store)
+    return dict(zip(wanted, found, strict=True))
+
+
+def _check_together(wanted: Sequence[tuple[Path, ExtractConfig]]) -> None:
+    if not wanted:
+        raise UserError("There is no store to extract: give a folder and what to take for each.")
+    (first, cfg), *others = wanted
+    folders = {first.resolve()}
+    for out, other in others:
+        if out.resolve() in folders:
+            raise UserError(f"Two stores cannot share {out}: give each a folder of its own.")
+        folders.add(out.resolve())
+        for name in _ALIKE:
+            here, there = getattr(other, name), getattr(cfg, name)
+            if here != there:
+                raise UserError(
+                    f"Stores that are extracted together differ in their hooks alone, and {name} "
+                    f"is {there} for {first} and {here} for {out}: give both the same, or extract "
+                    "them one by one."
+                )
 
 
 def _check_kinds(model: object, source: object) -> None:
@@ -101,42 +172,72 @@ def _check_kinds(model: object, source: object) -> None:
 def _extract(
     model: "HookedCLIP",
     source: PairSource,
-    out: Path,
-    cfg: ExtractConfig,
+    outs: Mapping[Path, ExtractConfig],
     progress: bool,
     engine: ShardEngine | None,
-) -> ActivationStore:
+) -> list[ActivationStore]:
     _check_kinds(model, source)
     refuse_changed_model(model)
-    n_tokens = check_hooks(model, cfg)
-    _check_inputs(model, cfg)
-    identity = _identity(model, source, cfg)
-    with plain_write_errors(out):
-        found = find_earlier(out, Wanted(identity, lambda: model.legacy_weights_id))
+    wanted = [_wanted(model, source, out, cfg) for out, cfg in outs.items()]
+    found = []
+    for one in wanted:
+        with plain_write_errors(one.out):
+            earlier = Wanted(one.identity, lambda: model.legacy_weights_id)
+            found.append(find_earlier(one.out, earlier))
     # The opener travels to the workers; a source of one's own may be its own.
     opener = getattr(source, "opener", source)
-    if found.store and not found.store.manifest.skipped and not isinstance(opener, PictureOpener):
-        return _told(found.store)
+    whole = [one.store for one in found if one.store and not one.store.manifest.skipped]
+    if len(whole) == len(wanted) and not isinstance(opener, PictureOpener):
+        return whole
 
     plan = ExtractionPlan.of(source, progress)
-    _check_plan(plan, source, cfg)
-    with plain_write_errors(out):
-        found = _still_right(model, found, out, plan, opener)
-    if found.store:
-        manifest = found.store.manifest
+    for one in wanted:
+        check_plan(plan, source, one.cfg)
+    left = []
+    for one, earlier in zip(wanted, found, strict=True):
+        with plain_write_errors(one.out):
+            earlier = _still_right(model, earlier, one.out, plan, opener)
+        if earlier.store is None:
+            # The first shard may take long.
+            refuse_unwritable(one.out / MANIFEST)
+            left.append((one, earlier.progress))
+            continue
+        manifest = earlier.store.manifest
         # A manifest lists what the source does, too.
         listed = {*plan.skipped}
         tried = [skip for skip in manifest.skipped if skip not in listed]
-        _check_skipped(plan, source, out, cfg, manifest.n_pairs, tried)
-        return _told(found.store)
-    # The first shard may take long.
-    refuse_unwritable(out / MANIFEST)
-    # Workers elsewhere take the model where the config says; this machine need not be able to.
-    prepared = prepare_model(model, cfg) if engine is None else model
-    encoder = BatchEncoder(prepared, plan, cfg, n_tokens)
-    state = found.progress or new_progress(out, identity)
-    _encode_or_keep(encoder, state, out, opener, progress, engine)
+        check_skipped(plan, source, one.out, one.cfg, manifest.n_pairs, tried)
+    if left:
+        # Workers elsewhere take the model where the config says; this machine need not be able to.
+        prepared = prepare_model(model, wanted[0].cfg) if engine is None else model
+        under_way = [
+            StoreUnderWay(one, state or new_progress(one.out, one.identity)) for one, state in left
+        ]
+        for equally_far in _by_progress(under_way):
+            encode_or_keep(prepared, plan, equally_far, opener, progress, engine)
+        for one in under_way:
+            _close(model, plan, source, one)
+    return [ActivationStore.open(one.out, verify=False) for one in wanted]
 
+
+def _wanted(model: "HookedCLIP", source: PairSource, out: Path, cfg: ExtractConfig) -> WantedStore:
+    n_tokens = check_hooks(model, cfg)
+    _check_inputs(model, cfg)
+    return WantedStore(out, cfg, n_tokens, _identity(model, source, cfg))
+
+
+def _by_progress(under_way: Sequence[StoreUnderWay]) -> list[list[StoreUnderWay]]:
+    """Put together what goes on from the same image, the furthest behind first."""
+    groups: dict[int, list[StoreUnderWay]] = {}
+    for one in under_way:
+        groups.setdefault(one.state.n_done, []).append(one)
+    return [groups[n_done] for n_done in sorted(groups)]
+
+
+def _close(
+    model: "HookedCLIP", plan: ExtractionPlan, source: PairSource, under_way: StoreUnderWay
+) -> None:
+    out, cfg, state = under_way.wanted.out, under_way.wanted.cfg, under_way.state
     skipped = [(skip.image_id, skip.reason) for skip in state.skipped]
     if not state.shards:
         image_id, reason = skipped[0]
@@ -147,10 +248,12 @@ def _extract(
             f"{image_id}: {reason}."
         )
     n_kept = sum(shard.n_pairs for shard in state.shards)
-    _check_skipped(plan, source, out, cfg, n_kept, skipped)
-    context_length = encoder.are_cut.context_length if cfg.text_hook else None
-    close_store(out, state, plan, n_tokens, source, context_length)
-    return _told(ActivationStore.open(out, verify=False))
+    check_skipped(plan, source, out, cfg, n_kept, skipped)
+    context_length = None
+    if cfg.text_hook:
+        assert model.tokenizer is not None
+        context_length = CutCaptions(model.tokenizer).context_length
+    close_store(out, state, plan, under_way.wanted.n_tokens, source, context_length)
 
 
 def _check_inputs(model: "HookedCLIP", cfg: ExtractConfig) -> None:
@@ -161,19 +264,6 @@ def _check_inputs(model: "HookedCLIP", cfg: ExtractConfig) -> None:
             f"{model.cfg.model_name} has no tokenizer: wrap it with one, or leave the text tower "
             "out with text_hook=None."
         )
-
-
-def _check_plan(plan: ExtractionPlan, source: PairSource, cfg: ExtractConfig) -> None:
-    if cfg.strict and plan.skipped:
-        name, reason = plan.skipped[0]
-        raise UserError(f"{name}: {reason}; mend or remove it, or leave strict out to skip it.")
-    if cfg.text_hook and not any(caption.strip() for caption in plan.captions):
-        raise UserError(
-            f"{source.spec} has no captions: give some, or leave the text tower out with "
-            "text_hook=None."
-        )
-    # Before hours of encoding, and before there is a store of a source that will be mended.
-    _refuse_losses(plan, source, cfg, plan.lost, len(plan.lost))
 
 
 def _still_right(
@@ -195,126 +285,6 @@ def _still_right(
     state.rewind_to(mended)
     state.save(out)
     return Found(None, state)
-
-
-def _encode_or_keep(
-    encoder: BatchEncoder,
-    state: Progress,
-    out: Path,
-    opener: ImageOpener,
-    progress: bool,
-    engine: ShardEngine | None,
-) -> None:
-    """Encode what is left; whatever ends it early, what was encoded is written."""
-    plan = encoder.plan
-    writer = ShardWriter(out, state)
-    try:
-        if engine is None:
-            _encode_here(encoder, writer, state, opener, progress)
-        else:
-            folder = out.absolute()
-            task = SpanTask(encoder.model, opener, encoder.cfg, encoder.n_tokens, folder)
-            encode_apart(task, engine, plan, state, progress)
-    except KeyboardInterrupt as interruption:
-        writer.flush()
-        raise type(interruption)(
-            f"Extraction stopped: {state.n_done:,} of {plan.n_images:,} images are kept in {out}; "
-            "run the same command again to go on."
-        ) from None
-    except Refused as refused:
-        writer.flush()
-        raise UserError(str(refused)) from refused
-
-
-def _encode_here(
-    encoder: BatchEncoder,
-    writer: ShardWriter,
-    state: Progress,
-    opener: ImageOpener,
-    progress: bool,
-) -> None:
-    """Encode what is left in this process; pictures are opened ahead of the model."""
-    from tqdm import tqdm
-
-    plan, cfg, model, first = encoder.plan, encoder.cfg, encoder.model, state.n_done
-    spans = spans_of(plan, cfg, encoder.n_tokens, state)
-    limits = [limit for span in spans for limit in span.batches(cfg.batch_size)]
-    ends = {span.stop for span in spans}
-    n_left = plan.n_images - first
-    assert model.preprocess is not None
-    batches = decoded_batches(
-        opener,
-        model.preprocess,
-        [plan.image_keys[start:stop] for start, stop in limits],
-        default_num_workers(n_left) if cfg.num_workers is None else cfg.num_workers,
-        pin_memory=model.device.type == "cuda",
-    )
-    bar = tqdm(
-        total=plan.n_images, initial=first, desc="extract", unit="image", disable=not progress
-    )
-    with bar, HookReader(model, cfg).attached() as reader:
-        for (start, stop), decoded in zip(limits, batches, strict=True):
-            writer.add(encoder.encode(reader, start, stop, decoded))
-            if stop in ends:
-                writer.flush()
-            bar.update(stop - start)
-            if writer.n_skipped:
-                bar.set_postfix(skipped=writer.n_skipped, refresh=False)
-
-
-def _check_skipped(
-    plan: ExtractionPlan,
-    source: PairSource,
-    out: Path,
-    cfg: ExtractConfig,
-    n_kept: int,
-    skipped: Sequence[tuple[str, str]],
-) -> None:
-    """Refuse to call an extraction finished that lost too much."""
-    n_lost = plan.n_pairs - n_kept
-    if cfg.strict and n_lost:
-        name, reason = skipped[0]
-        raise UserError(f"{name}: {reason}; mend or remove it, or leave strict out to skip it.")
-    kept = f" What could be encoded is kept in {out}."
-    _refuse_losses(plan, source, cfg, [*plan.lost, *skipped], n_lost + len(plan.lost), kept)
-
-
-def _refuse_losses(
-    plan: ExtractionPlan,
-    source: PairSource,
-    cfg: ExtractConfig,
-    skipped: Sequence[tuple[str, str]],
-    n_lost: int,
-    kept: str = "",
-) -> None:
-    if n_lost / plan.n_meant <= cfg.max_skipped:
-        return
-    listed = "; ".join(f"{name}: {reason}" for name, reason in skipped[:_N_REASONS])
-    more = "; …" if len(skipped) > _N_REASONS else ""
-    without = ", rows and samples without an image or an id among them," if plan.lost else ","
-    raise UserError(
-        f"{n_lost:,} of {plan.n_meant:,} pairs of {source.spec} could not be used{without} more "
-        f"than the share of {cfg.max_skipped:g} that --max-skipped allows ({listed}{more}): mend "
-        f"them and run the same command again, which tries them anew, or allow more.{kept}"
-    )
-
-
-def _told(store: ActivationStore) -> ActivationStore:
-    """Say what a reader of the store should know."""
-    cut = _cut_captions(store.manifest)
-    if cut:
-        warnings.warn(cut, stacklevel=4)
-    return store
-
-
-def _cut_captions(manifest: StoreManifest) -> str | None:
-    if not manifest.n_captions_cut:
-        return None
-    return (
-        f"{manifest.n_captions_cut:,} of {manifest.n_pairs:,} captions are longer than the "
-        f"{manifest.context_length} tokens that {manifest.model_name} reads, and were cut there: "
-        "their activations know nothing of the rest."
-    )
 
 
 def _identity(model: "HookedCLIP", source: PairSource, cfg: ExtractConfig) -> Identity:

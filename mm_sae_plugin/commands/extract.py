@@ -1,6 +1,6 @@
 """``mm-sae extract``."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,9 +8,11 @@ from mm_sae_plugin.activations.config import ExtractConfig
 from mm_sae_plugin.commands.engine import EngineName
 from mm_sae_plugin.commands.model_choice import ModelChoice
 from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.models.hook_names import is_token_site
 from mm_sae_plugin.pairs.images import DEFAULT_BACKGROUND, DEFAULT_MAX_PIXELS
 
 if TYPE_CHECKING:
+    from mm_sae_plugin.activations.manifest import StoreManifest
     from mm_sae_plugin.engines import Engine
 
 
@@ -38,6 +40,9 @@ class ExtractCommand:
     """Pictures with more pixels are skipped before they are decoded."""
     encoding: str | None = None
     """Encoding of text files without a byte-order mark, such as cp1252; UTF-8 by default."""
+    image_hooks: tuple[str, ...] = ()
+    """Several image hooks, taken in one pass instead of `--image-hook`: the store of each is the
+    folder of `out` that has its name."""
     engine: EngineName = "local"
     """`local` encodes in this process; `ray` on the cluster at the environment variable
     RAY_ADDRESS, all machines of which see the pictures and `out` under the same paths, or without
@@ -50,7 +55,7 @@ class ExtractCommand:
 
     def run(self) -> None:
         """Extract, and say what was stored and what was skipped."""
-        from mm_sae_plugin.activations import extract
+        from mm_sae_plugin.activations import extract, extract_several
         from mm_sae_plugin.pairs import load_pairs
 
         engine = self._engine()
@@ -65,9 +70,27 @@ class ExtractCommand:
             background=self.background,
             encoding=self.encoding,
         )
-        store = extract(self.choice.load(), source, self.out, self.settings, engine=engine)
-        manifest = store.manifest
-        print(f"{manifest.n_images:,} images and {manifest.n_pairs:,} pairs are in {self.out}.")
+        model = self.choice.load()
+        if self.image_hooks:
+            stores = extract_several(model, source, self._several())
+        else:
+            stores = {self.out: extract(model, source, self.out, self.settings, engine=engine)}
+        for out, store in stores.items():
+            self._tell(out, store.manifest)
+
+    def _several(self) -> dict[Path, ExtractConfig]:
+        """Folder of each store -> what to take; what to keep of tokens is said of tokens alone."""
+        return {
+            self.out / hook: replace(
+                self.settings,
+                image_hook=hook,
+                token_mode=self.settings.token_mode if is_token_site(hook) else None,
+            )
+            for hook in self.image_hooks
+        }
+
+    def _tell(self, out: Path, manifest: "StoreManifest") -> None:
+        print(f"{manifest.n_images:,} images and {manifest.n_pairs:,} pairs are in {out}.")
         pictures = manifest.pictures
         if pictures and pictures.n_with_alpha:
             ground = f"laid on {self.background} (--background)"
@@ -89,6 +112,11 @@ class ExtractCommand:
                     "--num-workers says how many processes open the pictures."
                 )
             return None
+        if self.image_hooks:
+            raise UserError(
+                "Several image hooks are taken in one pass by this process alone: leave --engine "
+                "out, or give --image-hook one after the other."
+            )
         from mm_sae_plugin.engines import RayEngine
 
         on_gpu = (self.settings.device or "").startswith("cuda")

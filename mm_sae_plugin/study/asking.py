@@ -117,8 +117,8 @@ class Asking:
         hooks = self._hooks(captions is not None)
         with self.lock, HookReader(self.model, hooks).attached() as reader:
             pixels = self.model.to_pixels(given) if given else None
-            acts_image = None if pixels is None else reader.images(pixels)
-            acts_text = reader.texts(captions) if captions else None
+            acts_image = None if pixels is None else reader.images(pixels)[0]
+            (acts_text,) = reader.texts(captions).values() if captions else (None,)
         return self._at_sae(acts_image), self._at_sae(acts_text)
 
     def latents_of(

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from hashlib import sha256
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -62,3 +63,7 @@ def noise_pairs(n_images=50, captions_each=1, fingerprint="noise", captions=None
             for r in records
         ]
     return ListedPairs("noise", fingerprint, records, NoiseOpener(**opener))
+
+
+def opened(log: Path) -> list[int]:
+    return [int(image) for image in log.read_text().split()]

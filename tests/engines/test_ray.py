@@ -29,7 +29,7 @@ from mm_sae_plugin.stats import (
     run_pass,
 )
 from mm_sae_plugin.stats.passes import PassTask
-from tests.activations.pictures import noise_pairs
+from tests.activations.pictures import noise_pairs, opened
 from tests.activations.tiny import tiny_clip
 from tests.engines.ray_tasks import Killing, Watched, fail, nodes_of
 from tests.stats.fakes import FakeFeatureMap
@@ -126,10 +126,6 @@ def test_ctrl_c_and_a_killed_worker_cost_the_shards_that_they_were_at(cluster, t
     assert {image for image, n in again.items() if n > 1} == {*range(40, 44)}
     assert store.manifest == alone.manifest and len(store.manifest.skipped) == 9
     assert_same_files(store.path, alone.path)
-
-
-def opened(log: Path) -> list[int]:
-    return [int(image) for image in log.read_text().split()]
 
 
 def test_commands_on_the_cluster_write_the_same_files(cluster, small_sae, tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """What every family of models answers."""
 
+from contextlib import AbstractContextManager
 from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float, Int
@@ -51,4 +52,18 @@ class Family(Protocol):
 
     def context_length(self, clip: nn.Module) -> int:
         """Return the number of tokens in one caption."""
+        ...
+
+    def n_read_tokens(
+        self, clip: nn.Module, tokens: Int[Tensor, "batch ctx"]
+    ) -> Int[Tensor, "batch"] | None:
+        """Count the leading tokens that each caption's embedding is made of.
+
+        ``None`` where it may be made of all: where tokens look at those behind them, or the
+        position that is read is not known.
+        """
+        ...
+
+    def of_fewer_tokens(self, clip: nn.Module, n_tokens: int) -> AbstractContextManager[None]:
+        """Let the text tower take captions cut to ``n_tokens`` while the block lasts."""
         ...

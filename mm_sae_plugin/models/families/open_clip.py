@@ -1,5 +1,6 @@
 """open_clip models: ``CLIP``, ``CustomTextCLIP`` and ``CoCa``, whatever their towers."""
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,3 +67,13 @@ class OpenCLIPFamily:
     def context_length(self, clip: nn.Module) -> int:
         """Return the number of tokens in one caption."""
         return open_clip_text.context_length(clip)
+
+    def n_read_tokens(
+        self, clip: nn.Module, tokens: Int[Tensor, "batch ctx"]
+    ) -> Int[Tensor, "batch"] | None:
+        """Count the leading tokens that each caption's embedding is made of."""
+        return open_clip_text.n_read_tokens(clip, tokens)
+
+    def of_fewer_tokens(self, clip: nn.Module, n_tokens: int) -> AbstractContextManager[None]:
+        """Let the text tower take captions cut to ``n_tokens`` while the block lasts."""
+        return open_clip_text.of_fewer_tokens(clip, n_tokens)

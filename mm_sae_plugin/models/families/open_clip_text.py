@@ -1,12 +1,14 @@
 """Text towers of open_clip: on the root of a plain ``CLIP``, or in ``clip.text``."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from mm_sae_plugin.hooks.inspection import uncompiled
+from mm_sae_plugin.hooks.inspection import is_compiled, uncompiled
 from mm_sae_plugin.hooks.routes import InputRoute, OutputRoute, PositionRoute, Route
 from mm_sae_plugin.models import hook_names as names
 from mm_sae_plugin.models.families.open_clip_vision import resblock_routes
@@ -62,6 +64,37 @@ def tower_position(
 ) -> Int[Tensor, "batch"]:
     """Return the position that a ``TextTransformer`` pools its captions at."""
     return _pooled_position(tokens, n_tokens, clip.text.pool_type, clip.text.eos_id)
+
+
+def n_read_tokens(clip: Any, tokens: Int[Tensor, "batch ctx"]) -> Int[Tensor, "batch"] | None:
+    """Count the leading tokens that each caption's embedding is made of; None if it may be all."""
+    text = clip if _is_on_root(clip) else clip.text
+    if not _is_on_root(clip) and not _is_open_clip_transformer(text):
+        return None
+    # Only behind a causal mask, and without CoCa's class token, is nothing read from behind.
+    is_causal = text.attn_mask is not None and not getattr(text, "use_pad_mask", False)
+    has_cls = getattr(text, "cls_emb", None) is not None
+    pool_type = clip.text_pool_type if _is_on_root(clip) else text.pool_type
+    if not is_causal or has_cls or pool_type == "none" or is_compiled(clip) or is_compiled(text):
+        return None
+    position = root_position if _is_on_root(clip) else tower_position
+    return position(clip, tokens, tokens.shape[1]) + 1
+
+
+@contextmanager
+def of_fewer_tokens(clip: Any, n_tokens: int) -> Iterator[None]:
+    """Let the text tower take captions cut to ``n_tokens`` while the block lasts.
+
+    open_clip adds its whole table of positions and its whole mask to whatever comes.
+    """
+    text = clip if _is_on_root(clip) else clip.text
+    positions, mask = text.positional_embedding, text.attn_mask
+    try:
+        text.positional_embedding = nn.Parameter(positions[:n_tokens], requires_grad=False)
+        text.attn_mask = mask[:n_tokens, :n_tokens]
+        yield
+    finally:
+        text.positional_embedding, text.attn_mask = positions, mask
 
 
 def _is_on_root(clip: nn.Module) -> bool:

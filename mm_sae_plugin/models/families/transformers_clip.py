@@ -1,5 +1,6 @@
 """``transformers.CLIPModel``."""
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -72,6 +73,16 @@ class TransformersCLIPFamily:
     def context_length(self, clip: Any) -> int:
         """Return the number of tokens in one caption."""
         return clip.config.text_config.max_position_embeddings
+
+    def n_read_tokens(
+        self, clip: Any, tokens: Int[Tensor, "batch ctx"]
+    ) -> Int[Tensor, "batch"] | None:
+        """Count the leading tokens that each caption's embedding is made of."""
+        return end_of_text_position(clip, tokens, tokens.shape[1]) + 1
+
+    def of_fewer_tokens(self, clip: Any, n_tokens: int) -> AbstractContextManager[None]:
+        """Let the text tower take captions cut to ``n_tokens``, as it does anyway."""
+        return nullcontext()
 
 
 def encoder_spec(tower: Any, path: str) -> TowerSpec:

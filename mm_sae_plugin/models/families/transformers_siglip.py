@@ -1,5 +1,6 @@
 """``transformers.SiglipModel`` (SigLIP, and the SigLIP 2 checkpoints of that class)."""
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -79,6 +80,16 @@ class TransformersSiglipFamily:
     def context_length(self, clip: Any) -> int:
         """Return the number of tokens in one caption."""
         return clip.config.text_config.max_position_embeddings
+
+    def n_read_tokens(
+        self, clip: Any, tokens: Int[Tensor, "batch ctx"]
+    ) -> Int[Tensor, "batch"] | None:
+        """Return ``None``: every token looks at all others, padding included."""
+        return None
+
+    def of_fewer_tokens(self, clip: Any, n_tokens: int) -> AbstractContextManager[None]:
+        """Do nothing: captions are always taken whole."""
+        return nullcontext()
 
 
 def last_position(
