@@ -1,9 +1,10 @@
 """Stores that are being made: encoded together, and kept whatever ends it."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from mm_sae_plugin.activations.apart import ShardEngine, SpanTask, encode_apart
 from mm_sae_plugin.activations.capture import HookReader
@@ -20,6 +21,11 @@ from mm_sae_plugin.pairs import ImageOpener
 
 if TYPE_CHECKING:
     from mm_sae_plugin.models import HookedCLIP
+
+_Item = TypeVar("_Item")
+
+# Share of the time that is told.
+_MUCH = 0.1
 
 
 @dataclass(frozen=True)
@@ -104,8 +110,9 @@ def _encode_here(
     bar = tqdm(
         total=plan.n_images, initial=first, desc="extract", unit="image", disable=not progress
     )
+    waits = Waits()
     with bar, HookReader(model, *cfgs).attached() as reader:
-        for (start, stop), decoded in zip(limits, decoded_of, strict=True):
+        for (start, stop), decoded in zip(limits, waits.watched(decoded_of), strict=True):
             batches = encoder.encode(reader, start, stop, decoded)
             for writer, batch, ends_here in zip(writers, batches, ends, strict=True):
                 writer.add(batch)
@@ -113,5 +120,33 @@ def _encode_here(
                     writer.flush()
             bar.update(stop - start)
             n_skipped = max(writer.n_skipped for writer in writers)
-            if n_skipped:
-                bar.set_postfix(skipped=n_skipped, refresh=False)
+            told = {"skipped": n_skipped} if n_skipped else {}
+            if waits.share > _MUCH:
+                told["waiting for pictures"] = f"{waits.share:.0%}"
+            if told:
+                bar.set_postfix(told, refresh=False)
+
+
+class Waits:
+    """What share of the time the model waits for pictures: they, not it, are then to be sped up."""
+
+    def __init__(self) -> None:
+        self._began = time.perf_counter()
+        self._waited = 0.0
+
+    def watched(self, items: Iterable[_Item]) -> Iterator[_Item]:
+        """Yield the items, counting the time until each comes."""
+        left = iter(items)
+        while True:
+            asked = time.perf_counter()
+            try:
+                item = next(left)
+            except StopIteration:
+                return
+            self._waited += time.perf_counter() - asked
+            yield item
+
+    @property
+    def share(self) -> float:
+        """From 0 to 1, since the beginning."""
+        return self._waited / (time.perf_counter() - self._began)

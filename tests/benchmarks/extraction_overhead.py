@@ -1,118 +1,233 @@
-"""What the pipeline costs beyond the model: ``python -m tests.benchmarks.extraction_overhead``.
+"""What an extraction costs beyond the bare towers.
 
-Two figures on one core, from CPU times of many short rounds in which both sides take turns. The
-fastest round of each side tells most, since other work on the machine can only slow a round down;
-the median of the ratios is printed beside it:
+Run ``python -m tests.benchmarks.extraction_overhead --out FOLDER``. All jobs take their turn in
+each round, the order changing, so that they meet the same other work on the machine; ratios are
+medians of the ratios within rounds. Throughputs over that of the bare towers, a loop of
+``encode_image`` and ``encode_text`` over ready pixels and tokens in batches as large:
 
-- *hooks*: encoding ready pixels and tokens through the hooks of an extraction, over a bare loop of
-  ``encode_image`` and ``encode_text``;
-- *pipeline*: a whole extraction to disk without workers, over drawing, preprocessing, tokenising
-  and encoding the same pairs in a bare loop.
+- *hooks*: the same pixels and tokens through the hooks of an extraction (CPU time);
+- *in memory*: a whole extraction to disk of pictures that lie decoded in memory, preprocessed by
+  one worker beside the towers (wall-clock time, so it needs a second free core);
+- *drawn*: a whole extraction of FactorWorld's pictures without workers, over a bare loop that
+  draws, preprocesses and tokenises them too (CPU time).
+
+And times over that of an extraction at the last block, pixels ready (CPU time):
+
+- *block i of n*: the tower stops behind an earlier block;
+- *all blocks*: a store of the class token behind every block, in one pass.
+
+Captions of FactorWorld fill most of its model's context; other models are given sentences of
+8 to 14 words, as people write of photographs.
 """
 
 import argparse
+import logging
 import statistics
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+from PIL.Image import Image
+from rich.console import Console
+from rich.table import Table
 
 from mm_sae_plugin.activations import ExtractConfig, extract
 from mm_sae_plugin.activations.capture import HookReader
+from mm_sae_plugin.files import write_json_atomically
 from mm_sae_plugin.models import HookedCLIP, load_model
-from mm_sae_plugin.pairs import load_pairs
+from mm_sae_plugin.models.hook_names import VISION
+from mm_sae_plugin.pairs import ListedPairs, PairRecord, load_pairs
+
+Jobs = Mapping[str, Callable[[], None]]
+_BARE = "bare"
 
 
-def _seconds(run: Callable[[], None]) -> float:
-    start = time.process_time()
-    run()
-    return time.process_time() - start
+@dataclass(frozen=True)
+class InMemory:
+    """Pictures that are decoded already."""
+
+    pictures: list[Image]
+
+    def open_image(self, image_key: int) -> Image:
+        """Return one."""
+        return self.pictures[image_key]
 
 
-def _compare(name: str, bare: Callable[[], None], ours: Callable[[], None], rounds: int) -> None:
-    bare()
-    ours()
-    both = []
-    for number in range(rounds):
-        # Whichever runs second finds a warmer machine, so they take turns.
-        first, second = (bare, ours) if number % 2 else (ours, bare)
-        times = {first: _seconds(first), second: _seconds(second)}
-        both.append((times[bare], times[ours]))
-    median = statistics.median(b / a for a, b in both) - 1
-    fastest = [min(column) for column in zip(*both, strict=True)]
-    print(
-        f"{name:>9}: bare {fastest[0]:.3f} s, ours {fastest[1]:.3f} s, overhead "
-        f"{fastest[1] / fastest[0] - 1:+.1%} (fastest of {rounds} rounds; median {median:+.1%})"
-    )
+def main() -> None:
+    """Measure, write ``extraction_overhead.json`` and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("extraction_overhead"))
+    parser.add_argument("--model", default="factorworld", help="name given to load_model")
+    parser.add_argument("--pairs", type=int, default=1024)
+    parser.add_argument("--batch-size", type=int, default=256)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=1)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    with warnings.catch_warnings():
+        # Random weights are as fast as any.
+        warnings.simplefilter("ignore")
+        logging.disable(logging.WARNING)
+        model = load_model(args.model)
+    drawn = load_pairs(f"factorworld:{args.pairs}")
+    pictures = [drawn.open_image(record.image_key) for record in drawn.records]
+    captions = [_caption(args.model, i, r.caption) for i, r in enumerate(drawn.records)]
+    records = [PairRecord(i, caption, str(i)) for i, caption in enumerate(captions)]
+    memory = ListedPairs("pictures in memory", "in memory", records, InMemory(pictures))
+    batches = _batches(model, pictures, captions, args.batch_size)
+
+    cpu, wall = time.process_time, time.perf_counter
+    size, rounds = args.batch_size, args.rounds
+    throughput = {
+        "hooks": _ratio(_hooks(model, batches), cpu, rounds),
+        "in memory": _ratio(_in_memory(model, memory, batches, size), wall, rounds),
+        "drawn": _ratio(_drawn(model, drawn, size), cpu, rounds),
+    }
+    stops = _rounds(_stops(model, batches), cpu, max(3, rounds // 2))
+    *_, last = [name for name in stops if name.startswith("block")]
+    times = {name: _median_of_ratios(stops[name], stops[last]) for name in stops}
+    settings = {name: value for name, value in vars(args).items() if name != "out"}
+    result = {"settings": settings, "throughput": throughput, "time": times}
+    args.out.mkdir(parents=True, exist_ok=True)
+    write_json_atomically(args.out / "extraction_overhead.json", result)
+    _print(result)
 
 
-def _hooks(model: HookedCLIP, n_pairs: int, batch_size: int, rounds: int) -> None:
-    source = load_pairs(f"factorworld:{n_pairs}")
+def _caption(model: str, number: int, caption: str) -> str:
+    return caption if model == "factorworld" else " ".join(caption.split()[: 8 + number % 7])
+
+
+def _batches(
+    model: HookedCLIP, pictures: list[Image], captions: list[str], size: int
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
     assert model.preprocess is not None and model.tokenizer is not None
-    batches = []
-    for start in range(0, n_pairs, batch_size):
-        records = source.records[start : start + batch_size]
-        pixels = [model.preprocess(source.open_image(r.image_key)) for r in records]
-        tokens = model.tokenizer([r.caption for r in records])
-        batches.append((torch.stack(pixels), tokens))
-    clip = model.clip
+    return [
+        (
+            torch.stack([model.preprocess(picture) for picture in pictures[i : i + size]]),
+            model.tokenizer(captions[i : i + size]),
+        )
+        for i in range(0, len(pictures), size)
+    ]
 
-    def bare() -> None:
-        with torch.inference_mode():
-            for pixels, tokens in batches:
-                clip.encode_image(pixels, normalize=True)  # type: ignore[operator]
-                clip.encode_text(tokens, normalize=True)  # type: ignore[operator]
 
+def _towers(model: HookedCLIP, batches: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
+    clip: Any = model.clip
+    with torch.inference_mode():
+        for pixels, tokens in batches:
+            clip.encode_image(pixels, normalize=True)
+            clip.encode_text(tokens, normalize=True)
+
+
+def _hooks(model: HookedCLIP, batches: list[tuple[torch.Tensor, torch.Tensor]]) -> Jobs:
     def ours() -> None:
         with HookReader(model, ExtractConfig()).attached() as reader:
             for pixels, tokens in batches:
                 reader.images(pixels)
                 reader.texts(tokens)
 
-    _compare("hooks", bare, ours, rounds)
+    return {_BARE: lambda: _towers(model, batches), "ours": ours}
 
 
-def _pipeline(model: HookedCLIP, n_pairs: int, batch_size: int, rounds: int) -> None:
-    source = load_pairs(f"factorworld:{n_pairs}")
-    clip, preprocess, tokenizer = model.clip, model.preprocess, model.tokenizer
-    assert preprocess is not None and tokenizer is not None
+def _in_memory(
+    model: HookedCLIP,
+    source: ListedPairs,
+    batches: list[tuple[torch.Tensor, torch.Tensor]],
+    size: int,
+) -> Jobs:
+    cfg = ExtractConfig(batch_size=size, num_workers=1)
+    return {
+        _BARE: lambda: _towers(model, batches),
+        "ours": lambda: _extracted(model, source, cfg),
+    }
 
+
+def _drawn(model: HookedCLIP, source: Any, size: int) -> Jobs:
     def bare() -> None:
-        with torch.inference_mode():
-            for start in range(0, n_pairs, batch_size):
-                records = source.records[start : start + batch_size]
-                pixels = torch.stack([preprocess(source.open_image(r.image_key)) for r in records])
-                clip.encode_image(pixels, normalize=True)  # type: ignore[operator]
-                tokens = tokenizer([r.caption for r in records])
-                clip.encode_text(tokens, normalize=True)  # type: ignore[operator]
+        assert model.preprocess is not None and model.tokenizer is not None
+        for start in range(0, len(source.records), size):
+            records = source.records[start : start + size]
+            pictures = [source.open_image(record.image_key) for record in records]
+            captions = [record.caption for record in records]
+            _towers(model, _batches(model, pictures, captions, size))
 
-    def ours() -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            cfg = ExtractConfig(batch_size=batch_size, num_workers=0)
-            extract(model, source, Path(folder) / "store", cfg, progress=False)
-
-    _compare("pipeline", bare, ours, rounds)
+    cfg = ExtractConfig(batch_size=size, num_workers=0)
+    return {_BARE: bare, "ours": lambda: _extracted(model, source, cfg)}
 
 
-def main() -> None:
-    """Print both figures."""
-    parser = argparse.ArgumentParser(description="What the pipeline costs beyond the model.")
-    parser.add_argument("--model", default="factorworld", help="name given to load_model")
-    parser.add_argument("--pairs", type=int, default=256)
-    parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--rounds", type=int, default=31)
-    args = parser.parse_args()
-    torch.set_num_threads(1)
-    with warnings.catch_warnings():
-        # Random weights are as fast as any.
+def _extracted(model: HookedCLIP, source: Any, cfg: ExtractConfig) -> None:
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = load_model(args.model)
-    print(f"{args.model}, {args.pairs} pairs in batches of {args.batch_size}, one thread")
-    _hooks(model, args.pairs, args.batch_size, args.rounds)
-    _pipeline(model, args.pairs, args.batch_size, args.rounds)
+        extract(model, source, Path(folder) / "store", cfg, progress=False)
+
+
+def _stops(model: HookedCLIP, batches: list[tuple[torch.Tensor, torch.Tensor]]) -> Jobs:
+    n_layers = model.n_layers(VISION)
+    cfgs = [
+        ExtractConfig(f"vision.blocks.{i}.hook_resid_post", None, "cls") for i in range(n_layers)
+    ]
+
+    def read(*cfgs: ExtractConfig) -> None:
+        with HookReader(model, *cfgs).attached() as reader:
+            for pixels, _ in batches:
+                reader.images(pixels)
+
+    jobs: dict[str, Callable[[], None]] = {"all blocks": lambda: read(*cfgs)}
+    for layer in sorted({max(n_layers // 4, 1), max(n_layers // 2, 1), n_layers}):
+        jobs[f"block {layer} of {n_layers}"] = lambda cfg=cfgs[layer - 1]: read(cfg)
+    return jobs
+
+
+def _ratio(jobs: Jobs, clock: Callable[[], float], rounds: int) -> dict[str, float]:
+    taken = _rounds(jobs, clock, rounds)
+    ratios = [bare / ours for bare, ours in zip(taken[_BARE], taken["ours"], strict=True)]
+    return {
+        "bare_s": statistics.median(taken[_BARE]),
+        "ours_s": statistics.median(taken["ours"]),
+        "ratio": statistics.median(ratios),
+        "least": min(ratios),
+        "most": max(ratios),
+    }
+
+
+def _rounds(jobs: Jobs, clock: Callable[[], float], rounds: int) -> dict[str, list[float]]:
+    names = list(jobs)
+    for job in jobs.values():
+        job()
+    taken: dict[str, list[float]] = {name: [] for name in names}
+    for turn in range(rounds):
+        at = turn % len(names)
+        for name in names[at:] + names[:at]:
+            start = clock()
+            jobs[name]()
+            taken[name].append(clock() - start)
+    return taken
+
+
+def _median_of_ratios(mine: list[float], other: list[float]) -> float:
+    return statistics.median(a / b for a, b in zip(mine, other, strict=True))
+
+
+def _print(result: dict[str, Any]) -> None:
+    console = Console(width=100)
+    settings = ", ".join(f"{name} {value}" for name, value in result["settings"].items())
+    table = Table(title=f"Throughput over the bare towers' ({settings})")
+    for heading in ("", "bare, s", "ours, s", "ratio", "least", "most"):
+        table.add_column(heading, justify="right" if heading else "left")
+    for name, row in result["throughput"].items():
+        seconds = [f"{row[key]:.2f}" for key in ("bare_s", "ours_s")]
+        table.add_row(name, *seconds, *(f"{row[key]:.1%}" for key in ("ratio", "least", "most")))
+    console.print(table)
+    table = Table(title="Time over that of the last block")
+    for heading in ("", "ratio"):
+        table.add_column(heading, justify="right" if heading else "left")
+    for name, ratio in result["time"].items():
+        table.add_row(name, f"{ratio:.2f}")
+    console.print(table)
 
 
 if __name__ == "__main__":
