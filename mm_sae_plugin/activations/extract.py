@@ -97,7 +97,7 @@ def extract(
 def extract_several(
     model: "HookedCLIP",
     source: PairSource,
-    stores: Mapping[str | Path, ExtractConfig],
+    stores: Mapping[str, ExtractConfig] | Mapping[Path, ExtractConfig],
     progress: bool = True,
 ) -> dict[Path, ActivationStore]:
     """Encode every distinct image and every caption once, and keep what passes the hooks of many.

@@ -120,7 +120,7 @@ def _encode_here(
                     writer.flush()
             bar.update(stop - start)
             n_skipped = max(writer.n_skipped for writer in writers)
-            told = {"skipped": n_skipped} if n_skipped else {}
+            told: dict[str, int | str] = {"skipped": n_skipped} if n_skipped else {}
             if waits.share > _MUCH:
                 told["waiting for pictures"] = f"{waits.share:.0%}"
             if told:

@@ -100,7 +100,7 @@ def test_short_captions_are_encoded_short_and_to_the_same_bits(make, monkeypatch
 def test_a_length_that_gives_other_bits_is_encoded_whole_ever_after(monkeypatch):
     model, tokens = clip_on_root(), captions(128, longest=16)
     wanted = whole(model, tokens)
-    positions = model.clip.positional_embedding
+    positions: Any = model.clip.positional_embedding
 
     def changed(self: Any, clip: Any, n_tokens: int) -> Any:
         from contextlib import contextmanager

@@ -29,7 +29,7 @@ def files_of(store: ActivationStore) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in store.path.iterdir()}
 
 
-def folders(root: Path, names: Any = CFGS) -> dict[str | Path, ExtractConfig]:
+def folders(root: Path, names: Any = CFGS) -> dict[Path, ExtractConfig]:
     return {root / name: CFGS[name] for name in names}
 
 

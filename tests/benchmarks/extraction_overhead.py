@@ -42,6 +42,7 @@ from mm_sae_plugin.files import write_json_atomically
 from mm_sae_plugin.models import HookedCLIP, load_model
 from mm_sae_plugin.models.hook_names import VISION
 from mm_sae_plugin.pairs import ListedPairs, PairRecord, load_pairs
+from mm_sae_plugin.pairs.records import ImageKey
 
 Jobs = Mapping[str, Callable[[], None]]
 _BARE = "bare"
@@ -53,9 +54,9 @@ class InMemory:
 
     pictures: list[Image]
 
-    def open_image(self, image_key: int) -> Image:
+    def open_image(self, image_key: ImageKey) -> Image:
         """Return one."""
-        return self.pictures[image_key]
+        return self.pictures[int(image_key)]
 
 
 def main() -> None:
