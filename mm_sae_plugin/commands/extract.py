@@ -58,6 +58,11 @@ class ExtractCommand:
         from mm_sae_plugin.activations import extract, extract_several
         from mm_sae_plugin.pairs import load_pairs
 
+        if self.image_hooks and self.settings.image_hook != ExtractConfig().image_hook:
+            raise UserError(
+                f"--image-hooks is given instead of --image-hook: name {self.settings.image_hook} "
+                "among the others, and leave --image-hook out."
+            )
         engine = self._engine()
         # The pairs are listed first: a wrong column should not wait for a model.
         source = load_pairs(

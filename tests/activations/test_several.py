@@ -135,3 +135,6 @@ def test_the_command_names_the_stores_after_their_hooks(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main([*command, "--image-hooks", *hooks, "--engine", "ray"])
     assert "leave --engine out" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([*command, "--image-hooks", *hooks, "--image-hook", "vision.hook_proj"])
+    assert "name vision.hook_proj among the others" in capsys.readouterr().err
