@@ -3,7 +3,7 @@
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-# What copies a value to the host, or needs one to know the shape of its result.
+# What copies a value to the host or from it, or needs one to know the shape of its result.
 _SYNCHRONISING = {
     "_local_scalar_dense",
     "item",
@@ -16,6 +16,8 @@ _SYNCHRONISING = {
     "is_nonzero",
     "equal",
     "_coalesce",
+    # torch.tensor and new_tensor, which on an accelerator wait until their value is there.
+    "lift_fresh",
 }
 
 
@@ -31,5 +33,5 @@ class NoSynchronisation(TorchDispatchMode):
             for index in argument
         )
         if name in _SYNCHRONISING or has_mask:
-            raise AssertionError(f"{func} needs a value of the device on the host")
+            raise AssertionError(f"{func} waits for a value between host and device")
         return func(*args, **(kwargs or {}))

@@ -123,7 +123,7 @@ def move_threshold(
     """
     values = codes.coalesce().values() if codes.is_sparse else codes
     positive = torch.where(values > 0, values, torch.inf).to(before.dtype)
-    smallest = positive.min() if positive.numel() else before.new_tensor(torch.inf)
+    smallest = positive.min() if positive.numel() else torch.full_like(before, torch.inf)
     dist.all_reduce(smallest, dist.ReduceOp.MIN)
     rate = sae.cfg.topk_threshold_lr
     moved = (1 - rate) * before + rate * smallest

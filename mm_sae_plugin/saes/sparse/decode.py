@@ -69,18 +69,22 @@ class _SparseReconstruction(torch.autograd.Function):
         x, W_dec = ctx.saved_tensors
         codes: SparseCodes = ctx.codes
         rows, latents, latent_starts, order = _by_latent(codes)
-        values = codes.values[order].requires_grad_()
+        # CUDA has no kernel for the gradient of the values in bfloat16.
+        wide = torch.promote_types(W_dec.dtype, torch.float32)
+        values = codes.values[order].to(wide).requires_grad_()
         # Row l of the decoder's gradient sums grad_out over the rows in which l is active. The
         # derivative of that sum in direction W_dec[l] is <grad_out[row], W_dec[l]>, the gradient
         # of the value: one kernel's forward and backward pass give both.
         with torch.enable_grad():
-            grad_W_dec = weighted_sums(rows, grad_out.contiguous(), latent_starts, values)
-        (grad_values,) = torch.autograd.grad(grad_W_dec, values, W_dec.detach())
+            grad_out = grad_out.to(wide).contiguous()
+            grad_W_dec = weighted_sums(rows, grad_out, latent_starts, values)
+        (grad_values,) = torch.autograd.grad(grad_W_dec, values, W_dec.detach().to(wide))
+        grad_W_dec, grad_values = (g.detach().to(W_dec.dtype) for g in (grad_W_dec, grad_values))
         if ctx.has_gradient is not None:
             grad_values = grad_values * ctx.has_gradient[order]
         grad_W_enc = weighted_sums(rows, x, latent_starts, grad_values)
         grad_b_enc = grad_values.new_zeros(codes.d_sae).index_add_(0, latents, grad_values)
-        return None, grad_W_enc.T, grad_b_enc, grad_W_dec.detach(), None, None
+        return None, grad_W_enc.T, grad_b_enc, grad_W_dec, None, None
 
 
 def weighted_sums(

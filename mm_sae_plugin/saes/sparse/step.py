@@ -183,7 +183,7 @@ class SparseTrainingStep(TopKTrainingSAE):
         recons = sparse_reconstruction(x, unscaled, *weights, has_gradient=codes.values > 0)
         sae_out = recons + self.b_dec
         mse_loss = self.mse_loss_fn(sae_out, sae_in).sum(dim=-1).mean()
-        aux_loss = sae_out.new_tensor(0.0)
+        aux_loss = mse_loss.new_zeros(())
         is_dead = step_input.dead_neuron_mask
         if is_dead is not None and (hidden is not None or is_dead.any()):
             target = x, (sae_in - sae_out).detach()

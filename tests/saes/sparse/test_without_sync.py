@@ -47,7 +47,7 @@ def step_without_copies(sae, x, is_dead):
 
 def test_the_monitor_sees_the_path_of_the_cpu():
     _, sparse = stock_and_sparse("topk", d_in=24, d_sae=128, k=6)
-    with NoSynchronisation(), pytest.raises(AssertionError, match="on the host"):
+    with NoSynchronisation(), pytest.raises(AssertionError, match="between host and device"):
         step_without_copies(sparse, torch.randn(50, 24), torch.arange(128) < 20)
 
 
