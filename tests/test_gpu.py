@@ -8,12 +8,16 @@ import torch
 
 from mm_sae_plugin import Study
 from mm_sae_plugin.activations import ExtractConfig, extract, extract_several
+from mm_sae_plugin.applications.causal.config import CausalConfig
+from mm_sae_plugin.applications.causal.run import run_causal
 from mm_sae_plugin.applications.defense.budget import Budget
 from mm_sae_plugin.applications.defense.evaluation import evaluate, standard_attacks
 from mm_sae_plugin.applications.defense.tasks import Task
 from mm_sae_plugin.applications.defense.victim import Victim
 from mm_sae_plugin.applications.steering.painting import Painter
 from mm_sae_plugin.interventions import FeatureEdit, edited
+from mm_sae_plugin.interventions.applied import AppliedEdit
+from mm_sae_plugin.interventions.removal import Removal
 from mm_sae_plugin.models import load_model
 from mm_sae_plugin.pairs import load_pairs
 from mm_sae_plugin.stats import ModalityConfig
@@ -88,18 +92,23 @@ def test_several_hooks(model, tmp_path, num_workers):
     ids=lambda changes: "-".join(map(str, changes.values())),
 )
 def test_training(here, tmp_path, changes):
-    def trained(device, out):
+    changes = dict(changes)
+
+    def trained(device, out, dtype):
         cfg = MultimodalSAERunnerConfig(
             out=out,
             d_sae=64,
             training_steps=200,
             train_batch_size_samples=128,
             device=device,
+            dtype=dtype,
             **changes,
         )
         return MultimodalSAETrainingRunner(cfg, here.store).run()
 
-    cpu, gpu = trained("cpu", None), trained("cuda", tmp_path / "sae")
+    # Whether a CPU trains in bfloat16 depends on the version of torch.
+    dtype = changes.pop("dtype", "float32")
+    cpu, gpu = trained("cpu", None, "float32"), trained("cuda", tmp_path / "sae", dtype)
     for modality, expected in cpu.evaluation.explained_variance.items():
         assert gpu.evaluation.explained_variance[modality] == pytest.approx(expected, abs=0.05)
     # What a GPU wrote is read without one.
@@ -195,3 +204,27 @@ def test_attacks(budget):
         outcome = evaluate(victim, pixels, labels, budget, attacks)
         accuracy.append([outcome.clean.float().mean().item(), outcome.worst.float().mean().item()])
     assert accuracy[0] == pytest.approx(accuracy[1], abs=0.1)
+
+
+def test_vectors_and_codes_of_the_cpu(here, there):
+    rows = here.store.image_rows()[:20]
+    edited_rows, parts, decoded = [], [], []
+    mask = here.labels.alive
+    for study in (here, there):
+        edit = FeatureEdit.ablate(study, mask=mask)
+        edited_rows.append(AppliedEdit(study, edit).vectors(rows, "image")[0])
+        removal = Removal(study.feature_map, rows, "image")
+        parts.append(removal.part(mask))
+        decoded.append(study.feature_map.decode(removal.codes, "image").cpu())
+    for pair in (edited_rows, parts, decoded):
+        torch.testing.assert_close(*pair, atol=1e-4, rtol=1e-3)
+
+
+def test_what_removing_latents_costs(here, there):
+    cfg = CausalConfig(n_images=60, n_prompts=2)
+    expected, found = (run_causal(study, cfg) for study in (here, there))
+    for row, other in zip(expected.rows, found.rows, strict=True):
+        assert (row.name, row.side) == (other.name, other.side)
+        assert row.measures["retrieval"].value.value == pytest.approx(
+            other.measures["retrieval"].value.value, abs=0.05
+        )

@@ -88,9 +88,9 @@ class SAEFeatureMap:
     def decode(
         self, codes: Float[Tensor, "*batch d_sae"], modality: Modality
     ) -> Float[Tensor, "*batch d_in"]:
-        """Return reconstructions in the units of the activations."""
+        """Return reconstructions in the units of the activations, on the SAE's device."""
         check_tower(self.sae, modality)
-        return self.normalization.undo(self.sae.decode(codes), modality)
+        return self.normalization.undo(self.sae.decode(codes.to(self.sae.device)), modality)
 
     @torch.no_grad()
     def reconstruct(

@@ -165,7 +165,7 @@ class AppliedEdit:
         Parameters
         ----------
         acts : float
-            Vectors of any dtype, on the edit's device.
+            Vectors of any dtype on any device; those of another one are copied there and back.
         modality : Modality
             Of what they embed.
         strength : float
@@ -174,12 +174,12 @@ class AppliedEdit:
         Returns
         -------
         acts, moved
-            The vectors, in their own dtype, and how far each code moved; the vectors themselves and
-            None for the empty edit.
+            The vectors, in their own dtype where they were, and how far each code moved, on the
+            SAE's device; the vectors themselves and None for the empty edit.
         """
         if self.is_empty:
             return acts, None
-        given = acts.to(self.steps[0].amount.dtype)
+        given = acts.to(self.steps[0].amount)
         length = given.norm(dim=-1, keepdim=True)
         scale = length if self._of_unit_length[modality] else torch.ones_like(length)
         divisor = scale.clamp_min(_TINY)
@@ -188,7 +188,7 @@ class AppliedEdit:
         # A zero vector, "no condition", stays zero.
         delta = self._decoded(codes, edited, modality) * scale
         # A vector that nothing moved stays as it was to the bit, rounding included.
-        return acts + delta.to(acts.dtype), edited - codes
+        return acts + delta.to(acts), edited - codes
 
     def _decoded(self, codes: Tensor, edited: Tensor, modality: Modality) -> Tensor:
         feature_map = self.feature_map

@@ -33,23 +33,29 @@ class Removal:
         self, feature_map: Decodable, rows: Float[Tensor, "n d"], modality: Modality
     ) -> None:
         with torch.no_grad():
-            self.codes: Float[Tensor, "n n_features"] = feature_map.encode(rows, modality)
-            zero = feature_map.decode(torch.zeros_like(self.codes[:1]), modality)
-            self._reconstructed = feature_map.decode(self.codes, modality)
-        self._rows, self._origin = rows, zero
+            # Worked with where the rows lie, also where the feature map lies elsewhere.
+            codes = feature_map.encode(rows, modality).to(rows.device)
+        self.codes: Float[Tensor, "n n_features"] = codes
+        self._rows = rows
         self._feature_map = feature_map
         self._modality: Modality = modality
+        self._origin = self._decoded(torch.zeros_like(codes[:1]))
+        self._reconstructed = self._decoded(codes)
+
+    @torch.no_grad()
+    def _decoded(self, codes: Float[Tensor, "m n_features"]) -> Float[Tensor, "m d"]:
+        return self._feature_map.decode(codes, self._modality).to(self._rows.device)
 
     @torch.no_grad()
     def part(self, mask: Bool[Tensor, "n_features"]) -> Float[Tensor, "n d"]:
         """What the latents of a mask add to each row."""
         members = mask.nonzero()[:, 0]
         if len(members) >= len(self._rows):
-            return self._feature_map.decode(self.codes * mask, self._modality) - self._origin
+            return self._decoded(self.codes * mask) - self._origin
         # The decoder is affine: few latents are decoded sooner than many rows.
-        alone = torch.zeros(len(members), self.codes.shape[1], dtype=self.codes.dtype)
+        alone = self.codes.new_zeros(len(members), self.codes.shape[1])
         alone[torch.arange(len(members)), members] = 1
-        each = self._feature_map.decode(alone, self._modality) - self._origin
+        each = self._decoded(alone) - self._origin
         return self.codes[:, members] @ each
 
     def without(

@@ -5,9 +5,11 @@ float64, they add, and adding partial sums in manifest order gives the same bits
 the parts.
 """
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -90,7 +92,9 @@ class ModalityStatistics:
         )
         self._closed_rows_squared = 0
         self._open: list[_OpenCluster] = []
-        self._ids: list[Int[Tensor, "clusters"]] = []
+        # Not a tensor for each batch: lying scattered between what a batch needs and frees, they
+        # would keep the allocator from using that memory again.
+        self._ids = array("q")
 
     # ------------------------------------------------------------------ taking sums
 
@@ -153,7 +157,7 @@ class ModalityStatistics:
         runs = cluster_runs(image_id)
         clusters = cluster_sums(codes_image, codes_text, runs.lengths, active)
         part.n_pairs = len(codes_image)
-        part._ids = [runs.ids]
+        part._ids = array("q", runs.ids.numpy().tobytes())
         n_clusters = len(runs.ids)
         for border in (0, n_clusters - 1)[: min(n_clusters, 2)]:
             name, n_rows = int(runs.ids[border]), int(runs.lengths[border])
@@ -202,10 +206,10 @@ class ModalityStatistics:
     def _merge_borders(self, other: "ModalityStatistics") -> None:
         border = list(self._open)
         incoming = list(other._open)
-        other_ids = list(other._ids)
+        other_ids = other._ids
         if border and border[-1].id == incoming[0].id:
             border[-1] = border[-1].joined(incoming.pop(0), self.n_features)
-            other_ids[0] = other_ids[0][1:]
+            other_ids = other_ids[1:]
         border += incoming
         for cluster in border[1:-1]:
             cluster.close_into(self._closed)
@@ -234,7 +238,7 @@ class ModalityStatistics:
     @property
     def cluster_ids(self) -> Int[Tensor, "n_images"]:
         """The 64-bit name of every image seen, in order."""
-        return torch.cat(self._ids) if self._ids else torch.zeros(0, dtype=torch.int64)
+        return torch.from_numpy(np.array(self._ids, dtype=np.int64))
 
     @property
     def n_images(self) -> int:
@@ -309,7 +313,7 @@ class ModalityStatistics:
         stats.sums = state["sums"].clone()
         stats._closed = state["closed"].clone()
         stats._closed_rows_squared = int(state["closed_rows_squared"])
-        stats._ids = [state["cluster_ids"].clone()] if len(state["cluster_ids"]) else []
+        stats._ids = array("q", state["cluster_ids"].numpy().tobytes())
         stats._open = [
             _OpenCluster.of(int(name), int(rows), sums)
             for name, rows, sums in zip(

@@ -106,7 +106,7 @@ class Asking:
         images: Sequence[Image | str | Path] | None = None,
         texts: Sequence[str] | str | None = None,
     ) -> tuple[Float[Tensor, "n_images d_image"] | None, Float[Tensor, "n_texts d_text"] | None]:
-        """Run the encoder and return raw activations at the SAE's hooks, one row each.
+        """Run the encoder and return raw activations at the SAE's hooks, one row each, on the CPU.
 
         The parameters and errors are those of :meth:`codes`.
         """
@@ -119,7 +119,7 @@ class Asking:
             pixels = self.model.to_pixels(given) if given else None
             acts_image = None if pixels is None else reader.images(pixels)[0]
             (acts_text,) = reader.texts(captions).values() if captions else (None,)
-        return self._at_sae(acts_image), self._at_sae(acts_text)
+        return self._as_given(acts_image), self._as_given(acts_text)
 
     def latents_of(
         self, image: Image | str | Path | None = None, text: str | None = None, top: int = 5
@@ -213,9 +213,9 @@ class Asking:
             raise UserError(f"The SAE in {self.path} was trained on images alone: leave texts out.")
         return ExtractConfig(image_hook=image_hook, text_hook=text_hook)
 
-    def _at_sae(self, acts: Tensor | None) -> Tensor | None:
+    def _as_given(self, acts: Tensor | None) -> Tensor | None:
         # Cloned out of inference mode, so that gradients may be taken of it.
-        return None if acts is None else acts.clone().to(self.device, self.sae.W_dec.dtype)
+        return None if acts is None else acts.clone().to("cpu", self.sae.W_dec.dtype)
 
     def _encoded(self, acts: Tensor | None, modality: Modality) -> Tensor | None:
         return None if acts is None else self.feature_map.encode(acts, modality).detach().cpu()

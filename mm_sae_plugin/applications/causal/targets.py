@@ -157,8 +157,8 @@ def targets_of_examples(
 @torch.no_grad()
 def _codes(feature_map: FeatureMap, gallery: Gallery) -> dict[Modality, Tensor]:
     return {
-        "image": feature_map.encode(gallery.images, "image"),
-        "text": feature_map.encode(gallery.captions, "text"),
+        "image": feature_map.encode(gallery.images, "image").cpu(),
+        "text": feature_map.encode(gallery.captions, "text").cpu(),
     }
 
 

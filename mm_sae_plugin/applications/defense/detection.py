@@ -114,7 +114,7 @@ def _fitted(
     name: str,
 ) -> Score:
     def codes(rows: Tensor) -> Tensor:
-        return feature_map.encode(rows, "image")
+        return feature_map.encode(rows, "image").to(rows.device)
 
     def error(rows: Tensor) -> Tensor:
         return (rows - feature_map.decode(codes(rows), "image").to(rows)).norm(dim=1)

@@ -47,8 +47,9 @@ def latent_distance(feature_map: Decodable, mask: Bool[Tensor, "n_features"]) ->
     def distance(rows: Tensor, clean: Tensor) -> Tensor:
         moved = feature_map.encode(rows, "image") - feature_map.encode(clean, "image")
         zero = torch.zeros_like(moved[:1])
-        apart = feature_map.decode(moved * chosen, "image") - feature_map.decode(zero, "image")
-        return apart.square().sum(1)
+        kept = moved * chosen.to(moved)
+        apart = feature_map.decode(kept, "image") - feature_map.decode(zero, "image")
+        return apart.square().sum(1).to(rows.device)
 
     return distance
 

@@ -35,7 +35,7 @@ class Movement:
         moved: Float[Tensor, "1 3 h w"],
     ) -> Movement:
         """Encode both pictures, through the defense."""
-        codes = feature_map.encode(victim.vectors(torch.cat([clean, moved])), "image")
+        codes = feature_map.encode(victim.vectors(torch.cat([clean, moved])), "image").cpu()
         return cls(codes[0], codes[1])
 
     @property

@@ -74,7 +74,8 @@ class PictureAttack:
         on_step : callable, optional
             Is told before each step how many have begun; what it raises ends the attack.
         """
-        label, budget, n = torch.tensor([truth]), Budget(self.eps), self.n_steps
+        label = torch.tensor([truth], device=image.device)
+        budget, n = Budget(self.eps), self.n_steps
         if self.name == "Square":
             n, step = n * QUERIES_PER_STEP, _by_step(on_step)
             found = square(victim, image, label, budget, n, self.seed, step)
@@ -90,7 +91,7 @@ class PictureAttack:
         if self.target is None:
             return cross_entropy_loss
         aim = torch.tensor([self.target])
-        return lambda logits, _: -cross_entropy_loss(logits, aim)
+        return lambda logits, _: -cross_entropy_loss(logits, aim.to(logits.device))
 
 
 @dataclass(frozen=True)

@@ -86,13 +86,14 @@ class Victim:
         return self.scale.pixels(self.model.to_pixels(list(pictures)))
 
     def vectors(self, pixels: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n d"]:
-        """Return unit-length joint vectors behind the defense."""
+        """Return unit-length joint vectors behind the defense, where the pixels lie."""
         rows = self.model.encode_image(self.scale.inputs(pixels), normalize=True)
-        return rows if self.defense is None else normalize(self.defense(rows), dim=1)
+        rows = rows if self.defense is None else normalize(self.defense(rows), dim=1)
+        return rows.to(pixels.device)
 
     def __call__(self, pixels: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n k"]:
-        """Return logits."""
-        return self.temperature * self.vectors(pixels) @ self.classes.T
+        """Return logits, where the pixels lie."""
+        return self.temperature * self.vectors(pixels) @ self.classes.T.to(pixels.device)
 
 
 def _flat(model: HookedCLIP, grey: int) -> Float[Tensor, "3"]:

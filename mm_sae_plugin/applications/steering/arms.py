@@ -79,7 +79,7 @@ def baseline_arms(study: Study) -> list[Arm]:
 
     def reconstruction(prompts: Vectors, references: Vectors) -> Vectors:
         codes = study.feature_map.encode(prompts, "image")
-        return study.feature_map.decode(codes, "image") - prompts
+        return study.feature_map.decode(codes, "image").to(prompts) - prompts
 
     return [
         Arm("gap", "baseline", 0, lambda prompts, _: gap.expand_as(prompts)),
@@ -135,9 +135,9 @@ def _swap_arm(
         codes = feature_map.encode(prompts, "image")
         difference = feature_map.encode(references, "image") - codes
         # The decoder is affine, so the bias drops out.
-        return feature_map.decode(codes + difference * mask, "image") - feature_map.decode(
-            codes, "image"
-        )
+        swapped = codes + difference * mask.to(codes)
+        moved = feature_map.decode(swapped, "image") - feature_map.decode(codes, "image")
+        return moved.to(prompts)
 
     return Arm(name, kind, int(mask.sum()), direction)
 

@@ -45,20 +45,20 @@ class KandinskyDrawing:
 
     @torch.no_grad()
     def embeddings(self, prompts: Sequence[str], seeds: Sequence[int]) -> Vectors:
-        """Return the prior's image vector of each prompt."""
+        """Return the prior's image vector of each prompt, on the CPU."""
         parts: list[Tensor] = []
         for part in _parts(len(prompts)):
             chances = _chances(seeds[part])
             found: Any = self._prior(list(prompts[part]), generator=chances, **self._of_prior)
             parts.append(found.image_embeds)
-        return torch.cat(parts).float()
+        return torch.cat(parts).float().cpu()
 
     @torch.no_grad()
     def draw(self, vectors: Vectors, seeds: Sequence[int]) -> UInt8[np.ndarray, "n 64 64 3"]:
         """Return a picture of each vector; what is not wanted is a vector of zeros."""
-        pictures = []
+        unet, pictures = self._decoder.unet, []
         for part in _parts(len(vectors)):
-            wanted = vectors[part].to(self._decoder.unet.dtype)
+            wanted = vectors[part].to(unet.device, unet.dtype)
             drawn: Any = self._decoder(
                 image_embeds=wanted,
                 negative_image_embeds=torch.zeros_like(wanted),

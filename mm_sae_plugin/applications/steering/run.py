@@ -71,9 +71,10 @@ def run_evaluation(
 
     refuse_unwritable(cfg.out / RESULT)
     check_encoder_of_generator(study)
-    pipeline = load_generator(generator or GENERATOR_FOLDER)
+    device = torch.device(study.device)
+    pipeline = load_generator(generator or GENERATOR_FOLDER).to(device)
     # A folder may hold another encoder than the one of that name.
-    check_pipeline_encoder(study, find_site(pipeline), pipeline, None, torch.device("cpu"))
+    check_pipeline_encoder(study, find_site(pipeline), pipeline, None, device)
     classifier = load_classifier()
     chosen = cases(cfg.n_cases)
     arms = [
@@ -85,7 +86,7 @@ def run_evaluation(
 
     with torch.no_grad():
         pictures = [Image.fromarray(case.picture) for case in chosen]
-        references = study.model(images=pictures)[0].float()
+        references = study.model(images=pictures)[0].float().cpu()
     drawing = KandinskyDrawing(pipeline, DEFAULTS)
     readings = evaluate(
         drawing, classifier, references, chosen, arms, cfg.strengths, cfg.n_seeds, progress
