@@ -1,6 +1,7 @@
 """Opening and preprocessing images ahead of the model, in worker processes."""
 
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -174,4 +175,7 @@ def _leave_interrupts_to_the_parent(worker: int) -> None:
     # traceback from each, or a worker that died, would bury the one line.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+    # A thread that hands pictures over calls it when the parent is gone; what goes wrong in the
+    # work itself is told by other ways.
+    sys.excepthook = lambda *_: None
     torch.set_num_threads(1)

@@ -125,11 +125,12 @@ def extract_several(
     Raises
     ------
     UserError
-        As for :func:`extract`; if there is no store, two share a folder, or configs differ in more
-        than their hooks.
+        As for :func:`extract`; if there is no store, one's folder lies within another's, or configs
+        differ in more than their hooks.
     KeyboardInterrupt
         As for :func:`extract`; what was finished of every store is kept.
     """
+    _check_kinds_of_stores(stores)
     _check_together([(Path(out), cfg) for out, cfg in stores.items()])
     wanted = {Path(out): cfg for out, cfg in stores.items()}
     with termination_interrupts():
@@ -139,15 +140,39 @@ def extract_several(
     return dict(zip(wanted, found, strict=True))
 
 
+def _check_kinds_of_stores(stores: object) -> None:
+    if not isinstance(stores, Mapping):
+        raise UserError(
+            f"extract_several takes what to keep where, not {kind_of(stores)}: give a dict, "
+            "{folder: ExtractConfig(…)}."
+        )
+    for out, cfg in stores.items():
+        if not isinstance(out, str | Path):
+            raise UserError(f"A store's folder must be a path, not {kind_of(out)}.")
+        if not isinstance(cfg, ExtractConfig):
+            raise UserError(
+                f"What {out} is to hold must be an ExtractConfig, not {kind_of(cfg)}: give "
+                f"ExtractConfig(image_hook=…)."
+            )
+
+
 def _check_together(wanted: Sequence[tuple[Path, ExtractConfig]]) -> None:
     if not wanted:
         raise UserError("There is no store to extract: give a folder and what to take for each.")
     (first, cfg), *others = wanted
-    folders = {first.resolve()}
-    for out, other in others:
+    folders: set[Path] = set()
+    for out, _ in wanted:
         if out.resolve() in folders:
             raise UserError(f"Two stores cannot share {out}: give each a folder of its own.")
         folders.add(out.resolve())
+    for out, _ in wanted:
+        within = [p for p in out.resolve().parents if p in folders or (p / MANIFEST).is_file()]
+        if within:
+            raise UserError(
+                f"{out} would lie within the store {within[0]}: give each store a folder beside "
+                "the others."
+            )
+    for out, other in others:
         for name in _ALIKE:
             here, there = getattr(other, name), getattr(cfg, name)
             if here != there:

@@ -1,5 +1,6 @@
 """``mm-sae extract``."""
 
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,7 +41,7 @@ class ExtractCommand:
     """Pictures with more pixels are skipped before they are decoded."""
     encoding: str | None = None
     """Encoding of text files without a byte-order mark, such as cp1252; UTF-8 by default."""
-    image_hooks: tuple[str, ...] = ()
+    image_hooks: tuple[str, ...] | None = None
     """Several image hooks, taken in one pass instead of `--image-hook`: the store of each is the
     folder of `out` that has its name."""
     engine: EngineName = "local"
@@ -58,6 +59,7 @@ class ExtractCommand:
         from mm_sae_plugin.activations import extract, extract_several
         from mm_sae_plugin.pairs import load_pairs
 
+        self._check_image_hooks()
         if self.image_hooks and self.settings.image_hook != ExtractConfig().image_hook:
             raise UserError(
                 f"--image-hooks is given instead of --image-hook: name {self.settings.image_hook} "
@@ -83,6 +85,13 @@ class ExtractCommand:
         for out, store in stores.items():
             self._tell(out, store.manifest)
 
+    def _check_image_hooks(self) -> None:
+        if self.image_hooks == ():
+            raise UserError("--image-hooks names no hook: give some, or leave it out.")
+        twice = [hook for hook, n in Counter(self.image_hooks).items() if n > 1]
+        if twice:
+            raise UserError(f"--image-hooks names {twice[0]} twice: leave one out.")
+
     def _several(self) -> dict[Path, ExtractConfig]:
         """Folder of each store -> what to take; what to keep of tokens is said of tokens alone."""
         return {
@@ -91,7 +100,7 @@ class ExtractCommand:
                 image_hook=hook,
                 token_mode=self.settings.token_mode if is_token_site(hook) else None,
             )
-            for hook in self.image_hooks
+            for hook in self.image_hooks or ()
         }
 
     def _tell(self, out: Path, manifest: "StoreManifest") -> None:

@@ -4,6 +4,8 @@ import errno
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import dataclass, replace
@@ -168,6 +170,16 @@ class SlowOpener(NoiseOpener):
     def open_image(self, image_key):
         time.sleep(0.005)
         return super().open_image(image_key)
+
+
+def test_workers_that_the_parent_has_left_say_nothing():
+    # As multiprocessing does where a picture can be handed to nobody, which is a matter of luck.
+    left = (
+        "import sys; from mm_sae_plugin.activations import decoding; "
+        "decoding._leave_interrupts_to_the_parent(0); sys.excepthook(OSError, OSError(), None)"
+    )
+    done = subprocess.run([sys.executable, "-c", left], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")

@@ -109,6 +109,10 @@ def test_termination_keeps_every_store(model, tmp_path):
     [
         ({}, "There is no store to extract"),
         ({"a": SMALL, "./a": SMALL}, "Two stores cannot share a"),
+        ({"a": SMALL, "a/b": SMALL}, "a/b would lie within the store .*a: give each"),
+        (["a"], "takes what to keep where, not a list: give a dict"),
+        ({3: SMALL}, "folder must be a path, not an int"),
+        ({"a": None}, "What a is to hold must be an ExtractConfig, not"),
         (
             {"a": SMALL, "b": replace(CFGS["first"], dtype="float16")},
             "dtype is float32 for a and float16 for b",
@@ -116,6 +120,7 @@ def test_termination_keeps_every_store(model, tmp_path):
         ({"a": SMALL, "b": replace(SMALL, image_hook="vision.hook_pol")}, "did you mean"),
     ],
 )
+@pytest.mark.usefixtures("any_types")
 def test_what_cannot_be_taken_together_is_refused(model, tmp_path, monkeypatch, stores, message):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=message):
@@ -138,3 +143,9 @@ def test_the_command_names_the_stores_after_their_hooks(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main([*command, "--image-hooks", *hooks, "--image-hook", "vision.hook_proj"])
     assert "name vision.hook_proj among the others" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([*command, "--image-hooks", hooks[0], hooks[0]])
+    assert f"--image-hooks names {hooks[0]} twice: leave one out" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([*command, "--image-hooks"])
+    assert "--image-hooks names no hook: give some" in capsys.readouterr().err
