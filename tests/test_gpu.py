@@ -1,6 +1,7 @@
 """On a GPU every step gives what it gives on the CPU, but for the order of additions."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -67,10 +68,11 @@ def test_extraction(model, tmp_path):
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_several_hooks(model, tmp_path, num_workers):
     pairs = load_pairs(PAIRS)
+    cfgs = [replace(cfg, num_workers=num_workers) for cfg in BLOCKS]
     stores = extract_several(
-        model, pairs, {tmp_path / str(i): cfg for i, cfg in enumerate(BLOCKS)}, progress=False
+        model, pairs, {tmp_path / str(i): cfg for i, cfg in enumerate(cfgs)}, progress=False
     )
-    for i, cfg in enumerate(BLOCKS):
+    for i, cfg in enumerate(cfgs):
         alone = extract(model, pairs, tmp_path / f"alone-{i}", cfg, progress=False)
         assert torch.equal(alone.image_rows(), stores[tmp_path / str(i)].image_rows())
 

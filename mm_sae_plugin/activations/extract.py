@@ -152,7 +152,7 @@ def _check_kinds_of_stores(stores: object) -> None:
         if not isinstance(cfg, ExtractConfig):
             raise UserError(
                 f"What {out} is to hold must be an ExtractConfig, not {kind_of(cfg)}: give "
-                f"ExtractConfig(image_hook=…)."
+                "ExtractConfig(image_hook=…)."
             )
 
 
@@ -160,13 +160,13 @@ def _check_together(wanted: Sequence[tuple[Path, ExtractConfig]]) -> None:
     if not wanted:
         raise UserError("There is no store to extract: give a folder and what to take for each.")
     (first, cfg), *others = wanted
-    folders: set[Path] = set()
+    folders: dict[Path, Path] = {}
     for out, _ in wanted:
         if out.resolve() in folders:
             raise UserError(f"Two stores cannot share {out}: give each a folder of its own.")
-        folders.add(out.resolve())
-    for out, _ in wanted:
-        within = [p for p in out.resolve().parents if p in folders or (p / MANIFEST).is_file()]
+        folders[out.resolve()] = out
+    for folder, out in folders.items():
+        within = [p for p in folder.parents if p in folders or (p / MANIFEST).is_file()]
         if within:
             raise UserError(
                 f"{out} would lie within the store {within[0]}: give each store a folder beside "
