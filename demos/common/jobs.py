@@ -63,7 +63,7 @@ class Jobs:
         self._running: dict[Hashable, _Job] = {}
         self._register = threading.Lock()
 
-    def run(self, visitor: Hashable, work: Work) -> Iterator[Any]:
+    def run(self, visitor: Hashable, work: Work, about: Any = None) -> Iterator[Any]:
         """Do work in the background, and yield all that it tells.
 
         Before it begins it may tell of :class:`Waiting`, after :meth:`stop` of :class:`Stopping`,
@@ -75,13 +75,15 @@ class Jobs:
         visitor : hashable
             Whose work it is, to be stopped by :meth:`stop`.
         work : Work
+        about
+            What it makes, for :meth:`is_about`.
 
         Raises
         ------
         Exception
             Whatever the work raises.
         """
-        job = _Job(self._pipeline, self._denoiser, self._line, work)
+        job = _Job(self._pipeline, self._denoiser, self._line, work, about)
         with self._register:
             earlier = self._running.get(visitor)
             self._running[visitor] = job
@@ -99,6 +101,11 @@ class Jobs:
     def is_at_work(self, visitor: Hashable) -> bool:
         """Whether a visitor's work runs, or waits for its turn."""
         return visitor in self._running
+
+    def is_about(self, visitor: Hashable, about: Any) -> bool:
+        """Whether a visitor's work runs or waits, and makes just this."""
+        job = self._running.get(visitor)
+        return job is not None and job.about == about
 
     def stop(self, visitor: Hashable) -> bool:
         """Stop a visitor's work before its next step; tells whether there was any."""
@@ -124,9 +131,11 @@ class _Line:
 
 
 class _Job:
-    def __init__(self, pipeline: Any, denoiser: nn.Module, line: _Line, work: Work) -> None:
+    def __init__(
+        self, pipeline: Any, denoiser: nn.Module, line: _Line, work: Work, about: Any
+    ) -> None:
         self._pipeline, self._denoiser, self._line = pipeline, denoiser, line
-        self._work = work
+        self._work, self.about = work, about
         self._queue: SimpleQueue[tuple[bool, Any]] = SimpleQueue()
         self._asked = threading.Event()
         self._by_newer = False

@@ -125,7 +125,7 @@ def generating_tab(explorer: Explorer, painter: Painter, edit: Editing, details:
                 tell(Drawn(prompt, seed, painted))
             tell(painter.paint(prompt, seed, asked.edit, steps=window, on_step=noting("Editing")))
 
-        yield from jobs.run(visitor, work)
+        yield from jobs.run(visitor, work, about=(asked.edit, window))
 
     @told
     def draw(request, known: Drawn | None, prompt: Any, seed: Any, keep: bool, *values: Any):
@@ -177,22 +177,27 @@ def generating_tab(explorer: Explorer, painter: Painter, edit: Editing, details:
 
     @told
     def follow(request, live: bool, known: Drawn | None, *rest: Any):
-        is_at_work = jobs.is_at_work(_visitor(request))
+        visitor = _visitor(request)
         prompt, seed, _, *values = rest
-        if is_at_work and live:
-            yield from draw(request, known, prompt, seed, True, *values)
+        if jobs.is_at_work(visitor):
+            # Fields tell of a change also when the page first fills them.
+            if live and not jobs.is_about(visitor, _edited_by(values)):
+                yield from draw(request, known, prompt, seed, True, *values)
+            else:
+                yield page()
         # Without a first picture there is nothing that could follow.
-        elif known is None or is_at_work:
+        elif known is None:
             yield page()
-        elif known.edited_by == (edit.read(values[2:]).edit, _window(values)):
+        elif known.edited_by == _edited_by(values):
             yield page(status=mark(request, known, prompt, seed))
         elif live:
             yield from draw(request, known, prompt, seed, True, *values)
         else:
             yield page(status=drawing.sentence(_STALE))
 
-    def _window(values: Any) -> tuple[int, int | None]:
-        return checked_window(values[0], values[1], last_step)
+    def _edited_by(values: Any) -> Any:
+        first, last, *of_edit = values
+        return edit.read(of_edit).edit, checked_window(first, last, last_step)
 
     def mark(request, known: Drawn | None, prompt: Any, seed: Any):
         """Say so where prompt or seed are others by now."""

@@ -106,6 +106,14 @@ def test_who_waits_is_told_and_first_come_is_first(jobs, unet):
     assert not jobs.is_at_work("third") and _is_free(unet)
 
 
+def test_it_says_what_a_visitor_is_at(jobs, unet):
+    at = []
+    work = _steps(unet, 1, lambda _: at.extend(jobs.is_about("me", n) for n in (1, 2)))
+    assert list(jobs.run("me", work, about=1)) == [0]
+    assert at == [True, False]
+    assert not jobs.is_about("me", 1) and not jobs.is_about("another", None)
+
+
 def test_newer_work_takes_the_place_of_older(jobs, unet):
     gate = threading.Event()
     older = jobs.run("me", _steps(unet, 5, lambda _: gate.wait(10)))

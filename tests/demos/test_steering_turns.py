@@ -79,6 +79,21 @@ def test_the_newest_of_two_drawings_counts(visit, steering):
     assert is_clean(steering.painter)
 
 
+def test_a_change_that_changes_nothing_lets_a_drawing_go_on(visit, steering):
+    opened = visit(steering.address)
+    with held(steering.painter) as (there, gate, calls):
+        press(opened, _DRAW)
+        assert there.wait(20)
+        # As the fields do by themselves when a slow page first fills them.
+        with opened.page.expect_response("**/queue/join*"):
+            opened.page.get_by_role("slider", name=re.compile("CrossD")).dispatch_event("input")
+        opened.page.wait_for_timeout(1000)
+        gate.set()
+        says(opened, _DRAWN)
+        assert len(calls) == 2 * steering.painter.n_decoder_steps
+    assert is_clean(steering.painter)
+
+
 def test_a_stop_ends_changes_that_wait_too(visit, steering):
     opened = visit(steering.address)
     press(opened, _DRAW)

@@ -65,5 +65,6 @@ def test_four_times_the_pairs_take_no_more_memory(tmp_path):
     few, many = peaks
     limit_mib = MAX_GB * 1e9 / 2**20
     assert many < limit_mib + BESIDE_MIB, peaks
-    # The store grew by fifteen times the limit; allocators keep more of one run than of another.
-    assert many - few < 1.5 * limit_mib, peaks
+    # Allocators keep more of one run than of another, but nothing like what the store grew by.
+    grown_mib = (N_SHARDS[1] - N_SHARDS[0]) * N_PER_SHARD * 2 * D_IN * 4 / 2**20
+    assert many - few < 0.2 * grown_mib, peaks
