@@ -1,4 +1,6 @@
-"""Names of devices and of floating-point types, checked where they come in."""
+"""Devices and floating-point types by name, checked where they come in; and cores."""
+
+import os
 
 import torch
 
@@ -52,3 +54,10 @@ def checked_dtype(name: str | torch.dtype) -> torch.dtype:
         raise UserError(f"Models do not run in {str(name)!r}: give one of {known}.")
     assert isinstance(dtype, torch.dtype)
     return dtype
+
+
+def available_cores() -> int:
+    """Return how many cores this process may run on, at least 1."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,9 +1,11 @@
-"""Names of devices and floating-point types."""
+"""Names of devices and floating-point types, and cores."""
+
+import os
 
 import pytest
 import torch
 
-from mm_sae_plugin.devices import checked_device, checked_dtype
+from mm_sae_plugin.devices import available_cores, checked_device, checked_dtype
 from mm_sae_plugin.errors import UserError
 
 
@@ -47,3 +49,11 @@ def test_types_by_name(name) -> None:
 def test_types_that_no_model_runs_in(name) -> None:
     with pytest.raises(UserError, match=r"give one of float32, float16, bfloat16, float64\.$"):
         checked_dtype(name)
+
+
+def test_cores_are_those_that_this_process_may_use(monkeypatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 5, 7}, raising=False)
+    assert available_cores() == 3
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert available_cores() == 1

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from mm_sae_plugin.activations.facts import facts_of
+from mm_sae_plugin.devices import available_cores
 from mm_sae_plugin.errors import UserError, one_line
 from mm_sae_plugin.pairs import BadImage, ImageKey, ImageOpener, PictureOpener
 
@@ -129,12 +130,9 @@ def decoded_batches(
 
 def default_num_workers(n_images: int) -> int:
     """Return how many processes are worth starting for so many images."""
-    import os
-
     if n_images < _FEW_IMAGES:
         return 0
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return min((available or 1) - 1, _MAX_WORKERS)
+    return min(available_cores() - 1, _MAX_WORKERS)
 
 
 def _collate(items: list[_Decoded | _Reason]) -> DecodedBatch | _Reason:

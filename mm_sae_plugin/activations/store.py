@@ -12,7 +12,12 @@ from torch import Tensor
 from mm_sae_plugin.activations.manifest import MANIFEST, PROGRESS, StoreManifest
 from mm_sae_plugin.activations.partitions import Partition, rechunk
 from mm_sae_plugin.activations.shards import check_file, check_shard, read_shard
-from mm_sae_plugin.activations.tables import IMAGES_TABLE, PAIRS_TABLE, read_table
+from mm_sae_plugin.activations.tables import (
+    IMAGES_TABLE,
+    PAIRS_TABLE,
+    read_table,
+    repeated_strings,
+)
 from mm_sae_plugin.activations.writer import STATISTICS
 from mm_sae_plugin.errors import UserError, kind_of
 from mm_sae_plugin.pairs import ImageKey, ImageOpener, ImageReader, open_images
@@ -157,7 +162,7 @@ class ActivationStore:
     def labels(self) -> dict[str, list[str]]:
         """Labels by name, one value per caption."""
         return {
-            name.removeprefix(_LABEL): self._pairs.column(name).to_pylist()
+            name.removeprefix(_LABEL): repeated_strings(self._pairs.column(name))
             for name in self._pairs.column_names
             if name.startswith(_LABEL)
         }

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from mm_sae_plugin.activations.shards import write_bytes
 from mm_sae_plugin.errors import UserError
 
@@ -60,3 +62,12 @@ def iter_column(path: Path, column: str) -> Iterator[Any]:
 
 
 _REMEDY = "run the extraction of the store again."
+
+
+def repeated_strings(column: "pa.ChunkedArray") -> list[str]:
+    """Return a column of strings, none missing, of which few are distinct; each is made once."""
+    strings: list[str] = []
+    for chunk in column.dictionary_encode().iterchunks():
+        distinct = np.array(chunk.dictionary.to_pylist(), dtype=object)
+        strings += distinct[chunk.indices.to_numpy()].tolist()
+    return strings

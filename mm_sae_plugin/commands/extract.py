@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mm_sae_plugin.activations.config import ExtractConfig
-from mm_sae_plugin.commands.engine import EngineName
+from mm_sae_plugin.commands.engine import EngineName, sleep_while_waiting
 from mm_sae_plugin.commands.model_choice import ModelChoice
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.models.hook_names import is_token_site
@@ -56,6 +56,7 @@ class ExtractCommand:
 
     def run(self) -> None:
         """Extract, and say what was stored and what was skipped."""
+        sleep_while_waiting()
         from mm_sae_plugin.activations import extract, extract_several
         from mm_sae_plugin.pairs import load_pairs
 

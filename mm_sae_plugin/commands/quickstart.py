@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mm_sae_plugin.commands.engine import sleep_while_waiting
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.files import refuse_unwritable, write_json_atomically
 
@@ -44,6 +45,7 @@ class QuickstartCommand(QuickstartConfig):
 
     def run(self) -> None:
         """Run every step and say where the results are."""
+        sleep_while_waiting()
         summary = run_quickstart(self)
         print(f"It took {summary['seconds']['total']:.0f} s. Open {self.out / 'report.html'};")
         print(f"the figures are in {self.out / 'summary.json'}, the SAE is in {self.out / 'sae'}.")
@@ -66,6 +68,7 @@ def run_quickstart(cfg: QuickstartConfig, progress: bool = True) -> dict[str, An
     with _timed(seconds, "import"):
         from mm_sae_plugin.activations import ExtractConfig, extract
         from mm_sae_plugin.commands.engine import one_core_each
+        from mm_sae_plugin.devices import available_cores
         from mm_sae_plugin.models import load_model
         from mm_sae_plugin.pairs import load_pairs
         from mm_sae_plugin.report import terminal_table
@@ -84,7 +87,7 @@ def run_quickstart(cfg: QuickstartConfig, progress: bool = True) -> dict[str, An
         store = extract(model, pairs, cfg.out / "acts", ExtractConfig(), progress=progress)
     with _timed(seconds, "train"):
         # Steps are too small to gain from a second thread, and lose by waiting for it.
-        engine = one_core_each(1)
+        engine = one_core_each(available_cores())
         sae_dir = cfg.out / "sae"
         training = MultimodalSAERunnerConfig(
             out=sae_dir,

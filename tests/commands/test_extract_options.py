@@ -1,5 +1,9 @@
 """``mm-sae extract``: how pictures and captions are read is an option, and said."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 from PIL import Image
 
@@ -81,3 +85,21 @@ def test_workers_of_ray_are_counted_with_ray_only(tmp_path, capsys):
         main(["extract", "--pairs", "factorworld:9", "--out", str(tmp_path), "--n-workers", "2"])
     assert stopped.value.code == 2
     assert "give --engine ray too" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("given", "kept"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_threads_sleep_while_they_wait_unless_told_otherwise(monkeypatch, given, kept):
+    # Set in any case, so that what the command sets goes away again.
+    monkeypatch.setenv("OMP_WAIT_POLICY", given or "")
+    if given is None:
+        monkeypatch.delenv("OMP_WAIT_POLICY")
+    with pytest.raises(SystemExit):
+        main(["extract", "--pairs", "nowhere.csv", "--out", "acts"])
+    assert os.environ["OMP_WAIT_POLICY"] == kept
+
+
+def test_torch_is_not_loaded_before_a_command_runs():
+    # It reads its environment when it is.
+    code = "import sys, mm_sae_plugin.cli; print('torch' in sys.modules)"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "False"

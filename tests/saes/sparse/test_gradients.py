@@ -4,6 +4,8 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 
+from mm_sae_plugin.saes.sparse.codes import codes_of_equal_rows
+from mm_sae_plugin.saes.sparse.decode import _by_latent
 from tests.saes.sparse.pairs import assert_same_step, step, stock_and_sparse
 
 ARCHITECTURES = ("topk", "batchtopk")
@@ -125,3 +127,15 @@ def test_autocast_reconstructs_at_least_as_well_as_stock(architecture):
     assert error(ours) <= 1.05 * error(theirs)
     for name, gradient in exact.gradients.items():
         assert (ours.gradients[name] - gradient).norm() <= 0.15 * gradient.norm(), name
+
+
+@pytest.mark.parametrize("d_sae", [3, 2**16, 2**16 + 1])
+def test_entries_are_sorted_by_latent_and_then_by_row(d_sae):
+    generator = torch.Generator().manual_seed(0)
+    latents = torch.randint(max(0, d_sae - 50), d_sae, (40, 2), generator=generator)
+    codes = codes_of_equal_rows(latents, torch.ones(40, 2), d_sae)
+    rows, sorted_latents, starts, order = _by_latent(codes)
+    expected = codes.latents.sort(stable=True)
+    assert torch.equal(sorted_latents, expected.values) and torch.equal(order, expected.indices)
+    assert torch.equal(rows, order // 2)
+    assert torch.equal(starts.diff(), codes.latents.bincount(minlength=d_sae))
