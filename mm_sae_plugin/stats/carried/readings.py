@@ -22,7 +22,7 @@ _CELLS = N_GROUPS * 2 * N_BINS
 """Counts of one latent's reading."""
 _LATENTS = 64
 """Latents that are read at a time."""
-_ROWS = 2048
+_ROWS = 8192
 """Pairs that are read at a time."""
 _MOST_FIRINGS = 2**22
 """Firings that wait at most: where codes are dense, pairs wait less long."""
