@@ -1,7 +1,10 @@
 """What is meant for the person at the keyboard: one exception, and the clauses of its sentence."""
 
 import pickle
-from typing import Any
+from dataclasses import fields
+from numbers import Integral, Real
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 
 class UserError(Exception):
@@ -36,3 +39,23 @@ def kind_of(value: Any) -> str:
         return "None"
     name = type(value).__name__
     return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
+
+
+def check_numbers(cfg: Any) -> None:
+    """Raise :class:`UserError` where a field of a config is to be a number and is none.
+
+    Parameters
+    ----------
+    cfg : dataclass
+        Fields of type ``int`` or ``float``, also with ``| None``, are looked at; NumPy's numbers
+        are numbers, and truth values are not.
+    """
+    hints = get_type_hints(type(cfg))
+    for field in fields(cfg):
+        value, hint = getattr(cfg, field.name), hints[field.name]
+        kinds = set(get_args(hint)) if get_origin(hint) in (Union, UnionType) else {hint}
+        if kinds - {NoneType} not in ({int}, {float}) or (value is None and NoneType in kinds):
+            continue
+        number, said = (Integral, "a whole number") if int in kinds else (Real, "a number")
+        if isinstance(value, bool) or not isinstance(value, number):
+            raise UserError(f"{field.name} must be {said}, not {value!r:.40}.")

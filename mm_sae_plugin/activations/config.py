@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.errors import UserError, check_numbers, kind_of
 
 Precision = Literal["float32", "float16", "bfloat16"]
 TokenMode = Literal["cls", "all"]
@@ -44,6 +44,11 @@ class ExtractConfig:
     """Stop at the first image or caption that cannot be used, rather than skip and list it."""
 
     def __post_init__(self) -> None:
+        check_numbers(self)
+        for name, is_left_out in (("image_hook", False), ("text_hook", self.text_hook is None)):
+            hook = getattr(self, name)
+            if not isinstance(hook, str) and not is_left_out:
+                raise UserError(f"{name} must be the name of a hook point, not {kind_of(hook)}.")
         for name, least in (("batch_size", 1), ("shard_size", 1), ("num_workers", 0)):
             value = getattr(self, name)
             if value is not None and value < least:

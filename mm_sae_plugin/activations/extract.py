@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mm_sae_plugin.activations.apart import ShardEngine
 from mm_sae_plugin.activations.capture import (
@@ -88,8 +88,10 @@ def extract(
         If captions were longer than the model's context, or a store of an earlier version does
         not say all of what it was extracted with.
     """
+    wanted = {out: ExtractConfig() if cfg is None else cfg}
+    _check_kinds(model, source, wanted)
     with termination_interrupts():
-        (store,) = _extract(model, source, {Path(out): cfg or ExtractConfig()}, progress, engine)
+        (store,) = _extract(model, source, _by_path(wanted), progress, engine)
     tell_cut_captions(store)
     return store
 
@@ -130,9 +132,10 @@ def extract_several(
     KeyboardInterrupt
         As for :func:`extract`; what was finished of every store is kept.
     """
-    _check_kinds_of_stores(stores)
+    _check_mapping(stores)
+    _check_kinds(model, source, stores)
     _check_together([(Path(out), cfg) for out, cfg in stores.items()])
-    wanted = {Path(out): cfg for out, cfg in stores.items()}
+    wanted = _by_path(stores)
     with termination_interrupts():
         found = _extract(model, source, wanted, progress, None)
     for store in found:
@@ -140,20 +143,12 @@ def extract_several(
     return dict(zip(wanted, found, strict=True))
 
 
-def _check_kinds_of_stores(stores: object) -> None:
+def _check_mapping(stores: object) -> None:
     if not isinstance(stores, Mapping):
         raise UserError(
             f"extract_several takes what to keep where, not {kind_of(stores)}: give a dict, "
             "{folder: ExtractConfig(…)}."
         )
-    for out, cfg in stores.items():
-        if not isinstance(out, str | Path):
-            raise UserError(f"A store's folder must be a path, not {kind_of(out)}.")
-        if not isinstance(cfg, ExtractConfig):
-            raise UserError(
-                f"What {out} is to hold must be an ExtractConfig, not {kind_of(cfg)}: give "
-                "ExtractConfig(image_hook=…)."
-            )
 
 
 def _check_together(wanted: Sequence[tuple[Path, ExtractConfig]]) -> None:
@@ -183,15 +178,24 @@ def _check_together(wanted: Sequence[tuple[Path, ExtractConfig]]) -> None:
                 )
 
 
-def _check_kinds(model: object, source: object) -> None:
+def _check_kinds(model: object, source: object, outs: Mapping[Any, object]) -> None:
     if not hasattr(model, "hook_dict"):
         raise UserError(
             f"extract takes a HookedCLIP, not {kind_of(model)}: load one with load_model(name)."
         )
-    if isinstance(source, str | Path):
+    if not hasattr(source, "spec"):
+        given = repr(source) if isinstance(source, str | Path) else "…"
         raise UserError(
-            f"extract takes pairs, not {kind_of(source)}: open them with load_pairs({source!r})."
+            f"extract takes pairs, not {kind_of(source)}: open them with load_pairs({given})."
         )
+    for out, cfg in outs.items():
+        if not isinstance(out, str | Path):
+            raise UserError(f"A store's folder must be a path, not {kind_of(out)}.")
+        if not isinstance(cfg, ExtractConfig):
+            raise UserError(
+                f"What {out} is to hold must be an ExtractConfig, not {kind_of(cfg)}: give "
+                "ExtractConfig(image_hook=…)."
+            )
 
 
 def _extract(
@@ -201,7 +205,6 @@ def _extract(
     progress: bool,
     engine: ShardEngine | None,
 ) -> list[ActivationStore]:
-    _check_kinds(model, source)
     refuse_changed_model(model)
     wanted = [_wanted(model, source, out, cfg) for out, cfg in outs.items()]
     found = []
@@ -249,6 +252,10 @@ def _wanted(model: "HookedCLIP", source: PairSource, out: Path, cfg: ExtractConf
     n_tokens = check_hooks(model, cfg)
     _check_inputs(model, cfg)
     return WantedStore(out, cfg, n_tokens, _identity(model, source, cfg))
+
+
+def _by_path(stores: Mapping[Any, ExtractConfig]) -> dict[Path, ExtractConfig]:
+    return {Path(out): cfg for out, cfg in stores.items()}
 
 
 def _by_progress(under_way: Sequence[StoreUnderWay]) -> list[list[StoreUnderWay]]:

@@ -9,6 +9,8 @@ _NAMES = ("model_name", "source")
 # What earlier versions did not note. A store without one keeps its address.
 _LATER = ("reading", "transform_id", "tokenizer_id")
 _WORDS = {"transform_id": "the image transform", "tokenizer_id": "the tokenizer"}
+# What hashes stand for.
+_MEANINGS = {"fingerprint": "the pairs", "weights_id": "the model's weights", **_WORDS}
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,8 @@ class Identity:
                 continue
             if name == "weights_id" and there == legacy_weights_id:
                 continue
-            found[name] = f"{name} {there!r} there, {here!r} now"
+            meaning = f" ({_MEANINGS[name]})" if name in _MEANINGS else ""
+            found[name] = f"{name} {there!r} there, {here!r} now{meaning}"
         return found
 
     def unchecked(self, now: "Identity") -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mm_sae_plugin.commands.engine import sleep_while_waiting
-from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.errors import UserError, check_numbers
 from mm_sae_plugin.files import refuse_unwritable, write_json_atomically
 
 
@@ -33,6 +33,7 @@ class QuickstartConfig:
     """Active latents per row: an image shows about 12 values, a caption names about as many."""
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         if self.pairs < 500:
             raise UserError(
                 f"The quickstart needs at least 500 pairs to tell latents apart, not {self.pairs}."

@@ -5,7 +5,7 @@ from typing import Any
 
 from sae_lens import SAE
 
-from mm_sae_plugin.errors import UserError, one_line
+from mm_sae_plugin.errors import UserError, kind_of, one_line
 from mm_sae_plugin.saes.checkpoint import is_checkpoint, load_checkpoint
 from mm_sae_plugin.saes.folder_files import (
     CFG_FILENAME,
@@ -50,6 +50,8 @@ def load_sae(path: str | Path, device: str = "cpu") -> tuple[SAE[Any], ModalityN
     UserError
         If the folder holds no SAE, or a file that is not as it was written, which is named.
     """
+    if not isinstance(path, str | Path):
+        raise UserError(f"load_sae takes the folder of an SAE, not {kind_of(path)}.")
     folder = Path(path)
     for name in (CFG_FILENAME, WEIGHTS_FILENAME):
         if not (folder / name).is_file():

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.errors import UserError, check_numbers
 from mm_sae_plugin.stats.scores import CARRIED, PAPER_SCORE, SENTENCES, LabelScore, ScoreName
 
 RuleName = Literal["paper", "interval"]
@@ -41,6 +41,7 @@ class ModalityConfig:
 
     def __post_init__(self) -> None:
         """Refuse settings that have no meaning."""
+        check_numbers(self)
         if self.score not in SENTENCES:
             raise UserError(f"Unknown score {self.score!r}; choose one of {', '.join(SENTENCES)}.")
         if self.rule not in ("paper", "interval"):

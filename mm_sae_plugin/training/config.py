@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from tyro.conf import Suppress, arg
 
-from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.errors import UserError, check_numbers
 
 DEFAULT_STEPS = 1500
 CHECKPOINTS_FOLDER = "checkpoints"
@@ -99,6 +99,7 @@ class MultimodalSAERunnerConfig:
     """A ready sae_lens training config; replaces architecture, d_sae, k and the coefficients."""
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         if self.training_steps is not None and self.training_pairs is not None:
             raise UserError("Give training_steps or training_pairs, not both.")
         for name in ("d_sae", "k", "train_batch_size_samples", "training_steps", "training_pairs"):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.errors import UserError, check_numbers
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class NCLConfig:
     """Folder to write the head into; without it nothing is written."""
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         for name in ("n_features", "training_steps", "hidden"):
             value = getattr(self, name)
             if value is not None and value < 1:

@@ -54,3 +54,26 @@ def test_names_in_place_of_what_they_name_are_told_how_to_load_it(tmp_path):
     with pytest.raises(UserError, match=r"takes pairs, not a str: .*load_pairs\('factorworld:9'\)"):
         extract(tiny_clip(), "factorworld:9", tmp_path / "s", CFG)  # pyright: ignore[reportArgumentType]
     assert not (tmp_path / "s").exists()
+
+
+@pytest.mark.usefixtures("any_types")
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"source": [("a.png", "red")]}, r"takes pairs, not a list: .*load_pairs\(…\)"),
+        ({"out": None}, "folder must be a path, not None"),
+        ({"cfg": {"batch_size": 3}}, "must be an ExtractConfig, not a dict"),
+    ],
+)
+def test_other_kinds_are_named(tmp_path, given, told):
+    right = {"source": noise_pairs(4), "out": tmp_path / "s", "cfg": CFG}
+    with pytest.raises(UserError, match=told):
+        extract(tiny_clip(), **right | given)
+    assert not (tmp_path / "s").exists()
+
+
+@pytest.mark.usefixtures("any_types")
+@pytest.mark.parametrize("given", [{"image_hook": None}, {"text_hook": 3}])
+def test_a_hook_has_a_name(given):
+    with pytest.raises(UserError, match="_hook must be the name of a hook point, not"):
+        ExtractConfig(**given)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from math import isfinite
 
-from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.errors import UserError, check_numbers
 
 LEAST_RANDOM = 20
 """Random sets beside each set of latents that a comparison needs at least."""
@@ -43,6 +43,7 @@ class CausalConfig:
 
     def __post_init__(self) -> None:
         """Refuse settings that have no meaning."""
+        check_numbers(self)
         if not _LEAST_IMAGES <= self.n_images <= _MOST_IMAGES:
             raise UserError(
                 f"n_images must be {_LEAST_IMAGES} to {_MOST_IMAGES:,}, not {self.n_images:,}."

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import inf
 
 from mm_sae_plugin.applications.defense.radius import check_radius
-from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.errors import UserError, check_numbers
 
 _FROM_0 = ("inner_steps", "warm_up_steps", "n_scale_batches", "seed")
 _FROM_1 = ("n_steps", "batch_size", "n_accumulated", "checkpoint_every")
@@ -46,6 +46,7 @@ class AlignmentConfig:
     """Of the order of images and of the inner attack's starts."""
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         check_radius(self.eps, "Linf")
         for least, names in enumerate((_FROM_0, _FROM_1)):
             for name in names:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from mm_sae_plugin.applications.defense.radius import Norm, check_radius
-from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.errors import UserError, check_numbers
 
 _LEAST_IMAGES = 16
 
@@ -38,6 +38,7 @@ class RobustnessConfig:
     """Of all that is drawn."""
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         check_radius(self.eps, self.norm)
         if self.eps == 0:
             raise UserError("eps is 0, so that nothing may be attacked: give a budget above 0.")

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.errors import UserError, check_numbers
 from mm_sae_plugin.stats.config import ModalityConfig
 
 OWN = "sae"
@@ -29,6 +29,7 @@ class ComparisonConfig:
     """Seed of whatever is trained or drawn."""
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         if not 0 < self.min_r2 <= 1:
             raise UserError(f"min_r2 must lie above 0 and be at most 1, not {self.min_r2}.")
         if self.n_bins < 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.errors import UserError, check_numbers
 
 RECORD, LATENTS = "evaluation.json", "latents.parquet"
 """Files with all figures, and with a row for each latent."""
@@ -44,6 +44,7 @@ class EvaluateConfig:
 
     def __post_init__(self) -> None:
         """Refuse settings that have no meaning."""
+        check_numbers(self)
         for part in self.parts:
             if part not in PARTS:
                 raise UserError(f"There is no part {part!r:.40}: choose from {', '.join(PARTS)}.")

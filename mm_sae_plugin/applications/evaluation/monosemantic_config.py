@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.errors import UserError, check_numbers
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class MonosemanticityConfig:
 
     def __post_init__(self) -> None:
         """Refuse settings that have no meaning."""
+        check_numbers(self)
         if not self.tops or min(self.tops) < 2 or len(set(self.tops)) < len(self.tops):
             raise UserError(
                 f"tops must be different numbers of samples, each at least 2, not {self.tops}."

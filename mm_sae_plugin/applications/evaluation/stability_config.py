@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.errors import UserError, check_numbers
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class StabilityConfig:
     """Of the random matchings and the bootstrap; the SAEs' seeds follow that of the one given."""
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         if self.n_seeds < 0:
             raise UserError(f"n_seeds must be 0 or more, not {self.n_seeds}.")
         if not 0 < self.min_cosine <= 1:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 
-from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.errors import UserError, check_numbers
 
 _MOST_CASES = 1_000
 _MOST_FAITHFUL = 10_000
@@ -30,6 +30,7 @@ class SteeringConfig:
 
     def __post_init__(self) -> None:
         """Refuse settings that have no meaning."""
+        check_numbers(self)
         if self.n_cases < 2 or self.n_seeds < 1:
             raise UserError("Two cases and one seed are the least that an interval can be made of.")
         # The world of prompts has no end, so that only days of drawing would tell.
