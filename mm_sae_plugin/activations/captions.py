@@ -16,8 +16,9 @@ Encode = Callable[[Int[Tensor, "captions ctx"]], list[Float[Tensor, "captions _"
 
 # Captions that are encoded together. Their number decides which kernels run, so it is always this.
 _CAPTIONS = 64
-# Sums over tokens are taken in lanes: of such a number, the lanes that are left out hold zeros.
-_LANES = 8
+# Sums over tokens are taken in lanes, as many as a processor's registers hold: of such a number,
+# the lanes that are left out hold zeros. The smaller is tried first.
+_LANES = (8, 16)
 
 
 class ShortCaptions:
@@ -70,9 +71,8 @@ class ShortCaptions:
     def _group(
         self, tokens: Int[Tensor, "captions ctx"], n_read: int
     ) -> list[Float[Tensor, "captions _"]]:
-        length = -(-n_read // _LANES) * _LANES
-        may_be_cut = len(tokens) == _CAPTIONS and length < tokens.shape[1]
-        if not may_be_cut or not self._is_same.get(length, True):
+        length = self._length(n_read, tokens.shape[1])
+        if length is None or len(tokens) != _CAPTIONS:
             return self._encode(tokens)
         with self._model.family.of_fewer_tokens(self._model.clip, length):
             short = self._encode(tokens[:, :length])
@@ -82,3 +82,8 @@ class ShortCaptions:
             self._is_same[length] = all(same)
             return whole
         return short
+
+    def _length(self, n_read: int, context: int) -> int | None:
+        """Return how many tokens are enough as far as is known, if that is fewer than all."""
+        lengths = (-(-n_read // lanes) * lanes for lanes in _LANES)
+        return next((n for n in lengths if n < context and self._is_same.get(n, True)), None)
