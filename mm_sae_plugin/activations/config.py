@@ -45,9 +45,9 @@ class ExtractConfig:
 
     def __post_init__(self) -> None:
         check_numbers(self)
-        for name, is_left_out in (("image_hook", False), ("text_hook", self.text_hook is None)):
+        for name, kinds in (("image_hook", str), ("text_hook", str | None)):
             hook = getattr(self, name)
-            if not isinstance(hook, str) and not is_left_out:
+            if not isinstance(hook, kinds):
                 raise UserError(f"{name} must be the name of a hook point, not {kind_of(hook)}.")
         for name, least in (("batch_size", 1), ("shard_size", 1), ("num_workers", 0)):
             value = getattr(self, name)

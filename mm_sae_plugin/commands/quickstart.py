@@ -87,7 +87,8 @@ def run_quickstart(cfg: QuickstartConfig, progress: bool = True) -> dict[str, An
     with _timed(seconds, "extract"):
         store = extract(model, pairs, cfg.out / "acts", ExtractConfig(), progress=progress)
     with _timed(seconds, "train"):
-        # Steps are too small to gain from a second thread, and lose by waiting for it.
+        # Steps are too small to gain from a second thread, and lose by waiting for it: from here on
+        # torch has one, and the labels one for each worker.
         engine = one_core_each(available_cores())
         sae_dir = cfg.out / "sae"
         training = MultimodalSAERunnerConfig(
