@@ -132,6 +132,16 @@ class CodedPairs:
         }
 
 
+@dataclass(frozen=True)
+class ActivePairs:
+    """Pairs of which an earlier pass has kept what is active, and nothing else."""
+
+    rows: PairRows
+    """The pairs."""
+    active: dict[Modality, ActiveCodes]
+    """What is active in the codes of each modality."""
+
+
 def state_of_sides(sides: Mapping[Modality, "Sums"]) -> dict[str, Tensor]:
     """Return the states of what is summed for each modality by itself, as one."""
     return {

@@ -16,9 +16,9 @@ from mm_sae_plugin.features.sae import SAEFeatureMap
 from mm_sae_plugin.pairs.world import has_own_table
 from mm_sae_plugin.saes.untrained import untrained_sae
 from mm_sae_plugin.stats.accumulator import ModalityStatistics
-from mm_sae_plugin.stats.carried.moments import ProbeMoments
+from mm_sae_plugin.stats.carried.first_pass import FirstPass, first_sums
 from mm_sae_plugin.stats.carried.result import CarriedDominance
-from mm_sae_plugin.stats.carried.score import CarriedConfig, read_all_carried
+from mm_sae_plugin.stats.carried.score import CarriedConfig, read_carried
 from mm_sae_plugin.stats.config import ModalityConfig
 from mm_sae_plugin.stats.dominance import ModalityDominance
 from mm_sae_plugin.stats.examples import ExampleRows
@@ -92,8 +92,8 @@ def label_store(
     pairs = cast(PairedActivations, store)
     cfg = cfg or ModalityConfig()
     trained, *untrained = _readings(feature_map, pairs, cfg, store.manifest.source)
-    probes = ProbeMoments.of(pairs, feature_map.n_features)
-    trained = Reading(feature_map, {**trained.accumulators, "probes": probes})
+    asks = first_sums(pairs, feature_map.n_features)
+    trained = Reading(feature_map, {**trained.accumulators, **asks})
     readings = [trained, *untrained, by_mean]
     main, *null, moved = run_pass(pairs, readings, engine, progress=progress)
     stats = _modality(main)
@@ -140,7 +140,7 @@ def label_features(
     cfg, n_features = cfg or ModalityConfig(), feature_map.n_features
     sums: dict[str, Accumulator] = {
         "modality": ModalityStatistics(n_features),
-        "probes": ProbeMoments.of(store, n_features),
+        **first_sums(store, n_features),
     }
     (taken,) = run_pass(store, [Reading(feature_map, sums)], engine, progress=progress)
     (carried,) = _carried([(feature_map, taken)], store, cfg, engine, progress)
@@ -210,7 +210,7 @@ def _readings(
         "truth": truth,
     }
     if cfg.score == CARRIED:
-        untrained["probes"] = ProbeMoments.of(store, n_features)
+        untrained |= first_sums(store, n_features)
     return [
         Reading(feature_map, accumulators | {"truth": truth}),
         Reading(untrained_features(feature_map, store), untrained),
@@ -225,9 +225,9 @@ def _carried(
     progress: bool,
 ) -> list[CarriedDominance]:
     """The carried score of feature maps, each with what the first pass took: one pass for all."""
-    filled = [(feature_map, cast(ProbeMoments, taken["probes"])) for feature_map, taken in asked]
+    first_passes = [FirstPass.of(feature_map, taken) for feature_map, taken in asked]
     settings = CarriedConfig(confidence=cfg.confidence)
-    return read_all_carried(filled, store, settings, engine, progress)
+    return read_carried(first_passes, store, settings, engine, progress)
 
 
 def _truth(

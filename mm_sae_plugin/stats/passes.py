@@ -6,6 +6,7 @@ a part batch by batch, and the parts' sums are merged in manifest order.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -19,12 +20,14 @@ from mm_sae_plugin.features.feature_map import FeatureMap
 from mm_sae_plugin.modality import Modality
 from mm_sae_plugin.stats.interfaces import (
     Accumulator,
+    ActivePairs,
     CodedPairs,
     PairedActivations,
     PairRows,
     Partitioned,
     Reconstruction,
 )
+from mm_sae_plugin.stats.kept_codes import KnownCodes
 from mm_sae_plugin.stats.nulls import swap_mask
 
 # Least pairs of one part; there are as many as latents at least, since sums as large as the
@@ -44,6 +47,9 @@ class Reading:
     """Empty accumulators by a name of the caller's choice."""
     swap_seed: int | None = None
     """Exchange image and text codes of each image by a fair coin: the swap null."""
+    known: KnownCodes | None = None
+    """What an earlier pass kept of the same feature map's codes, which are then not encoded again;
+    only for accumulators that take ``ActivePairs``."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,7 @@ class PassTask:
         ]
         for rows in _batches(part, self.batch_size):
             for reading, taken in zip(self.readings, results, strict=True):
-                pairs = _coded(reading, rows)
+                pairs: Any = _known(reading, rows) or _coded(reading, rows)
                 for accumulator in taken.values():
                     accumulator.update_pairs(pairs)
         return results
@@ -180,6 +186,11 @@ def _gathered(
     image_index = torch.as_tensor(store.image_index)
     for index in order.split(size):
         yield images[image_index[index]], texts[index], image_index[index]
+
+
+def _known(reading: Reading, rows: PairRows) -> ActivePairs | None:
+    active = reading.known.active_of(rows) if reading.known is not None else None
+    return None if active is None else ActivePairs(rows, active)
 
 
 def _coded(reading: Reading, rows: PairRows) -> CodedPairs:

@@ -82,6 +82,12 @@ class ProbeMoments:
         d_image, d_text = (0, 0) if first is None else (first[0].shape[1], first[1].shape[1])
         return cls(n_features, d_image, d_text)
 
+    @property
+    def n_bytes(self) -> int:
+        """Memory of the products of activations and codes."""
+        numbers = N_FOLDS * len(MODALITIES) * self.n_features * sum(self.widths.values())
+        return 8 * numbers
+
     def empty(self) -> "ProbeMoments":
         """An accumulator of the same kind that has seen nothing."""
         return ProbeMoments(self.n_features, self.widths["image"], self.widths["text"])

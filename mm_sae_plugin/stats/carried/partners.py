@@ -18,7 +18,7 @@ from mm_sae_plugin.stats.active_codes import ActiveCodes
 from mm_sae_plugin.stats.carried.groups import N_FOLDS
 from mm_sae_plugin.stats.carried.moments import ProbeMoments
 from mm_sae_plugin.stats.carried.probes import Probes
-from mm_sae_plugin.stats.interfaces import CodedPairs
+from mm_sae_plugin.stats.interfaces import ActivePairs, CodedPairs
 
 N_CANDIDATES = 32
 """Latents of the other side that are looked at for each latent."""
@@ -102,14 +102,14 @@ class PartnerCounts:
         self._settle()
         return self._together
 
-    def update_pairs(self, pairs: CodedPairs) -> None:
+    def update_pairs(self, pairs: CodedPairs | ActivePairs) -> None:
         """Add a batch of a pass."""
         firings = {}
         for modality, active in pairs.active.items():
             threshold = self.probes.threshold.to(active.latents.device)[active.latents]
             firings[modality] = active.where(active.values > threshold)
             self.fires[modality] += firings[modality].sums(power=0).long()
-        self.n_pairs += len(pairs.codes_image)
+        self.n_pairs += len(pairs.rows.pair_index)
         self._waiting.append(firings)
         n_rows = sum(batch["image"].n_rows for batch in self._waiting)
         n_firings = sum(len(side.rows) for batch in self._waiting for side in batch.values())

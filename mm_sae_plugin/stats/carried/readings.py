@@ -12,7 +12,7 @@ from mm_sae_plugin.stats.active_codes import ActiveCodes
 from mm_sae_plugin.stats.carried.groups import N_FOLDS, N_GROUPS, fold_of, image_groups
 from mm_sae_plugin.stats.carried.moments import with_ones
 from mm_sae_plugin.stats.carried.probes import Probes
-from mm_sae_plugin.stats.interfaces import CodedPairs
+from mm_sae_plugin.stats.interfaces import ActivePairs, CodedPairs
 
 N_BINS = 96
 """Bins of a reading, finest about its mean."""
@@ -71,7 +71,7 @@ class ReadingCounts:
         self._settle()
         return self._counts
 
-    def update_pairs(self, pairs: CodedPairs) -> None:
+    def update_pairs(self, pairs: CodedPairs | ActivePairs) -> None:
         """Add a batch of a pass."""
         groups = image_groups(pairs.rows.image_index)
         self.n_images += torch.bincount(groups[pairs.rows.first_of_image.cpu()], minlength=N_GROUPS)

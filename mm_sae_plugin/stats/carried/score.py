@@ -14,6 +14,7 @@ from mm_sae_plugin.features.feature_map import Decodable, FeatureMap
 from mm_sae_plugin.stats.carried.association import association
 from mm_sae_plugin.stats.carried.calibration import calibrate, correlation_with_bins
 from mm_sae_plugin.stats.carried.concepts import concept_of
+from mm_sae_plugin.stats.carried.first_pass import FirstPass, first_sums
 from mm_sae_plugin.stats.carried.groups import N_FOLDS
 from mm_sae_plugin.stats.carried.jackknife import ratio_interval
 from mm_sae_plugin.stats.carried.moments import ProbeMoments
@@ -91,51 +92,40 @@ def carried_dominance(
     UserError
         If the store holds no pairs.
     """
-    moments = ProbeMoments.of(store, feature_map.n_features)
-    (taken,) = run_pass(store, [Reading(feature_map, {"": moments})], engine, progress=progress)
-    filled = cast(ProbeMoments, taken[""])
-    return read_carried(feature_map, store, filled, cfg, engine, progress)
-
-
-def read_carried(
-    feature_map: FeatureMap,
-    store: PairedActivations,
-    moments: ProbeMoments,
-    cfg: CarriedConfig | None = None,
-    engine: Engine | None = None,
-    progress: bool = False,
-) -> CarriedDominance:
-    """Go on from moments that another pass over the same store took; see `carried_dominance`."""
-    (found,) = read_all_carried([(feature_map, moments)], store, cfg, engine, progress)
+    sums = first_sums(store, feature_map.n_features)
+    (taken,) = run_pass(store, [Reading(feature_map, sums)], engine, progress=progress)
+    (found,) = read_carried([FirstPass.of(feature_map, taken)], store, cfg, engine, progress)
     return found
 
 
-def read_all_carried(
-    filled: Sequence[tuple[FeatureMap, ProbeMoments]],
+def read_carried(
+    first_passes: Sequence[FirstPass],
     store: PairedActivations,
     cfg: CarriedConfig | None = None,
     engine: Engine | None = None,
     progress: bool = False,
 ) -> list[CarriedDominance]:
-    """Read several feature maps, each with its moments, in one pass."""
+    """Read any number of feature maps in one more pass over the store of their first passes.
+
+    The other arguments are those of `carried_dominance`.
+    """
     cfg = cfg or CarriedConfig()
     readings = []
-    for feature_map, moments in filled:
-        probes = fit_probes(moments, cfg.ridge, cfg.least_code)
-        together = PartnerCounts(candidates(moments, probes), probes)
+    for first in first_passes:
+        probes = fit_probes(first.moments, cfg.ridge, cfg.least_code)
+        together = PartnerCounts(candidates(first.moments, probes), probes)
         sums = {"readings": ReadingCounts(probes), "partners": together}
-        readings.append(Reading(feature_map, sums))
+        readings.append(Reading(first.feature_map, sums, known=first.known))
+    results = run_pass(store, readings, engine, progress=progress)
     return [
         score_readings(
-            moments,
+            first.moments,
             cast(ReadingCounts, taken["readings"]),
             cast(PartnerCounts, taken["partners"]),
-            feature_map.directions if isinstance(feature_map, Decodable) else None,
+            first.feature_map.directions if isinstance(first.feature_map, Decodable) else None,
             cfg,
         )
-        for (feature_map, moments), taken in zip(
-            filled, run_pass(store, readings, engine, progress=progress), strict=True
-        )
+        for first, taken in zip(first_passes, results, strict=True)
     ]
 
 
