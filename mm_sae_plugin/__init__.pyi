@@ -2,6 +2,7 @@ from .activations import (
     ActivationStore as ActivationStore,
     ExtractConfig as ExtractConfig,
     extract as extract,
+    extract_several as extract_several,
 )
 from .errors import UserError as UserError
 from .factorworld import FACTORS as FACTORS, FactorWorld as FactorWorld

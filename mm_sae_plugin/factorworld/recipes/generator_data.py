@@ -1,6 +1,5 @@
 """The generator's training data: pictures, subjects, labels and embeddings, made once."""
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -145,8 +144,3 @@ def batches(n: int, batch_size: int, seed: int, first: int = 0) -> Iterator[np.n
         order = np.random.default_rng((seed, epoch)).permutation(n)
         for number in range(first % per_epoch if epoch == first // per_epoch else 0, per_epoch):
             yield np.sort(order[number * batch_size : (number + 1) * batch_size])
-
-
-def default_workers() -> int:
-    """Return how many processes may draw at once."""
-    return min(2, os.cpu_count() or 1)
