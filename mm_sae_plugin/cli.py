@@ -11,6 +11,7 @@ import tyro
 from mm_sae_plugin.commands import VERBS
 from mm_sae_plugin.errors import Terminated, UserError
 from mm_sae_plugin.files import FULL_DISK
+from mm_sae_plugin.saes.folder_files import refuse_no_sae
 from mm_sae_plugin.termination import termination_interrupts
 
 
@@ -50,6 +51,10 @@ def _run(argv: Sequence[str] | None) -> None:
         args=argv,
         config=(tyro.conf.OmitArgPrefixes,),
     )
+    # A mistyped folder need not wait for the imports of a verb.
+    sae = getattr(command, "sae", None)
+    if sae is not None:
+        refuse_no_sae(sae)
     with termination_interrupts():
         command.run()
 

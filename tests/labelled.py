@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from mm_sae_plugin.activations import ExtractConfig
+from mm_sae_plugin.saes.folder_files import CFG_FILENAME, WEIGHTS_FILENAME
 from mm_sae_plugin.stats.config import ModalityConfig
 
 
@@ -29,3 +30,11 @@ def labelled_sae(
     MultimodalSAETrainingRunner(MultimodalSAERunnerConfig(out=sae_dir, **training), store).run()
     Study.open(sae_dir, store, model).label(cfg)
     return sae_dir
+
+
+def sae_of_empty_files(folder: Path) -> Path:
+    """Make a folder that passes for an SAE's until it is opened."""
+    folder.mkdir()
+    for name in (CFG_FILENAME, WEIGHTS_FILENAME):
+        (folder / name).touch()
+    return folder

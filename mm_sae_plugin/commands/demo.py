@@ -65,8 +65,6 @@ class DemoCommand:
             raise UserError(
                 f"The {demo.name} demo shows no evaluation: --robustness is for {takers}."
             )
-        if self.sae is not None and not demo.needs_sae and not self.sae.is_dir():
-            raise UserError(f"There is no folder {self.sae}: give that of a labelled SAE.")
         if self.acts is not None and self.sae is None:
             raise UserError("A store belongs to an SAE: give --sae with --acts.")
         if find_spec("gradio") is None:

@@ -14,6 +14,7 @@ from mm_sae_plugin.saes.folder_files import (
     WEIGHTS_FILENAME,
     WHITENING_FILENAME,
     check_files,
+    refuse_no_sae,
 )
 from mm_sae_plugin.saes.normalization import ModalityNormalization
 
@@ -53,12 +54,7 @@ def load_sae(path: str | Path, device: str = "cpu") -> tuple[SAE[Any], ModalityN
     if not isinstance(path, str | Path):
         raise UserError(f"load_sae takes the folder of an SAE, not {kind_of(path)}.")
     folder = Path(path)
-    for name in (CFG_FILENAME, WEIGHTS_FILENAME):
-        if not (folder / name).is_file():
-            raise UserError(
-                f"{folder} is not an SAE folder: it has no {name}; give the folder that training "
-                "wrote with --out."
-            )
+    refuse_no_sae(folder)
     check_files(folder, *_READ)
     try:
         if is_checkpoint(folder):

@@ -57,6 +57,16 @@ def holds_sae(folder: str | Path) -> bool:
     return listed or (path / WEIGHTS_FILENAME).is_file()
 
 
+def refuse_no_sae(folder: Path) -> None:
+    """Raise ``UserError`` for a folder without an SAE's config and weights, or that is none."""
+    for name in (CFG_FILENAME, WEIGHTS_FILENAME):
+        if not (folder / name).is_file():
+            raise UserError(
+                f"{folder} is not an SAE folder: it has no {name}; give the folder that training "
+                "wrote with --out."
+            )
+
+
 def remove_derived(folder: str | Path) -> None:
     """Delete everything in an SAE folder that was made from its SAE.
 

@@ -150,7 +150,7 @@ class ModalityStatistics:
         active: Sequence[ActiveCodes],
     ) -> None:
         codes_image, codes_text = _at_hand(codes_image), _at_hand(codes_text)
-        self._check(codes_image, codes_text, image_id)
+        self._check((codes_image, codes_text), image_id, active)
         if len(codes_image) == 0:
             return
         part = ModalityStatistics(self.n_features)
@@ -217,16 +217,20 @@ class ModalityStatistics:
         self._open = border if len(border) < 2 else [border[0], border[-1]]
         self._ids += other_ids
 
-    def _check(self, codes_image: Tensor, codes_text: Tensor, image_id: ImageIds) -> None:
+    def _check(
+        self, codes_of: tuple[Tensor, Tensor], image_id: ImageIds, active: Sequence[ActiveCodes]
+    ) -> None:
         expected = (len(image_id), self.n_features)
-        for side, codes in (("image", codes_image), ("text", codes_text)):
+        # Where it is known what is not 0, nothing else can be wrong.
+        values_of = [side.values for side in active] or codes_of
+        for side, codes, values in zip(("image", "text"), codes_of, values_of, strict=True):
             if tuple(codes.shape) != expected:
                 raise UserError(
                     f"The {side} codes have shape {tuple(codes.shape)}, but {len(image_id)} "
                     f"image ids and {self.n_features} latents call for {expected}."
                 )
             # NaN passes through both ends, so one look finds negatives, infinity and NaN alike.
-            low, high = codes.aminmax() if codes.numel() else (0.0, 0.0)
+            low, high = values.aminmax() if values.numel() else (0.0, 0.0)
             if not (low >= 0 and high < float("inf")):
                 raise UserError(
                     f"The {side} codes hold negative or non-finite values; modality statistics "

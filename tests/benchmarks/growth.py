@@ -1,11 +1,12 @@
 """How time and memory of labelling grow: ``python -m tests.benchmarks.growth``.
 
-Scores, the moments of carried dominance and the strongest examples are summed over pairs that are
-drawn as they are read, by a TopK SAE of random weights; what they mean does not matter, only how
-much there is. One thing is varied at a time: the pairs, the latents, the workers. Every setting
-runs in a process of its own, so that its peak of memory is its own, and beside it stands what
-encoding the same pairs takes alone. Settings are taken in turn, round after round, and medians are
-reported. ``--out`` writes all figures as JSON, and a drawing where matplotlib is installed.
+Scores, what carried dominance takes of a first pass and the strongest examples are summed over
+pairs that are drawn as they are read, by a TopK SAE of random weights; what they mean does not
+matter, only how much there is. One thing is varied at a time: the pairs, the latents, the workers.
+Every setting runs in a process of its own, so that its peak of memory is its own, and beside it
+stands what encoding the same pairs takes alone. Settings are taken in turn, round after round, and
+medians are reported. ``--out`` writes all figures as JSON, and a drawing where matplotlib is
+installed.
 """
 
 import argparse
@@ -79,7 +80,7 @@ def measure(setting: Setting) -> dict[str, float]:
     from mm_sae_plugin.engines import ThreadEngine
     from mm_sae_plugin.features import SAEFeatureMap
     from mm_sae_plugin.stats import ExampleRows, ModalityStatistics, Reading, run_pass
-    from mm_sae_plugin.stats.carried.moments import ProbeMoments
+    from mm_sae_plugin.stats.carried.first_pass import first_sums
     from mm_sae_plugin.stats.interfaces import PairedActivations
 
     torch.set_num_threads(1)
@@ -92,8 +93,8 @@ def measure(setting: Setting) -> dict[str, float]:
     before, start = memory_mib("VmRSS"), time.perf_counter()
     sums = {
         "scores": ModalityStatistics(setting.d_sae),
-        "moments": ProbeMoments.of(store, setting.d_sae),
         "examples": ExampleRows.of(store),
+        **first_sums(store, setting.d_sae),
     }
     run_pass(store, [Reading(feature_map, sums)], engine)
     seconds, added = time.perf_counter() - start, memory_mib("VmHWM") - before

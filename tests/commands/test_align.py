@@ -9,6 +9,7 @@ from mm_sae_plugin.applications.defense.fine_tuning import FineTuning
 from mm_sae_plugin.applications.defense.towers import read_towers
 from mm_sae_plugin.cli import main
 from tests.applications.bias.faces import JOBS, draw_faces, write_table
+from tests.labelled import sae_of_empty_files
 
 TINY = ["--batch-size", "4", "--n-steps", "2", "--inner-steps", "1", "--n-scale-batches", "1"]
 
@@ -169,7 +170,8 @@ def test_what_cannot_be_written_is_said_before_anything_is_opened(tmp_path, caps
     (tmp_path / taken).parent.mkdir(exist_ok=True)
     (tmp_path / taken).write_text("mine")
     with pytest.raises(SystemExit) as stop:
-        main(["align", "--out", str(tmp_path / "out"), "--sae", "gone"])
+        sae = sae_of_empty_files(tmp_path / "sae")
+        main(["align", "--out", str(tmp_path / "out"), "--sae", str(sae)])
     told = capsys.readouterr().err
     assert stop.value.code == 2 and told.count("\n") == 1
     assert "cannot be written (" in told and f"{taken} is a file, not a folder" in told

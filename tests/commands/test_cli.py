@@ -27,6 +27,18 @@ def job(tmp_path_factory):
     return folder
 
 
+@pytest.mark.parametrize("verb", ["mds", "report", "explain", "demo explorer"])
+def test_a_mistyped_sae_need_not_wait_for_imports(verb):
+    program = (
+        "import sys; from mm_sae_plugin.cli import main\n"
+        f"try: main({[*verb.split(), '--sae', 'gone']})\n"
+        "except SystemExit: print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == "False\n"
+    assert "gone is not an SAE folder" in done.stderr and done.stderr.count("\n") == 1
+
+
 def test_steps_leave_a_labelled_sae_and_a_report(job):
     cfg = json.loads((job / "sae/cfg.json").read_text())
     modality = cfg["metadata"]["modality"]

@@ -14,6 +14,7 @@ from mm_sae_plugin.commands import demo
 from mm_sae_plugin.demos import DEMOS
 from mm_sae_plugin.study import Study
 from tests.demos.started import answer_of, started_demo
+from tests.labelled import sae_of_empty_files
 
 
 def told_by(capsys, *argv: str) -> str:
@@ -41,7 +42,7 @@ def test_listing_imports_nothing_heavy():
 
 
 def test_what_cannot_be_is_a_sentence(capsys, monkeypatch, tmp_path):
-    sae = ["--sae", str(tmp_path)]
+    sae = ["--sae", str(sae_of_empty_files(tmp_path / "sae"))]
     assert "no demo 'nothing': choose explorer, steering, bias or defense." in told_by(
         capsys, "nothing"
     )
@@ -51,7 +52,7 @@ def test_what_cannot_be_is_a_sentence(capsys, monkeypatch, tmp_path):
     assert "shows one SAE: --beside is for bias." in told
     told = told_by(capsys, "explorer", *sae, "--robustness", "file")
     assert "shows no evaluation: --robustness is for defense." in told
-    assert "There is no folder gone: give that of" in told_by(capsys, "defense", "--sae", "gone")
+    assert "gone is not an SAE folder" in told_by(capsys, "defense", "--sae", "gone")
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = str(server.getsockname()[1])
         assert f"Port {port} is taken" in told_by(capsys, "explorer", *sae, "--port", port)

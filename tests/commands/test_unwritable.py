@@ -11,6 +11,7 @@ from mm_sae_plugin.cli import main
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.factorworld.recipes import train_clip
 from mm_sae_plugin.study import Study
+from tests.labelled import sae_of_empty_files
 
 
 @pytest.fixture
@@ -18,17 +19,18 @@ def taken(tmp_path, monkeypatch) -> Path:
     """A file, where a folder is wanted; what comes after the check would fail otherwise."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "taken").write_text("mine")
+    sae_of_empty_files(tmp_path / "empty")
     return tmp_path / "taken"
 
 
 @pytest.mark.parametrize(
     "asked",
     [
-        ["steering-eval", "--sae", "gone", "--out", "taken"],
-        ["steering-sweep", "--sae", "gone", "--out", "taken/sweep.png"],
-        ["report", "--sae", "gone", "--out", "taken/report.html"],
+        ["steering-eval", "--sae", "empty", "--out", "taken"],
+        ["steering-sweep", "--sae", "empty", "--out", "taken/sweep.png"],
+        ["report", "--sae", "empty", "--out", "taken/report.html"],
         ["truth", "--out", "taken"],
-        ["bias", "--sae", "gone", "--out", "taken"],
+        ["bias", "--sae", "empty", "--out", "taken"],
         ["quickstart", "--out", "taken"],
     ],
 )
@@ -38,12 +40,13 @@ def test_commands_say_so_before_anything_is_opened(taken, asked, capsys):
     # Lines of any width.
     told = " ".join(capsys.readouterr().err.split())
     assert "cannot be written (taken is a file, not a folder)" in told
-    assert taken.read_text() == "mine" and len(list(taken.parent.iterdir())) == 1
+    assert taken.read_text() == "mine"
+    assert sorted(path.name for path in taken.parent.iterdir()) == ["empty", "taken"]
 
 
 def test_a_drawing_that_is_a_folder(taken, capsys):
     for name, asked in (
-        ("steering.svg", ["steering-eval", "--sae", "gone"]),
+        ("steering.svg", ["steering-eval", "--sae", "empty"]),
         ("truth.svg", ["truth"]),
     ):
         (taken.parent / "out" / name).mkdir(parents=True)
@@ -65,7 +68,7 @@ def test_recipes_and_the_library_say_so_too(taken, tmp_path):
 
     with pytest.raises(UserError, match="taken is a file"):
         evaluate_generator(EvaluateGeneratorConfig(taken, folder=tmp_path / "gone"))
-    assert len(list(tmp_path.iterdir())) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "taken"]
 
 
 def test_labels_are_not_scored_for_a_folder_that_cannot_be_written(small_sae, monkeypatch):
