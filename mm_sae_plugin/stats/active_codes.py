@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mm_sae_plugin.features.active import MOST_ACTIVE, active_positions
+from mm_sae_plugin.saes.latent_order import latent_order
 
 
 @dataclass(frozen=True)
@@ -75,9 +76,10 @@ class ActiveCodes:
         There a product with it is added to a total entry by entry, and no other entry touched:
         ``total.addmm_(active.by_latent(), table)``.
         """
-        latents, order = self.latents.cpu().sort(stable=True)
+        latents = self.latents.cpu()
+        order = latent_order(latents, self.n_features)
         return torch.sparse_coo_tensor(
-            torch.stack([latents, self.rows.cpu()[order]]),
+            torch.stack([latents[order], self.rows.cpu()[order]]),
             self.values.cpu()[order].double(),
             (self.n_features, self.n_rows),
             check_invariants=False,

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mm_sae_plugin.engines import Engine
 from mm_sae_plugin.features.feature_map import FeatureMap
+from mm_sae_plugin.saes.latent_order import latent_order
 from mm_sae_plugin.stats.active_codes import ActiveCodes
 from mm_sae_plugin.stats.interfaces import CodedPairs, PairedActivations, state_of_sides
 from mm_sae_plugin.stats.passes import Reading, run_pass
@@ -121,7 +122,8 @@ class TopRows:
         latent, row, value = (torch.cat(column) for column in zip(*parts, strict=True))
         # Two stable sorts: by rank, then by latent. Equals stay in the order they came in.
         order = self.rank(value, row).argsort(descending=True, stable=True)
-        order = order[latent[order].argsort(stable=True)]
+        n_latents = int(latent.max()) + 1 if len(latent) else 0
+        order = order[latent_order(latent[order], n_latents)]
         latent, row, value = latent[order], row[order], value[order]
         _, lengths = latent.unique_consecutive(return_counts=True)
         starts = (lengths.cumsum(0) - lengths).repeat_interleave(lengths)

@@ -7,10 +7,12 @@ sums are summed again ("second moments"): all that the delta method needs for ea
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from mm_sae_plugin.saes.latent_order import latent_order
 from mm_sae_plugin.stats.active_codes import ActiveCodes
 from mm_sae_plugin.stats.scores import SCORES, ScoreName
 
@@ -105,16 +107,24 @@ def _active_on_either(
         row, latent = ((codes_image > 0) | (codes_text > 0)).nonzero(as_tuple=True)
         return row, latent
     n_features = codes_image.shape[1]
-    keys = torch.cat([side.rows * n_features + side.latents for side in active]).unique()
+    keys = _sorted(torch.cat([side.rows * n_features + side.latents for side in active]))
+    keys = keys.unique_consecutive()
     return torch.div(keys, n_features, rounding_mode="floor"), keys % n_features
+
+
+def _sorted(keys: Int[Tensor, "entries"]) -> Int[Tensor, "entries"]:
+    if keys.device.type == "cpu":
+        # NumPy's stable sort sees that each side is sorted already, and merges them.
+        return torch.from_numpy(np.sort(keys.numpy(), kind="stable"))
+    return keys.sort().values
 
 
 def sum_by_latent(
     values: Float[Tensor, "quantities entries"], latent: Int[Tensor, "entries"], n_features: int
 ) -> Float[Tensor, "quantities n_features"]:
     """Sum the entries of each latent, in order."""
-    latent, order = torch.sort(latent, stable=True)
-    present, runs = torch.unique_consecutive(latent, return_counts=True)
+    order = latent_order(latent, n_features)
+    present, runs = torch.unique_consecutive(latent[order], return_counts=True)
     dense = values.new_zeros(len(values), n_features)
     # Entry by entry in memory, so that sorting moves what lies together.
     by_entry = values.T.contiguous().index_select(0, order)

@@ -8,16 +8,13 @@ fast kernels on every device.
 
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
+from mm_sae_plugin.saes.latent_order import latent_order
 from mm_sae_plugin.saes.sparse.codes import SparseCodes
-
-_SHORT_NUMBERS = 2**16
-"""How many numbers have 16 bits."""
 
 
 def sparse_reconstruction(
@@ -110,16 +107,7 @@ def weighted_sums(
 
 def _by_latent(codes: SparseCodes) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return rows, latents, the starts of each latent's entries, and the order that sorts them."""
-    order = _stable_order(codes)
+    order = latent_order(codes.latents, codes.d_sae)
     latents = codes.latents[order]
     boundaries = torch.arange(codes.d_sae + 1, device=latents.device)
     return codes.rows()[order], latents, torch.searchsorted(latents, boundaries), order
-
-
-def _stable_order(codes: SparseCodes) -> Int[Tensor, "n_entries"]:
-    latents = codes.latents
-    if latents.device.type != "cpu" or codes.d_sae > _SHORT_NUMBERS:
-        return latents.argsort(stable=True)
-    # NumPy sorts numbers of 16 bits by their digits, several times as fast.
-    short = latents.numpy().astype(np.uint16)
-    return torch.from_numpy(short.argsort(kind="stable"))

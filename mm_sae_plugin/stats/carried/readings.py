@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from mm_sae_plugin.modality import MODALITIES, Modality
+from mm_sae_plugin.saes.latent_order import latent_order
 from mm_sae_plugin.stats.active_codes import ActiveCodes
 from mm_sae_plugin.stats.carried.groups import N_FOLDS, N_GROUPS, fold_of, image_groups
 from mm_sae_plugin.stats.carried.moments import with_ones
@@ -141,7 +142,9 @@ class ReadingCounts:
             ActiveCodes.joined(list(parts))
             for parts in zip(*(b.firings for b in waiting), strict=True)
         ]
-        latents, order = torch.cat([side.latents for side in sides]).sort()
+        latents = torch.cat([side.latents for side in sides])
+        order = latent_order(latents, self.n_features)
+        latents = latents[order]
         rows = place[torch.cat([side.rows for side in sides])[order]]
         numbers = torch.arange(self.n_features + 1, device=latents.device)
         return torch.searchsorted(latents, numbers).tolist(), latents * len(place) + rows
