@@ -7,7 +7,7 @@ from hashlib import sha256
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from mm_sae_plugin.report.palette import COLOURS, MEANINGS
 
@@ -34,6 +34,7 @@ def _environment() -> Environment:
         "p_value": _p_value,
         "listed": _listed,
         "change": _change,
+        "with_code": _with_code,
     }
     return environment
 
@@ -67,6 +68,15 @@ def _p_value(value: float) -> str:
 def _listed(names: Sequence[str]) -> str:
     """Names as one says them: a, b and c."""
     return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
+
+
+def _with_code(sentence: str) -> Markup:
+    """A sentence in which what stands between backticks, as in a terminal, is set as code."""
+    parts = sentence.split("`")
+    if len(parts) % 2 == 0:
+        return escape(sentence)
+    code = Markup("<code>{}</code>")
+    return Markup().join(code.format(part) if at % 2 else part for at, part in enumerate(parts))
 
 
 def _hash(script: str) -> str:
