@@ -19,7 +19,7 @@ import torch
 from mm_sae_plugin.activations import ActivationStore
 from mm_sae_plugin.features import SAEFeatureMap
 from mm_sae_plugin.stats.accumulator import ModalityStatistics
-from mm_sae_plugin.stats.carried.moments import ProbeMoments
+from mm_sae_plugin.stats.carried.first_pass import FirstPass, first_sums
 from mm_sae_plugin.stats.carried.score import read_carried
 from mm_sae_plugin.stats.dominance import ModalityDominance
 from mm_sae_plugin.stats.interfaces import PairedActivations
@@ -60,11 +60,11 @@ def _checked(feature_map: SAEFeatureMap, store: PairedActivations) -> list[str]:
     n_features = feature_map.n_features
     accumulators = {
         "modality": ModalityStatistics(n_features),
-        "probes": ProbeMoments.of(store, n_features),
         "truth": TruthSums.of(store, SECOND_FACTORS, n_features),
+        **first_sums(store, n_features),
     }
     (taken,) = run_pass(store, [Reading(feature_map, accumulators)])
-    carried = read_carried(feature_map, store, cast(ProbeMoments, taken["probes"]))
+    (carried,) = read_carried([FirstPass.of(feature_map, taken)], store)
     paper = ModalityDominance.from_statistics(cast(ModalityStatistics, taken["modality"]))
     truth = check_sums(cast(TruthSums, taken["truth"]), paper, SECOND_FACTORS)
     lines = []
