@@ -56,7 +56,7 @@ class KnownCodes:
     """What is active in some pairs of a store; only reads, so threads may share it."""
 
     def __init__(self, n_features: int, packs: list[_Pack]) -> None:
-        self.n_features, self._packs = n_features, packs
+        self.n_features = n_features
         self._places = {
             int(pack.pair_index[start]): (pack, start) for pack in packs for start in pack.starts
         }

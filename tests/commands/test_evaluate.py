@@ -79,7 +79,8 @@ def test_the_report_takes_an_evaluation_of_the_same_sae_alone(
     main(["report", "--sae", str(small_sae), "--out", str(without)])
     text = without.read_text("utf-8")
     assert "Can the labels be believed?" not in text
-    assert "is not known: <code>mm-sae evaluate</code> tells." in text
+    told = "Whether these classes survive another seed is not known: <code>mm-sae evaluate</code>"
+    assert f"{told} tells." in text
     other = tmp_path / "other"
     shutil.copytree(out, other)
     record = strict(other / "evaluation.json")
