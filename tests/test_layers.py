@@ -22,6 +22,7 @@ ROOMS = (
     "devices",
     "modality",
     "versions",
+    "wording",
     "hooks",
     "factorworld",
     "pairs",

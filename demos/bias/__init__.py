@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mm_sae_plugin.demos import DEMOS, DemoOptions
-from mm_sae_plugin.demos.bias.address import NOTE, TABS
+from mm_sae_plugin.demos.bias.address import KEYS, TABS
 from mm_sae_plugin.demos.bias.controls import Controls
 from mm_sae_plugin.demos.bias.downloads import file_buttons, unprepared
 from mm_sae_plugin.demos.bias.drawing import STACK, STYLE
 from mm_sae_plugin.demos.bias.showing import Page
 from mm_sae_plugin.demos.bias.subject import open_subjects
+from mm_sae_plugin.demos.common.address import Address
+from mm_sae_plugin.demos.common.tabs import turned_to
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -88,7 +90,7 @@ def build(options: DemoOptions) -> gr.Blocks:
                 twins = gr.HTML(padding=False)
         kept = file_buttons(controls)
         gr.Markdown(_HOLDS, elem_classes="bd-soft")
-        query = gr.Textbox(label="What the address holds", visible=False)
+        address = Address.of(controls.fields, page.query, KEYS)
 
         private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         fields = controls.fields
@@ -124,21 +126,16 @@ def build(options: DemoOptions) -> gr.Blocks:
                 show_progress="hidden",
             ),
         ]
-        chosen = zip((audit_tab, attribution_tab, toggle_tab, twins_tab), TABS, strict=True)
-        turned = [
-            tab.select(lambda name=name: name, None, controls.tab, queue=False, **private)
-            for tab, name in chosen
-        ]
+        tabs_of = (audit_tab, attribution_tab, toggle_tab, twins_tab)
+        turned = turned_to(dict(zip(TABS, tabs_of, strict=True)), controls.tab)
         arrived = app.load(
             page.arrive(),
             None,
             [tabs, *fields, audit, *moved, twins, status],
             **private,
         )
-        for event in (*changes, *turned, arrived):
-            event.success(page.query, fields, query, queue=False, **private).success(
-                None, query, None, js=NOTE, **private
-            )
+        for event in (*changes, *turned, address.opened_by(arrived)):
+            address.noted_after(event)
         # Files that were prepared are of what stood before.
         for event in changes:
             event.success(unprepared, None, kept, queue=False, **private)

@@ -17,14 +17,8 @@ from mm_sae_plugin.factorworld.factors import WOMAN_GIVEN_OCCUPATION
 
 TABS = ("audit", "attribution", "toggle", "twins")
 """How an address calls the parts of the page."""
-_KEYS = ("tab", "flip", "model", "by", "show", "classes", "latents", "side", "occupation", "pair")
-NOTE = f"""(query) => {{
-  const address = new URL(window.location);
-  {list(_KEYS)}.forEach((key) => address.searchParams.delete(key));
-  new URLSearchParams(query).forEach((value, key) => address.searchParams.set(key, value));
-  window.history.replaceState(null, "", address);
-}}"""
-"""JavaScript that puts what :func:`query_of` says into the address."""
+KEYS = ("tab", "flip", "model", "by", "show", "classes", "latents", "side", "occupation", "pair")
+"""Names of all that an address holds."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +44,7 @@ class Asked:
 def query_of(asked: Asked) -> str:
     """Return what the address holds: what is not as the page opens by itself."""
     usual, told = Asked(asked.model), {}
-    for key in _KEYS:
+    for key in KEYS:
         value = getattr(asked, key)
         if key == "model" or value != getattr(usual, key):
             told[key] = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -8,6 +8,7 @@ from mm_sae_plugin.applications.bias.attributed import Attributed, ClassRow
 from mm_sae_plugin.demos.bias.drawing import signed
 from mm_sae_plugin.report.palette import COLOURS
 from mm_sae_plugin.report.svg import element, scale, text, title
+from mm_sae_plugin.wording import n_latents
 
 _WIDTH, _LEFT, _RIGHT, _TOP, _ROW, _HEAD = 420, 64, 356, 30, 22, 26
 _SUFFIX = " (paper)"
@@ -34,7 +35,7 @@ def classes_figure(name: str, found: Attributed, rows: Sequence[ClassRow]) -> st
         if class_of(row) != seen:
             seen = class_of(row)
             y += _HEAD
-            head = f"{seen}: {row.removed.n_latents} latents"
+            head = f"{seen}: {n_latents(row.removed.n_latents)}"
             parts.append(text(head, _LEFT, y - 8, class_="strong"))
         parts += _bar(row, x, y)
         y += _ROW

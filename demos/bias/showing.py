@@ -15,7 +15,6 @@ from mm_sae_plugin.demos.bias.drilling import drilled
 from mm_sae_plugin.demos.bias.subject import FLIPS
 from mm_sae_plugin.demos.bias.toggling import removal, toggled
 from mm_sae_plugin.demos.common.errors import told
-from mm_sae_plugin.errors import UserError
 
 
 class Page:
@@ -61,15 +60,9 @@ class Page:
         """Show another pair."""
         return self._twins(self._controls.read(values))
 
-    def query(self, *values: Any) -> Any:
+    def query(self, *values: Any) -> str:
         """Say what the address is to hold."""
-        import gradio as gr
-
-        try:
-            return query_of(self._controls.read(values))
-        # What cannot be is told by what it was asked of.
-        except UserError:
-            return gr.skip()
+        return query_of(self._controls.read(values))
 
     def arrive(self) -> Callable[..., list[Any]]:
         """Make the function that shows what an address asks for."""

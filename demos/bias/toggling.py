@@ -15,6 +15,7 @@ from mm_sae_plugin.demos.bias.moves_figure import moves_figure
 from mm_sae_plugin.demos.bias.subject import Subject, prompts_for
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.interventions import FeatureEdit
+from mm_sae_plugin.wording import n_latents
 
 _NOTABLE = 0.1
 """A share that falls by as much is told of."""
@@ -23,7 +24,7 @@ _NOTABLE = 0.1
 def class_choices(subject: Subject) -> list[tuple[str, str]]:
     """Classes that have latents: what is shown, and the value."""
     counts = subject.study.labels.class_counts
-    return [(f"{name} ({counts[name]} latents)", name) for name in CLASSES if counts[name]]
+    return [(f"{name} ({n_latents(counts[name])})", name) for name in CLASSES if counts[name]]
 
 
 def removal(subject: Subject, classes: Sequence[str], latents: Sequence[int]) -> FeatureEdit:
@@ -51,7 +52,9 @@ def toggled(subject: Subject, edit: FeatureEdit, side: str) -> str:
     before, after = subject.attributed.measured, subject.bench.measure(edit, side)
     n = len({latent for step in edit.steps for latent in step.latents})
     where = "on both sides" if side == "both" else f"on the {side} side"
-    told = f"{n} latents of {subject.name} taken out {where}." if n else "Nothing is taken out yet."
+    told = (
+        f"{n_latents(n)} of {subject.name} taken out {where}." if n else "Nothing is taken out yet."
+    )
     figure = moves_figure(
         subject.name, before.gaps, after.gaps, list(prompts_for(GENDER).direction)
     )

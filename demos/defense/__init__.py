@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mm_sae_plugin.demos import DEMOS, DemoOptions
+from mm_sae_plugin.demos.common.address import Address
 from mm_sae_plugin.demos.common.naming import NAME_PICTURES
-from mm_sae_plugin.demos.defense.address import FIRST_NOTE, NOTE, TABS
+from mm_sae_plugin.demos.common.tabs import turned_to
+from mm_sae_plugin.demos.defense.address import KEYS, TABS
 from mm_sae_plugin.demos.defense.controls import Controls
 from mm_sae_plugin.demos.defense.drawing import STACK, STYLE, sentence
 from mm_sae_plugin.demos.defense.evaluating import evaluated
@@ -85,7 +87,7 @@ def build(options: DemoOptions) -> gr.Blocks:
             with gr.Tab("The evaluation", id=TABS[1]) as evaluation_tab:
                 gr.HTML(evaluated(record), padding=False)
         known = gr.State(None)
-        query = gr.Textbox(label="What the address holds", visible=False)
+        address = Address.of(controls.fields, page.query, KEYS)
 
         private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         fields = controls.fields
@@ -118,10 +120,7 @@ def build(options: DemoOptions) -> gr.Blocks:
             controls.picture.upload(page.uploaded, None, controls.truth, **private),
             chosen,
         ]
-        turned = [
-            tab.select(lambda name=name: name, None, controls.tab, queue=False, **private)
-            for tab, name in zip((attack_tab, evaluation_tab), TABS, strict=True)
-        ]
+        turned = turned_to(dict(zip(TABS, (attack_tab, evaluation_tab), strict=True)), controls.tab)
         arrived = app.load(
             page.arrive(), None, [tabs, controls.gallery, *fields, said, go], **private
         )
@@ -135,10 +134,8 @@ def build(options: DemoOptions) -> gr.Blocks:
             controls.picture.clear,
         ]
         noted = gr.on(typed, lambda: None, None, None, queue=False, **private)
-        for event in (*changes, *turned, arrived, noted, asking):
-            event.success(page.query, fields, query, queue=False, **private).success(
-                None, query, None, js=FIRST_NOTE if event is arrived else NOTE, **private
-            )
+        for event in (*changes, *turned, address.opened_by(arrived), noted, asking):
+            address.noted_after(event)
         for event in (*changes, noted):
             event.success(mark, [known, *fields], status, queue=False, **private)
         app.load(None, js=NAME_PICTURES, api_visibility="private")

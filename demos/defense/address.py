@@ -20,7 +20,7 @@ READ = "as read"
 """Stands for the class that the undefended encoder reads."""
 OWN = 0
 """Number of a picture of one's own."""
-_KEYS = (
+KEYS = (
     "tab",
     "task",
     "card",
@@ -32,17 +32,7 @@ _KEYS = (
     "seed",
     "defense",
 )
-_WRITE = f"""
-  const address = new URL(window.location);
-  {list(_KEYS)}.forEach((key) => address.searchParams.delete(key));
-  new URLSearchParams(query).forEach((value, key) => address.searchParams.set(key, value));
-  window.history.replaceState(null, "", address);
-"""
-NOTE = f"(query) => {{ if (!window.defenseArrived) return; {_WRITE} }}"
-"""JavaScript that puts what :func:`query_of` says into the address, once that was read: tabs tell
-of themselves when the page opens, and would have it forget what it was asked for."""
-FIRST_NOTE = f"(query) => {{ window.defenseArrived = true; {_WRITE} }}"
-"""The same for when it was read."""
+"""Names of all that an address holds."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +66,7 @@ def usual(subject: Subject, task: str = "object") -> Asked:
 def query_of(asked: Asked, subject: Subject) -> str:
     """Return what the address holds: what is not as the page opens by itself."""
     as_opened, told = usual(subject), {}
-    for key in _KEYS:
+    for key in KEYS:
         value = getattr(asked, key)
         if key == "toward" and asked.attack != TOWARD:
             continue

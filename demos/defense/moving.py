@@ -14,6 +14,7 @@ from mm_sae_plugin.demos.defense.drawing import part, signed, soft, table
 from mm_sae_plugin.demos.defense.subject import Subject, called
 from mm_sae_plugin.report.palette import COLOURS
 from mm_sae_plugin.report.svg import element, scale, text, title
+from mm_sae_plugin.wording import n_latents
 
 _N_LATENTS = 8
 _WIDTH, _LEFT, _RIGHT, _TOP, _ROW, _HEAD = 440, 158, 396, 6, 21, 24
@@ -87,7 +88,7 @@ def _classes_figure(subject: Subject, found: Mapping[str, Movement]) -> str:
     y, parts = _TOP, []
     for name in sums[BARE]:
         y += _HEAD
-        head = f"{name}: {labels.class_counts[name]} latents"
+        head = f"{name}: {n_latents(labels.class_counts[name])}"
         parts.append(text(head, 4, y - 7, class_="strong"))
         for which, row in sums.items():
             told = f"{name}, {which}: {row[name]:.2f}"

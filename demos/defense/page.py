@@ -10,7 +10,6 @@ from mm_sae_plugin.demos.common.errors import told
 from mm_sae_plugin.demos.defense.address import OWN, READ, query_of, read, usual
 from mm_sae_plugin.demos.defense.controls import Controls
 from mm_sae_plugin.demos.defense.drawing import sentence
-from mm_sae_plugin.errors import UserError
 
 _TASK, _TRUTH, _TOWARD = 1, 3, 5
 
@@ -55,15 +54,9 @@ class Page:
         chosen.__annotations__["event"] = gr.SelectData
         return chosen
 
-    def query(self, *values: Any) -> Any:
+    def query(self, *values: Any) -> str:
         """Say what the address is to hold."""
-        import gradio as gr
-
-        try:
-            return query_of(self._controls.asked(values), self._subject)
-        # What cannot be is told when it is attacked.
-        except UserError:
-            return gr.skip()
+        return query_of(self._controls.asked(values), self._subject)
 
     def arrive(self) -> Callable[..., list[Any]]:
         """Make the function that shows what an address asks for."""

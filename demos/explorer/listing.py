@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from mm_sae_plugin.demos.explorer.drawing import dot, interval, number
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.stats.config import CLASSES
+from mm_sae_plugin.wording import n_latents
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -197,7 +198,7 @@ class Listing:
         n_pages = max(-(-len(table) // ROWS), 1)
         at = min(max(int(page or 1), 1), n_pages)
         shown = self.lines(table.iloc[(at - 1) * ROWS : at * ROWS])
-        return shown, f"{len(table):,} latents, page {at} of {n_pages}", at
+        return shown, f"{n_latents(len(table))}, page {at} of {n_pages}", at
 
     def lines(self, table: pd.DataFrame) -> list[list[str | int]]:
         """Return the cells of some latents, row by row."""

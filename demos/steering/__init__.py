@@ -65,7 +65,9 @@ def build(options: DemoOptions) -> gr.Blocks:
                     fields += [edit.relative, edit.reference.picture]
                     fields += [edit.stacked.chosen, edit.stacked.latents, *edit.stacked.sliders]
                     arrive = arrival(edit, painter.n_decoder_steps)
-                    app.load(arrive, None, [*fields, tab.status], api_visibility="private")
+                    outputs = [*fields, tab.status]
+                    arrived = app.load(arrive, None, outputs, api_visibility="private")
+                    tab.address.opened_by(arrived)
                 else:
                     gr.Markdown(f"Nothing can be drawn here. {painter}")
             with gr.Tab("Search a gallery", id="search") as search_tab:

@@ -17,14 +17,8 @@ from mm_sae_plugin.demos.steering.window import SEED_DIGITS
 LONGEST = 1000
 """Characters of a prompt."""
 _OWN, _NONE = "own", "none"
-_KEYS = ["prompt", "seed", "from", "to", *CLASSES, "norm", "latents", "card", "preset"]
-NOTE = f"""(query) => {{
-  const address = new URL(window.location);
-  {_KEYS}.forEach((key) => address.searchParams.delete(key));
-  new URLSearchParams(query).forEach((value, key) => address.searchParams.set(key, value));
-  window.history.replaceState(null, "", address);
-}}"""
-"""JavaScript that puts what :func:`query_of` says into the address."""
+KEYS = ("prompt", "seed", "from", "to", *CLASSES, "norm", "latents", "card", "preset")
+"""Names of all that an address holds."""
 HOLDS = (
     "The address above this page draws all this again, but for files of your own: it does not hold "
     "a reference that you uploaded or drew by hand, nor a preset."

@@ -18,6 +18,7 @@ from mm_sae_plugin.demos.steering.stacking import Stacking, stacking
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.interventions import FeatureEdit
 from mm_sae_plugin.study import Study
+from mm_sae_plugin.wording import n_latents
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -123,7 +124,7 @@ def editing(explorer: Explorer) -> Editing:
             REACH,
             1.0 if name == first else 0.0,
             step=0.05,
-            label=f"{label}, {counts[name]} latents",
+            label=f"{label}, {n_latents(counts[name])}",
             elem_classes=[f"class-{name}", SIGNED],
         )
         for name, label in CLASSES.items()

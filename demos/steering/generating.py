@@ -6,17 +6,19 @@ import secrets
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from mm_sae_plugin.applications.explorer import Explorer
 from mm_sae_plugin.applications.steering.painting import Painted, Painter
+from mm_sae_plugin.demos.common.address import Address
 from mm_sae_plugin.demos.common.errors import told
 from mm_sae_plugin.demos.common.jobs import Jobs, Stopped, Stopping, Tell, Waiting
 from mm_sae_plugin.demos.common.manifest import manifest_file, manifest_of
 from mm_sae_plugin.demos.common.presets import preset_file
 from mm_sae_plugin.demos.common.typed import filled, number_input, slider_input
 from mm_sae_plugin.demos.steering import drawing
-from mm_sae_plugin.demos.steering.address import HOLDS, LONGEST, NOTE, query_of
+from mm_sae_plugin.demos.steering.address import HOLDS, KEYS, LONGEST, query_of
 from mm_sae_plugin.demos.steering.drawing import DRAWS
 from mm_sae_plugin.demos.steering.editing import Asked, Editing
 from mm_sae_plugin.demos.steering.examples import examples_of
@@ -91,6 +93,7 @@ class Generating:
     first: Any
     last: Any
     status: Any
+    address: Address
 
 
 def generating_tab(explorer: Explorer, painter: Painter, edit: Editing, details: Any) -> Generating:
@@ -243,7 +246,8 @@ def generating_tab(explorer: Explorer, painter: Painter, edit: Editing, details:
             preset = gr.DownloadButton("Download the preset", interactive=False)
         gr.Markdown(f"{_ABOUT_FILES} {HOLDS}", elem_classes="st-soft")
     known = gr.State(None)
-    query = gr.Textbox(label="What the address holds", visible=False)
+    fields = [prompt, seed, first, last, *edit.inputs]
+    address = Address.of(fields, partial(query_of, edit), KEYS)
     outputs = [pair, status, panel, seed, manifest, preset, known]
     inputs = [known, prompt, seed, keep, first, last, *edit.inputs]
     private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
@@ -266,11 +270,8 @@ def generating_tab(explorer: Explorer, painter: Painter, edit: Editing, details:
         api_visibility="private",
         **{**DRAWS, "trigger_mode": "always_last"},
     )
-    noted = [prompt, seed, first, last, *edit.inputs]
     for event in (asking, *trying, following):
-        event.success(
-            lambda *fields: query_of(edit, *fields), noted, query, queue=False, **private
-        ).success(None, query, None, js=NOTE, **private)
+        address.noted_after(event)
         # What is wrong is told in a corner of the page; here a step would be told for ever.
         event.failure(not_drawn, None, status, **private)
     gr.on(
@@ -285,7 +286,7 @@ def generating_tab(explorer: Explorer, painter: Painter, edit: Editing, details:
     halt.click(stop, None, status, api_name="stop", js=_HALTED, queue=False, show_progress="hidden")
     with details:
         sweep_part(painter, edit, jobs, reading, [prompt, seed, first, last])
-    return Generating(prompt, seed, first, last, status)
+    return Generating(prompt, seed, first, last, status, address)
 
 
 def _visitor(request: Any) -> tuple[str | None, str]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.files import atomic_path, refuse_unwritable
+from mm_sae_plugin.wording import n_latents
 
 _CARDS, _CARD = 1_000_000, 1
 
@@ -68,7 +69,7 @@ class SteeringSweepCommand:
                 for strength, painted in swept:
                     drawn.append((strength, painted.picture))
                     bar.update()
-                rows.append((name, f"{len(study.labels.latents(name))} latents", drawn))
+                rows.append((name, n_latents(len(study.labels.latents(name))), drawn))
         sheet = strengths_sheet(self.prompt, self.seed, reference, rows)
         with atomic_path(self.out) as temporary:
             sheet.save(temporary, format="PNG")

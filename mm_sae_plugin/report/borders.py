@@ -3,6 +3,7 @@
 import math
 
 from mm_sae_plugin.stats.dominance import ModalityDominance
+from mm_sae_plugin.wording import n_latents
 
 
 def border_warning(dominance: ModalityDominance) -> str | None:
@@ -28,7 +29,7 @@ def border_warning(dominance: ModalityDominance) -> str | None:
     misled = _one_sided_cross_modal(dominance)
     if misled:
         found += (
-            f", and calls {misled:,} {'latent' if misled == 1 else 'latents'} CrossD although the "
+            f", and calls {n_latents(misled)} CrossD although the "
             "whole interval lies on the side of one modality"
         )
     return f"{relative}, {found}; {advice}."

@@ -10,6 +10,7 @@ from mm_sae_plugin.report.svg import element, figure, scale, text, title, width_
 from mm_sae_plugin.stats.calibration import Calibration
 from mm_sae_plugin.stats.dominance import ModalityDominance
 from mm_sae_plugin.stats.intervals import firing_rates
+from mm_sae_plugin.wording import n_latents
 
 # Latents up to which each has a dot of its own, with a hint.
 _N_DOTS = 2500
@@ -176,7 +177,7 @@ def calibration_plot(calibration: Calibration) -> Markup:
         centre = x(row.truth) + shift
         hint = (
             f"{row.factor}: drawn {row.drawn:g}, said {row.said:g}, truth {row.truth:.2f}, "
-            f"median {row.median:.2f} of {row.n_latents} latents"
+            f"median {row.median:.2f} of {n_latents(row.n_latents)}"
         )
         parts.append(
             element(

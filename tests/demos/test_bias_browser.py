@@ -24,7 +24,7 @@ def test_a_gap_is_seen_and_taken_out(visit, bias, screenshots, width, scheme):
     box = page.get_by_role("checkbox", name=re.compile("#")).first
     box.focus()
     page.keyboard.press("Space")
-    page.get_by_text(re.compile(r"\d+ latents of factorworld-biased taken out")).wait_for()
+    page.get_by_text(re.compile(r"\d+ latents? of factorworld-biased taken out")).wait_for()
     page.wait_for_url("**latents=*")
     page.screenshot(path=f"{shots}-toggle.png", full_page=True)
     # A link brings it all back.

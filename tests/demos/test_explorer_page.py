@@ -330,7 +330,6 @@ def test_a_refusal_leaves_the_fields_to_be_mended(visit, address_of):
 def test_a_card_is_compared_and_the_manifest_kept(visit, address_of, screenshots):
     from playwright.sync_api import expect
 
-    expect.set_options(timeout=60_000)
     opened = visit(address_of("explorer"), 420)
     opened.page.get_by_role("tab", name="Try it").click()
     opened.page.get_by_role("button", name="Draw a FactorWorld card").click()

@@ -1,0 +1,76 @@
+"""The address of a page keeps to what was chosen, whatever answer comes late."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+
+class Late:
+    """A page whose notes of one part of it reach the server when the test says so."""
+
+    def __init__(self, page: Any, part: str) -> None:
+        page.set_default_timeout(60_000)
+        self.page, self._part, self._held = page, part, []
+        page.route("**/gradio_api/run/**", self._ask)
+
+    def _ask(self, route: Any) -> None:
+        if self._part in json.loads(route.request.post_data)["data"]:
+            self._held.append(route)
+        else:
+            route.continue_()
+
+    def let_through(self) -> None:
+        """Let all go that was held, and wait until the page has had the answers."""
+        assert self._held
+        for route in self._held:
+            with self.page.expect_response(route.request.url):
+                route.continue_()
+        self.page.wait_for_timeout(500)
+
+
+@pytest.fixture
+def late(browser) -> Iterator[Any]:
+    """Make such pages."""
+    contexts = []
+
+    def opened(part: str) -> Late:
+        contexts.append(browser.new_context())
+        return Late(contexts[-1].new_page(), part)
+
+    yield opened
+    for context in contexts:
+        context.close()
+
+
+def test_what_a_page_opens_with_is_not_written_over_what_was_asked(late, bias, defense):
+    toggled, evaluated = late("audit"), late("attack")
+    toggled.page.goto(f"{bias.address}/?tab=toggle&latents=5")
+    toggled.page.get_by_text("1 latent of factorworld-biased taken out").wait_for()
+    evaluated.page.goto(f"{defense.address}/?tab=evaluation&eps=6")
+    evaluated.page.get_by_role("tab", name="The evaluation", selected=True).wait_for()
+    for one, kept in ((toggled, ("tab=toggle", "latents=5")), (evaluated, ("eps=6",))):
+        one.page.wait_for_url("**tab=*")
+        one.let_through()
+        assert all(what in one.page.url for what in kept), one.page.url
+
+
+def test_an_answer_that_was_overtaken_is_not_written(late, bias, defense):
+    for demo, parts in (
+        (bias, {"attribution": "Attribution", "twins": "Twins"}),
+        (defense, {"evaluation": "The evaluation", "attack": "Attack a picture"}),
+    ):
+        (first, first_name), (second, second_name) = parts.items()
+        opened = late(first)
+        opened.page.goto(f"{demo.address}/?tab={second}&other=1")
+        opened.page.get_by_role("tab", name=second_name, selected=True).wait_for()
+        # Written once: what the page opened with holds more than it was asked.
+        opened.page.wait_for_url("**other=1&*")
+        opened.page.get_by_role("tab", name=first_name).click()
+        opened.page.get_by_role("tab", name=second_name).click()
+        opened.page.wait_for_timeout(500)
+        written = opened.page.url
+        opened.let_through()
+        assert opened.page.url == written
+        assert f"tab={first}" not in written
