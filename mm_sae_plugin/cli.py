@@ -8,11 +8,15 @@ from collections.abc import Sequence
 
 import tyro
 
+from mm_sae_plugin.activations.manifest import refuse_no_store
 from mm_sae_plugin.commands import VERBS
 from mm_sae_plugin.errors import Terminated, UserError
 from mm_sae_plugin.files import FULL_DISK
 from mm_sae_plugin.saes.folder_files import refuse_no_sae
 from mm_sae_plugin.termination import termination_interrupts
+
+# Fields of commands that name a folder to read, and what refuses one that is something else.
+_FOLDERS = {"sae": refuse_no_sae, "beside": refuse_no_sae, "acts": refuse_no_store}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -52,9 +56,10 @@ def _run(argv: Sequence[str] | None) -> None:
         config=(tyro.conf.OmitArgPrefixes,),
     )
     # A mistyped folder need not wait for the imports of a verb.
-    sae = getattr(command, "sae", None)
-    if sae is not None:
-        refuse_no_sae(sae)
+    for name, refuse in _FOLDERS.items():
+        folder = getattr(command, name, None)
+        if folder is not None:
+            refuse(folder)
     with termination_interrupts():
         command.run()
 

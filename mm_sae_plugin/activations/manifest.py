@@ -283,3 +283,18 @@ def _read_json(path: Path) -> dict[str, Any]:
             f"{path} cannot be read ({error}): remove the folder and extract again."
         ) from error
     return content if isinstance(content, dict) else {}
+
+
+def refuse_no_store(path: Path) -> None:
+    """Raise ``UserError`` for a folder without a complete activation store, or that is none."""
+    try:
+        is_complete, is_begun = (path / MANIFEST).is_file(), (path / PROGRESS).is_file()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}).") from error
+    if not is_complete and is_begun:
+        raise UserError(
+            f"The extraction into {path} was not finished: run the same extraction again "
+            "and it goes on."
+        )
+    if not is_complete:
+        raise UserError(f"{path} is no activation store: make one with mm-sae extract.")

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from mm_sae_plugin.activations.manifest import MANIFEST, PROGRESS, StoreManifest
+from mm_sae_plugin.activations.manifest import StoreManifest, refuse_no_store
 from mm_sae_plugin.activations.partitions import Partition, rechunk
 from mm_sae_plugin.activations.shards import check_file, check_shard, read_shard
 from mm_sae_plugin.activations.tables import (
@@ -60,17 +60,7 @@ class ActivationStore:
         from tqdm import tqdm
 
         path = Path(path)
-        try:
-            is_complete, is_begun = (path / MANIFEST).is_file(), (path / PROGRESS).is_file()
-        except OSError as error:
-            raise UserError(f"{path} cannot be read ({error.strerror}).") from error
-        if not is_complete and is_begun:
-            raise UserError(
-                f"The extraction into {path} was not finished: run the same extraction again "
-                "and it goes on."
-            )
-        if not is_complete:
-            raise UserError(f"{path} is no activation store: make one with mm-sae extract.")
+        refuse_no_store(path)
         manifest = StoreManifest.load(path)
         if manifest.n_images == 0:
             raise UserError(f"The activation store {path} is empty: extract it again.")

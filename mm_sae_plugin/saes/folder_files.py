@@ -60,7 +60,11 @@ def holds_sae(folder: str | Path) -> bool:
 def refuse_no_sae(folder: Path) -> None:
     """Raise ``UserError`` for a folder without an SAE's config and weights, or that is none."""
     for name in (CFG_FILENAME, WEIGHTS_FILENAME):
-        if not (folder / name).is_file():
+        try:
+            is_there = (folder / name).is_file()
+        except OSError as error:
+            raise UserError(f"{folder} cannot be read ({error.strerror}).") from error
+        if not is_there:
             raise UserError(
                 f"{folder} is not an SAE folder: it has no {name}; give the folder that training "
                 "wrote with --out."

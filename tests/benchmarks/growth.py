@@ -54,17 +54,17 @@ class Curve:
 
 
 def curves(scale: float) -> list[Curve]:
-    """Return the curves, with as many times the pairs."""
-    few, some, many = (int(n * scale) for n in (10_000, 30_000, 100_000))
+    """Return the curves, with so many times 10,000 to 1,000,000 pairs."""
+    few, some, many, most = (int(n * scale) for n in (10_000, 30_000, 100_000, 1_000_000))
     return [
         Curve(
             "n_pairs",
-            tuple(Setting(n, 2048) for n in (few, some, many)),
+            tuple(Setting(n, 2048) for n in (few, many, most)),
             {"seconds": 1.0, "added_mib": 0.0},
         ),
         Curve(
             "d_sae",
-            tuple(Setting(few, d) for d in (1024, 4096, 16_384)),
+            tuple(Setting(some, d) for d in (1024, 5120, 30_720)),
             {"seconds": 1.0, "added_mib": 1.0},
         ),
         Curve(
@@ -250,7 +250,7 @@ def main() -> None:
     """Measure, print the table, and write what is asked for."""
     parser = argparse.ArgumentParser(description="How time and memory of labelling grow.")
     parser.add_argument(
-        "--scale", type=float, default=1.0, help="times the pairs; 10 is 1e5 to 1e6"
+        "--scale", type=float, default=1.0, help="times the pairs; 0.1 is 1e3 to 1e5"
     )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path, help="folder for growth.json and growth.svg")

@@ -29,14 +29,31 @@ def job(tmp_path_factory):
 
 @pytest.mark.parametrize("verb", ["mds", "report", "explain", "demo explorer"])
 def test_a_mistyped_sae_need_not_wait_for_imports(verb):
+    assert _refused_at_once(verb, "--sae", "gone").startswith("mm-sae: gone is not an SAE folder")
+
+
+@pytest.mark.parametrize("verb", ["train", "demo explorer"])
+def test_a_mistyped_store_need_not_wait_for_imports(verb):
+    told = _refused_at_once(verb, "--acts", "gone")
+    assert told.startswith("mm-sae: gone is no activation store")
+
+
+def test_another_sae_that_is_mistyped_need_not_wait_for_imports():
+    told = _refused_at_once("demo bias", "--beside", "gone")
+    assert told.startswith("mm-sae: gone is not an SAE folder")
+
+
+def _refused_at_once(verb: str, *args: str) -> str:
+    """Return what a command says that ends before PyTorch is imported."""
     program = (
         "import sys; from mm_sae_plugin.cli import main\n"
-        f"try: main({[*verb.split(), '--sae', 'gone']})\n"
+        f"try: main({[*verb.split(), *args]})\n"
         "except SystemExit: print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout == "False\n"
-    assert "gone is not an SAE folder" in done.stderr and done.stderr.count("\n") == 1
+    assert done.stderr.count("\n") == 1
+    return done.stderr
 
 
 def test_steps_leave_a_labelled_sae_and_a_report(job):

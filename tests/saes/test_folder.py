@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from mm_sae_plugin.activations import ActivationStore
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.saes import ModalityNormalization, load_sae
 from tests.saes.tiny import tiny_sae
@@ -28,6 +29,12 @@ def test_a_lost_normalisation_is_named(tmp_path):
     tiny_sae(normalization="per_modality_scale").save_model(tmp_path)
     with pytest.raises(UserError, match=r"normalization\.safetensors is missing"):
         load_sae(tmp_path)
+
+
+def test_a_folder_that_cannot_be_read_is_said_to_be_so(tmp_path):
+    for opened in (load_sae, ActivationStore.open):
+        with pytest.raises(UserError, match=r"x cannot be read \(File name too long\)"):
+            opened(tmp_path / ("x" * 300))
 
 
 def test_a_folder_without_an_sae_is_named(tmp_path):
