@@ -8,9 +8,9 @@ from typing import Any
 import jaxtyping
 import pytest
 
-import tests.shapes  # noqa: F401 -- imported before the hook, which names it as a string
+from tests.shapes import check_annotations
 
-jaxtyping.install_import_hook("mm_sae_plugin", "tests.shapes.checked")
+check_annotations()
 
 
 @pytest.fixture(scope="session", autouse=True)
