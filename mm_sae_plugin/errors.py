@@ -44,6 +44,8 @@ def kind_of(value: Any) -> str:
 def check_numbers(cfg: Any) -> None:
     """Raise :class:`UserError` where a field of a config is to be a number and is none.
 
+    A field called ``seed`` must be one that :func:`check_seeds` lets through.
+
     Parameters
     ----------
     cfg : dataclass
@@ -59,3 +61,12 @@ def check_numbers(cfg: Any) -> None:
         number, said = (Integral, "a whole number") if int in kinds else (Real, "a number")
         if isinstance(value, bool) or not isinstance(value, number):
             raise UserError(f"{field.name} must be {said}, not {value!r:.40}.")
+        if field.name == "seed":
+            check_seeds(value)
+
+
+def check_seeds(*seeds: int) -> None:
+    """Raise :class:`UserError` for a seed that not every generator takes: below 0 or from 2^63."""
+    for seed in seeds:
+        if not 0 <= seed < 2**63:
+            raise UserError(f"A seed must be a whole number from 0, below 2^63, not {seed}.")

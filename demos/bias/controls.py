@@ -12,12 +12,14 @@ from mm_sae_plugin.demos.bias.address import Asked
 from mm_sae_plugin.demos.bias.attributing import OWN, PAPER
 from mm_sae_plugin.demos.bias.subject import FLIPS, Subject, called
 from mm_sae_plugin.demos.bias.toggling import class_choices
-from mm_sae_plugin.demos.common.typed import number_input, whole
+from mm_sae_plugin.demos.common.typed import number_input, or_else, whole
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.factorworld.factors import WOMAN_GIVEN_OCCUPATION
 
 _N_CONCEPTS = 10
 """Concepts to check; others are typed."""
+_MODEL, _SHOW, _LATENTS, _PAIR = 2, 4, 7, 10
+"""Places among the fields."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,19 @@ class Controls:
             occupation,
             whole("The pair", pair, 1, subject.n_per_target),
         )
+
+    def mended(self, values: Sequence[Any]) -> list[Any]:
+        """Return the values, those that cannot be read as the page has them by itself."""
+        given = list(values)
+        subject = self.subject(given[_MODEL])
+
+        def latents(typed: Any) -> list[int]:
+            return drilling.read_latents(subject, typed, "The latent")
+
+        given[_SHOW] = or_else(latents, given[_SHOW], "")
+        given[_LATENTS] = or_else(latents, given[_LATENTS], "")
+        given[_PAIR] = or_else(lambda n: whole("", n, 1, subject.n_per_target), given[_PAIR], 1)
+        return given
 
     def subject(self, name: Any) -> Subject:
         """Return the model of a name."""

@@ -61,8 +61,8 @@ class Page:
         return self._twins(self._controls.read(values))
 
     def query(self, *values: Any) -> str:
-        """Say what the address is to hold."""
-        return query_of(self._controls.read(values))
+        """Say what the address is to hold: of what cannot be, what stands there by itself."""
+        return query_of(self._controls.read(self._controls.mended(values)))
 
     def arrive(self) -> Callable[..., list[Any]]:
         """Make the function that shows what an address asks for."""

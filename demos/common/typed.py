@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABCMeta
+from collections.abc import Callable
 from functools import cache
 from math import isfinite
 from typing import TYPE_CHECKING, Any
@@ -116,6 +117,15 @@ def finite_number(name: str, value: Any) -> float:
         told = "empty" if value is None else f"{value!r:.40}"
         raise UserError(f"{name} must be a finite number, and is {told}.")
     return float(value)
+
+
+def or_else(read: Callable[[Any], Any], value: Any, otherwise: Any) -> Any:
+    """Return a field's value, or another one where ``read`` raises a :class:`UserError` for it."""
+    try:
+        read(value)
+    except UserError:
+        return otherwise
+    return value
 
 
 @cache

@@ -127,8 +127,9 @@ def build(options: DemoOptions) -> gr.Blocks:
         typed = [
             controls.truth.input,
             controls.toward.input,
-            controls.eps.input,
-            controls.steps.input,
+            # What is typed beyond a slider's ends is moved there, of which only a change tells.
+            controls.eps.change,
+            controls.steps.change,
             controls.seed.input,
             controls.defense.input,
             controls.picture.clear,

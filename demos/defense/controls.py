@@ -14,6 +14,7 @@ from mm_sae_plugin.demos.common.typed import (
     filled,
     finite_number,
     number_input,
+    or_else,
     slider_input,
     whole,
 )
@@ -40,6 +41,9 @@ _ATTACKS = {
     "Square": "Square: sees answers only, 10 a step",
     TOWARD: "PGD toward a class or text",
 }
+
+_TASK, _TRUTH, _AIM, _EPS, _STEPS, _SEED = 1, 3, 5, 6, 7, 8
+"""Places among the fields."""
 
 
 @dataclass(frozen=True)
@@ -152,15 +156,7 @@ class Controls:
         _one_of("class", truth, [READ, *names])
         _one_of("attack", attack, ATTACKS)
         _one_of("defense", defense, self.subject.names)
-        text = ""
-        if attack == TOWARD:
-            text = filled("What the attack leads towards", toward, "choose a class, or give a text")
-            text = text.strip()
-            if len(text) > LONGEST:
-                raise UserError(
-                    f"The text that the attack leads towards has {len(text)} characters: give at "
-                    f"most {LONGEST}."
-                )
+        text = _text(toward) if attack == TOWARD else ""
         return Asked(
             defense,
             tab if tab in TABS else TABS[0],
@@ -169,10 +165,23 @@ class Controls:
             truth,
             attack,
             text,
-            _within("ε", eps, 0, MOST_EPS),
-            _within("The number of steps", steps, 1, MOST_STEPS),
-            whole("The seed", seed),
+            _eps(eps),
+            _steps(steps),
+            _seed(seed),
         )
+
+    def mended(self, values: Sequence[Any]) -> list[Any]:
+        """Return the values, those that cannot be read as the page has them by itself."""
+        given, plain = list(values), usual(self.subject)
+        names = self.subject.tasks[given[_TASK]].names
+        given[_AIM] = or_else(_text, given[_AIM], _other(names, given[_TRUTH]))
+        for at, read, own in (
+            (_EPS, _eps, plain.eps),
+            (_STEPS, _steps, plain.steps),
+            (_SEED, _seed, plain.seed),
+        ):
+            given[at] = or_else(read, given[at], own)
+        return given
 
     def of_task(self, asked: Asked) -> list[Any]:
         """Updates of picture, gallery, truth and toward: they are the task's own."""
@@ -224,6 +233,29 @@ def _other(names: Sequence[str], truth: str) -> str:
 def _one_of(what: str, value: Any, known: Sequence[str]) -> None:
     if value not in known:
         raise UserError(f"There is no {what} {value!r:.40}: choose {', '.join(known)}.")
+
+
+def _text(toward: Any) -> str:
+    text = filled("What the attack leads towards", toward, "choose a class, or give a text")
+    text = text.strip()
+    if len(text) > LONGEST:
+        raise UserError(
+            f"The text that the attack leads towards has {len(text)} characters: give at most "
+            f"{LONGEST}."
+        )
+    return text
+
+
+def _eps(value: Any) -> int:
+    return _within("ε", value, 0, MOST_EPS)
+
+
+def _steps(value: Any) -> int:
+    return _within("The number of steps", value, 1, MOST_STEPS)
+
+
+def _seed(value: Any) -> int:
+    return whole("The seed", value)
 
 
 def _within(name: str, value: Any, least: int, most: int) -> int:

@@ -55,8 +55,8 @@ class Page:
         return chosen
 
     def query(self, *values: Any) -> str:
-        """Say what the address is to hold."""
-        return query_of(self._controls.asked(values), self._subject)
+        """Say what the address is to hold: of what cannot be, what stands there by itself."""
+        return query_of(self._controls.asked(self._controls.mended(values)), self._subject)
 
     def arrive(self) -> Callable[..., list[Any]]:
         """Make the function that shows what an address asks for."""

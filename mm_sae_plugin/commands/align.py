@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mm_sae_plugin.applications.defense.alignment_config import AlignmentConfig
 from mm_sae_plugin.commands.model_choice import ModelChoice
 from mm_sae_plugin.commands.task_choice import TaskChoice
-from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.errors import UserError, check_seeds
 from mm_sae_plugin.files import refuse_unwritable
 
 if TYPE_CHECKING:
@@ -63,8 +63,7 @@ class AlignCommand:
             raise UserError("--seed is that of one tower: give --seeds, one for each.")
         if not self.seeds:
             raise UserError("--seeds names no seed: give one for each tower.")
-        if min(self.seeds) < 0:
-            raise UserError(f"--seeds must be whole numbers from 0, not {min(self.seeds)}.")
+        check_seeds(*self.seeds)
         paths = (folder_of(name, seed, self.out) for seed in self.seeds for name in arms)
         refuse_unwritable(*(path / CARD for path in paths))
         torch.set_num_threads(1)

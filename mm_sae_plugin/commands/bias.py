@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mm_sae_plugin.commands.model_choice import ModelChoice
 from mm_sae_plugin.commands.opened import open_model
-from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.errors import UserError, check_numbers
 from mm_sae_plugin.files import atomic_path, refuse_unwritable, write_json_atomically
 
 if TYPE_CHECKING:
@@ -74,8 +74,7 @@ class BiasCommand:
         """Audit, print counts, gaps and the direction test, and write them."""
         import torch
 
-        if self.seed < 0:
-            raise UserError(f"The seed must be a whole number from 0, not {self.seed}.")
+        check_numbers(self)
         refuse_unwritable(*(self.out / name for name in (_RECORD, _CARD, _COUNTS, _GAPS)))
         # The process is ours: on a few pictures at a time two threads are slower than one.
         torch.set_num_threads(1)

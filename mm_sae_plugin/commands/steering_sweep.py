@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.errors import UserError, check_numbers
 from mm_sae_plugin.files import atomic_path, refuse_unwritable
 from mm_sae_plugin.wording import n_latents
 
@@ -45,6 +45,7 @@ class SteeringSweepCommand:
         from mm_sae_plugin.study import Study
         from mm_sae_plugin.study.given import pictures
 
+        check_numbers(self)
         if not self.strengths:
             raise UserError("There is no strength to draw: give --strengths 0 0.5 1.")
         if self.out.suffix.lower() != ".png":

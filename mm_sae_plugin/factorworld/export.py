@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.errors import UserError, check_numbers
 from mm_sae_plugin.factorworld.factors import FACTORS
 from mm_sae_plugin.factorworld.truth import factor_labels
 from mm_sae_plugin.factorworld.world import FactorWorld
@@ -31,6 +31,7 @@ class WorldConfig:
     """Seed of the world."""
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         if self.pairs < 1:
             raise UserError(f"A world needs at least 1 pair, not {self.pairs}.")
 

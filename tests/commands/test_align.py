@@ -107,7 +107,10 @@ WRONG = {
     "no images": (["--n-images", "0"], "--n-images must be at least 1, not 0"),
     "one seed": (["--seed", "3"], "--seed is that of one tower: give --seeds"),
     "no seeds": (["--seeds"], "--seeds names no seed: give one for each tower"),
-    "a seed below 0": (["--seeds", "0", "-1"], "--seeds must be whole numbers from 0, not -1"),
+    "a seed below 0": (
+        ["--seeds", "0", "-1"],
+        "A seed must be a whole number from 0, below 2^63, not -1",
+    ),
     "eps above 1": (["--eps", "4"], "eps must be from 0 to 1 in pixels of [0, 1], not 4"),
     "eps below 0": (["--eps", "-0.01"], "eps must be from 0 to 1 in pixels of [0, 1], not -0.01"),
     "lr": (["--lr", "-0.001"], "lr must be a finite number above 0, not -0.001"),

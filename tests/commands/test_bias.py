@@ -154,7 +154,7 @@ WRONG = {
         ["--group-col", "gender", "--target-col", "image"],
         "No target has two images of every group",
     ),
-    "seed": ([*COLUMNS, "--seed", "-1"], "The seed must be a whole number from 0"),
+    "seed": ([*COLUMNS, "--seed", "-1"], "A seed must be a whole number from 0"),
     "a store alone": ([*COLUMNS, "--acts", "x"], "give --sae with --acts"),
     "no SAE": ([*COLUMNS, "--sae", "{folder}"], "not an SAE folder"),
     "an SAE of another model": (

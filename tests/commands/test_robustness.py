@@ -144,7 +144,7 @@ WRONG = {
         "The task 'few' has 5 pictures: of fewer than 16 images",
     ),
     "no steps": (["--n-pgd", "0"], "n_pgd must be a number of steps, at least 1, not 0"),
-    "seed": (["--seed", "-1"], "The seed must be a whole number from 0, not -1"),
+    "seed": (["--seed", "-1"], "A seed must be a whole number from 0, below 2^63, not -1"),
     "no workers": (["--n-workers", "0"], "--n-workers must be at least 1, not 0"),
     "a label without prompt": (
         [*OWN, "--prompts", "{folder}/others.yaml"],

@@ -74,3 +74,26 @@ def test_an_answer_that_was_overtaken_is_not_written(late, bias, defense):
         opened.let_through()
         assert opened.page.url == written
         assert f"tab={first}" not in written
+
+
+def test_what_a_slider_makes_of_a_number_is_written(visit, defense):
+    page = visit(f"{defense.address}/?eps=3").page
+    page.wait_for_url("**truth=*")
+    for typed, kept in (("-5", "0"), ("999", "16")):
+        page.get_by_label("number input for ε").fill(typed)
+        page.keyboard.press("Tab")
+        page.wait_for_url(f"**eps={kept}*")
+
+
+def test_a_field_that_cannot_be_keeps_no_other_out_of_the_address(visit, bias, defense):
+    page = visit(f"{defense.address}/?eps=3").page
+    page.wait_for_url("**truth=*")
+    page.get_by_label("number input for ε").fill("2.5")
+    page.get_by_label("Seed of the start").fill("7")
+    page.wait_for_url("**seed=7*")
+    assert "eps" not in page.url
+    page = visit(f"{bias.address}/?tab=toggle").page
+    page.wait_for_url("**model=*")
+    page.get_by_label("Other latents to take out").fill("999")
+    page.get_by_role("tab", name="Twins").click()
+    page.wait_for_url("**tab=twins*")

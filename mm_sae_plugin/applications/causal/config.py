@@ -60,5 +60,3 @@ class CausalConfig:
             raise UserError(f"steer_share must be finite and above 0, not {self.steer_share}.")
         if not 0 < self.confidence < 1:
             raise UserError(f"confidence must lie between 0 and 1, not {self.confidence}.")
-        if self.seed < 0:
-            raise UserError(f"seed must not be negative, not {self.seed}.")

@@ -8,7 +8,7 @@ from math import inf
 from mm_sae_plugin.applications.defense.radius import check_radius
 from mm_sae_plugin.errors import UserError, check_numbers
 
-_FROM_0 = ("inner_steps", "warm_up_steps", "n_scale_batches", "seed")
+_FROM_0 = ("inner_steps", "warm_up_steps", "n_scale_batches")
 _FROM_1 = ("n_steps", "batch_size", "n_accumulated", "checkpoint_every")
 _NUMBERS = ("lr", "weight_decay", "anchor")
 

@@ -49,8 +49,6 @@ class RobustnessConfig:
                 raise UserError(
                     f"{name} must be a number of steps, at least 1, not {getattr(self, name)}."
                 )
-        if self.seed < 0:
-            raise UserError(f"The seed must be a whole number from 0, not {self.seed}.")
         for factor in self.sweep:
             check_radius(self.eps * factor, self.norm)
 

@@ -36,5 +36,3 @@ class ComparisonConfig:
             raise UserError(f"n_bins must be at least 1, not {self.n_bins}.")
         if self.training_steps is not None and self.training_steps < 1:
             raise UserError(f"training_steps must be at least 1, not {self.training_steps}.")
-        if self.seed < 0:
-            raise UserError(f"A seed is 0 or more, not {self.seed}.")

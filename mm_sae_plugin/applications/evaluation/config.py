@@ -50,7 +50,5 @@ class EvaluateConfig:
                 raise UserError(f"There is no part {part!r:.40}: choose from {', '.join(PARTS)}.")
         if not self.parts:
             raise UserError(f"No part is to be measured: choose from {', '.join(PARTS)}.")
-        if self.seed < 0:
-            raise UserError(f"The seed must be a whole number from 0, not {self.seed}.")
         if self.n_workers < 1:
             raise UserError(f"--n-workers must be at least 1, not {self.n_workers}.")

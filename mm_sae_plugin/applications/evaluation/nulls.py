@@ -11,7 +11,7 @@ from mm_sae_plugin.applications.evaluation.latent_tests import (
     against_nulls,
     latent_tests,
 )
-from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.errors import UserError, check_numbers
 from mm_sae_plugin.features.feature_map import FeatureMap
 from mm_sae_plugin.features.joined import JoinedFeatures
 from mm_sae_plugin.features.sae import SAEFeatureMap
@@ -61,14 +61,13 @@ class NullsConfig:
 
     def __post_init__(self) -> None:
         """Refuse settings that have no meaning."""
+        check_numbers(self)
         if self.n_pairs < 2:
             raise UserError(f"n_pairs must be at least 2, not {self.n_pairs}.")
         if self.repeats < 1:
             raise UserError(f"repeats must be at least 1, not {self.repeats}.")
         if not 0 < self.level < 1:
             raise UserError(f"level must lie between 0 and 1, not {self.level}.")
-        if self.seed < 0:
-            raise UserError(f"seed must be at least 0, not {self.seed}.")
 
 
 @dataclass(frozen=True)

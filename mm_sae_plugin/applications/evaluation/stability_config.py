@@ -49,8 +49,6 @@ class StabilityConfig:
         for name in ("l0_factors", "size_factors"):
             if any(factor <= 0 for factor in getattr(self, name)):
                 raise UserError(f"{name} must be above 0, not {getattr(self, name)}.")
-        if self.seed < 0:
-            raise UserError(f"The seed must be a whole number from 0, not {self.seed}.")
 
     def full(self) -> StabilityConfig:
         """Return a larger one: three other seeds, two other sparsities and two other sizes."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from mm_sae_plugin.errors import UserError
+from mm_sae_plugin.errors import UserError, check_numbers, check_seeds
 
 SMALL, SMALL_K, K = 96, 12, 16
 """Dictionaries of up to `SMALL` latents have `SMALL_K` active ones, larger ones `K`."""
@@ -38,8 +38,8 @@ class SweepConfig:
             raise UserError("A sweep needs at least one of sizes and one of seeds.")
         if min(self.sizes) < K:
             raise UserError(f"A dictionary needs at least {K} latents, not {min(self.sizes)}.")
-        if min(self.seeds) < 0:
-            raise UserError(f"A seed is 0 or more, not {min(self.seeds)}.")
+        check_numbers(self)
+        check_seeds(*self.seeds)
         if self.pairs < 500:
             raise UserError(
                 f"A sweep needs at least 500 pairs to tell latents apart, not {self.pairs}."

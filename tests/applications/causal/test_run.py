@@ -125,7 +125,7 @@ def test_an_sae_of_another_site_is_refused(small_sae, monkeypatch):
         ({"steer_share": 0.0}, "steer_share must be finite and above 0"),
         ({"steer_share": float("nan")}, "steer_share must be finite"),
         ({"confidence": 1.0}, "confidence must lie between 0 and 1"),
-        ({"seed": -1}, "seed must not be negative"),
+        ({"seed": -1}, "A seed must be a whole number from 0"),
     ],
 )
 def test_settings_without_meaning_are_refused(settings, message):

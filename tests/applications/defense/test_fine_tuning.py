@@ -211,7 +211,7 @@ def test_more_images_a_step_than_there_are(tuning, tmp_path):
         ({"inner_steps": -1}, "inner_steps must be a whole number from 0, not -1"),
         ({"warm_up_steps": -1}, "warm_up_steps must be a whole number from 0, not -1"),
         ({"n_scale_batches": -1}, "n_scale_batches must be a whole number from 0, not -1"),
-        ({"seed": -1}, "seed must be a whole number from 0, not -1"),
+        ({"seed": -1}, r"seed must be a whole number from 0, below 2\^63, not -1"),
         ({"eps": 1.5}, "eps must be from 0 to 1"),
         ({"n_accumulated": 3}, "A batch of 4 cannot be cut into 3 equal parts"),
     ],

@@ -213,7 +213,7 @@ def test_a_dictionary_of_dead_latents_is_refused(known):
         ({"n_pairs": 1}, "n_pairs must be at least 2"),
         ({"repeats": 0}, "repeats must be at least 1"),
         ({"level": 1.0}, "level must lie between 0 and 1"),
-        ({"seed": -1}, "seed must be at least 0"),
+        ({"seed": -1}, "A seed must be a whole number from 0"),
     ],
 )
 def test_settings_without_meaning_are_refused(settings: dict[str, Any], told: str):

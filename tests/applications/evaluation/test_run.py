@@ -94,7 +94,7 @@ def test_a_part_that_cannot_be_measured_says_why_and_is_tried_again(asked, small
     [
         ({"parts": ("nulls", "luck")}, "There is no part 'luck': choose from nulls, stability"),
         ({"parts": ()}, "No part is to be measured"),
-        ({"seed": -1}, "seed must be a whole number from 0, not -1"),
+        ({"seed": -1}, r"seed must be a whole number from 0, below 2\^63, not -1"),
         ({"n_workers": 0}, "--n-workers must be at least 1, not 0"),
     ],
 )

@@ -120,7 +120,7 @@ def test_dead_latents_alone_have_no_class_that_could_survive(study):
         ({"n_shuffles": 3}, "at least 20 random matchings"),
         ({"size_factors": (0.0,)}, "size_factors must be above 0"),
         ({"confidence": 1.0}, "confidence must lie between"),
-        ({"seed": -1}, "from 0, not -1"),
+        ({"seed": -1}, r"seed must be a whole number from 0, below 2\^63, not -1"),
     ],
 )
 def test_wrong_options_are_told_in_one_line(options, message):
