@@ -7,7 +7,15 @@ from html import escape
 
 from mm_sae_plugin.applications.bias.twin_audit import TwinAudit
 from mm_sae_plugin.applications.bias.twins import GENDER
-from mm_sae_plugin.demos.bias.drawing import details, part, side_by_side, signed, soft, table
+from mm_sae_plugin.demos.bias.drawing import (
+    details,
+    level,
+    part,
+    side_by_side,
+    signed,
+    soft,
+    table,
+)
 from mm_sae_plugin.demos.bias.gaps_figure import gaps_figure, reach_of
 from mm_sae_plugin.demos.bias.subject import Flip, Subject, called, prompts_for
 
@@ -61,8 +69,11 @@ def _gaps(subjects: Sequence[Subject], audits: Sequence[TwinAudit], flip: Flip) 
             "flip in twenty follows it.</p>"
         )
     columns = [
-        f"<h4>{escape(subject.name)}</h4>{_verdict(audit)}"
-        f"{gaps_figure(subject.name, audit, direction, reach)}"
+        (
+            f"<h4>{escape(subject.name)}</h4>",
+            _verdict(audit),
+            gaps_figure(subject.name, audit, direction, reach),
+        )
         for subject, audit in zip(subjects, audits, strict=True)
     ]
     legend = _LEGEND.format(
@@ -78,7 +89,7 @@ def _gaps(subjects: Sequence[Subject], audits: Sequence[TwinAudit], flip: Flip) 
     return part(
         "Gaps by occupation",
         about,
-        side_by_side(columns),
+        level(columns),
         soft(legend),
         details("The same as numbers", numbers),
     )

@@ -12,6 +12,7 @@ STACK = "bd-stack"
 STYLE = """
 .bd-two{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,360px),1fr));gap:24px}
 .bd-two>*{min-width:0}
+.bd-level{row-gap:0}.bd-level>*{display:grid;grid-template-rows:subgrid;align-content:start}
 .bd-note{border-left:4px solid var(--accent);background:var(--band);border-radius:0 8px 8px 0;
 padding:10px 16px;margin:8px 0}
 .bd-note :is(p,li){max-width:90ch}.bd-note p{margin:4px 0}
@@ -77,6 +78,16 @@ def soft(sentence: str) -> str:
 def side_by_side(parts: Iterable[str]) -> str:
     """Parts beside each other, or below each other on a narrow screen."""
     return f'<div class="bd-two">{"".join(f"<div>{one}</div>" for one in parts)}</div>'
+
+
+def level(columns: Iterable[Sequence[str]]) -> str:
+    """Columns of pieces beside each other, each piece at the height of those beside it."""
+    laid = "".join(
+        f'<div style="grid-row:span {len(pieces)}">{"".join(f"<div>{one}</div>" for one in pieces)}'
+        "</div>"
+        for pieces in columns
+    )
+    return f'<div class="bd-two bd-level">{laid}</div>'
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]], wide: bool = False) -> str:

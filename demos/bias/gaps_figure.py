@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from mm_sae_plugin.applications.bias.twin_audit import TwinAudit
 from mm_sae_plugin.demos.bias.drawing import signed
@@ -62,14 +62,8 @@ def gaps_figure(
             "meaningless",
             f"Where flips that mean nothing spread: {signed(middle)} ± {width:.2f}",
         ),
-        element("line", x1=x(0), x2=x(0), y1=_TOP - 4, y2=bottom + 4, class_="axis"),
-        text("0", x(0), bottom + 18, text_anchor="middle"),
-        text(f"← {second}", x(0) - 8, _TOP - 12, text_anchor="end"),
-        text(f"{first} →", x(0) + 8, _TOP - 12),
+        *gap_axis(x, reach, (first, second), _TOP, bottom),
     ]
-    for end, anchor in zip(reach, ("start", "end"), strict=True):
-        if abs(x(end) - x(0)) > 60:
-            parts.append(text(signed(end, 1), x(end), bottom + 18, text_anchor=anchor))
     for row, target in enumerate(targets):
         parts += _row(target, audit, direction[target], x, _TOP + _ROW * (row + 0.5))
     return element(
@@ -80,6 +74,27 @@ def gaps_figure(
         aria_label=_told(name, audit, targets),
         class_="bd-figure",
     )
+
+
+def gap_axis(
+    x: Callable[[float], float],
+    reach: tuple[float, float],
+    values: tuple[str, str],
+    top: float,
+    bottom: float,
+) -> list[str]:
+    """Draw the line of no gap, which value lies on which side of it, and the ends of the axis."""
+    first, second = values
+    parts = [
+        element("line", x1=x(0), x2=x(0), y1=top - 4, y2=bottom + 4, class_="axis"),
+        text("0", x(0), bottom + 18, text_anchor="middle"),
+        text(f"← {second}", x(0) - 8, top - 12, text_anchor="end"),
+        text(f"{first} →", x(0) + 8, top - 12),
+    ]
+    for end, anchor in zip(reach, ("start", "end"), strict=True):
+        if abs(x(end) - x(0)) > 60:
+            parts.append(text(signed(end, 1), x(end), bottom + 18, text_anchor=anchor))
+    return parts
 
 
 def _row(target: str, audit: TwinAudit, sign: int, x, y: float) -> list[str]:

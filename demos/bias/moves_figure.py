@@ -6,19 +6,20 @@ from collections.abc import Sequence
 
 from mm_sae_plugin.applications.bias.contrast import Gaps
 from mm_sae_plugin.demos.bias.drawing import signed
+from mm_sae_plugin.demos.bias.gaps_figure import gap_axis
 from mm_sae_plugin.report.svg import element, scale, text, title
 
-_WIDTH, _LEFT, _RIGHT, _ROW, _TOP = 420, 92, 346, 24, 12
+_WIDTH, _LEFT, _RIGHT, _ROW, _TOP = 420, 92, 346, 24, 30
 
 
-def moves_figure(name: str, before: Gaps, after: Gaps, targets: Sequence[str]) -> str:
-    """Draw the gaps of one model: hollow as they are, filled as edited."""
-    values = [0.0, *before.values(), *after.values()]
-    x, bottom = scale(min(values), max(values), _LEFT, _RIGHT), _TOP + _ROW * len(targets)
-    parts = [
-        element("line", x1=x(0), x2=x(0), y1=_TOP - 4, y2=bottom + 2, class_="axis"),
-        text("0", x(0), bottom + 18, text_anchor="middle"),
-    ]
+def moves_figure(
+    name: str, before: Gaps, after: Gaps, targets: Sequence[str], values: tuple[str, str]
+) -> str:
+    """Draw the gaps of one model between two values: hollow as they are, filled as edited."""
+    ends = [0.0, *before.values(), *after.values()]
+    reach = min(ends), max(ends)
+    x, bottom = scale(*reach, _LEFT, _RIGHT), _TOP + _ROW * len(targets)
+    parts = gap_axis(x, reach, values, _TOP, bottom)
     for row, target in enumerate(targets):
         y, old, new = _TOP + _ROW * (row + 0.5), before[target], after[target]
         parts += [

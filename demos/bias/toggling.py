@@ -55,10 +55,9 @@ def toggled(subject: Subject, edit: FeatureEdit, side: str) -> str:
     told = (
         f"{n_latents(n)} of {subject.name} taken out {where}." if n else "Nothing is taken out yet."
     )
-    figure = moves_figure(
-        subject.name, before.gaps, after.gaps, list(prompts_for(GENDER).direction)
-    )
-    figure += soft("Hollow: the gap as it is. Filled: edited. Both in logits.")
+    targets = list(prompts_for(GENDER).direction)
+    figure = moves_figure(subject.name, before.gaps, after.gaps, targets, GENDER[1:])
+    figure += soft("Hollow: the gap as it is. Filled, with its number: edited. Both in logits.")
     return part(
         "What changes",
         f"<p>{escape(told)} {_warning(before, after)}</p>",
@@ -85,7 +84,8 @@ def _meters(before: Measured, after: Measured) -> str:
     worst = "" if after.worst_group is None else f" Worst group: {escape(after.worst_group)}."
     return table(("", "as it is", "edited"), rows) + soft(
         f"Shares of pictures; a gender guessed by chance is right in {before.chance:.2f}. Bold: "
-        f"fell by {_NOTABLE:g} or more.{worst} All on twins and pairs that nothing was chosen by."
+        f"fell by {_NOTABLE:g} or more.{worst} All on pairs, and on the half of the Audit’s twins, "
+        "that nothing was chosen by."
     )
 
 

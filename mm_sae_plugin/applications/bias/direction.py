@@ -38,8 +38,10 @@ class DirectionTest:
     @property
     def verdict(self) -> str:
         """One sentence: the only one that speaks of a learned association."""
+        # A minus that is as wide as the plus, as tables and figures have it.
+        signed = f"{self.signed:+.2f}".replace("-", "−")
         told = (
-            f"{self.n_following} of {self.n_targets} targets go that way, by {self.signed:+.2f} on "
+            f"{self.n_following} of {self.n_targets} targets go that way, by {signed} on "
             f"average (p {self.p:.3f}, where the least possible is {self.floor:.3f})."
         )
         if self.floor > LEVEL:
