@@ -15,9 +15,6 @@ from mm_sae_plugin.files import FULL_DISK
 from mm_sae_plugin.saes.folder_files import refuse_no_sae
 from mm_sae_plugin.termination import termination_interrupts
 
-# Fields of commands that name a folder to read, and what refuses one that is something else.
-_FOLDERS = {"sae": refuse_no_sae, "beside": refuse_no_sae, "acts": refuse_no_store}
-
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line.
@@ -56,10 +53,11 @@ def _run(argv: Sequence[str] | None) -> None:
         config=(tyro.conf.OmitArgPrefixes,),
     )
     # A mistyped folder need not wait for the imports of a verb.
-    for name, refuse in _FOLDERS.items():
-        folder = getattr(command, name, None)
-        if folder is not None:
-            refuse(folder)
+    sae, acts = getattr(command, "sae", None), getattr(command, "acts", None)
+    if sae is not None:
+        refuse_no_sae(sae)
+        if acts is not None:
+            refuse_no_store(acts)
     with termination_interrupts():
         command.run()
 

@@ -297,4 +297,17 @@ def refuse_no_store(path: Path) -> None:
             "and it goes on."
         )
     if not is_complete:
-        raise UserError(f"{path} is no activation store: make one with mm-sae extract.")
+        raise UserError(f"{path} is no activation store: {_instead(path)}.")
+
+
+def _instead(path: Path) -> str:
+    """Say what stands in the place of a store, or what to do."""
+    if path.is_dir():
+        # Where several hooks were extracted, each has its store in there.
+        stores = sorted(one.name for one in path.iterdir() if (one / MANIFEST).is_file())
+        if stores:
+            return f"give one of those in it, {', '.join(stores)}"
+        return "make one with mm-sae extract"
+    if path.exists():
+        return "it is a file; give the folder that mm-sae extract wrote"
+    return "there is no such folder; make one with mm-sae extract"

@@ -72,7 +72,7 @@ def find_earlier(out: Path, wanted: Wanted) -> Found:
         return Found(None, progress)
     if out.is_dir() and any(out.iterdir()):
         raise UserError(
-            f"{out} is not empty and holds no activation store: give a new folder for the store."
+            f"{out} is not empty and no activation store: give a new folder for the store."
         )
     return Found(None, None)
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from mm_sae_plugin.activations.manifest import refuse_no_store
 from mm_sae_plugin.errors import UserError
 from mm_sae_plugin.training.config import MultimodalSAERunnerConfig
 
@@ -12,10 +13,12 @@ class TrainCommand(MultimodalSAERunnerConfig):
 
     def run(self) -> None:
         """Train, and print the quality for each modality."""
-        from mm_sae_plugin.training import MultimodalSAETrainingRunner, process_group
-
         if self.acts is None or self.out is None:
             raise UserError("Training needs an activation store, --acts, and an SAE folder, --out.")
+        refuse_no_store(self.acts)
+
+        from mm_sae_plugin.training import MultimodalSAETrainingRunner, process_group
+
         with process_group(self.device, self.process_timeout, only_first_speaks=True) as processes:
             result = MultimodalSAETrainingRunner(self).run()
         if processes is not None and not processes.is_first:

@@ -20,13 +20,15 @@ PARTIAL = ".partial-"
 
 
 def refuse_foreign(out: Path) -> None:
-    """Refuse a folder that holds other things than an SAE, or what a training of one left.
+    """Refuse a file, or a folder with other things than an SAE or what a training of one left.
 
     Raises
     ------
     UserError
-        If it does: an SAE would be laid among them, and some could be replaced by its files.
+        If it is one: an SAE would be laid among them, and some could be replaced by its files.
     """
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out} is a file: give a folder for the SAE.")
     checkpoints = out / CHECKPOINTS_FOLDER
     if not out.is_dir() or holds_sae(out) or newest_checkpoint(checkpoints) is not None:
         return

@@ -68,9 +68,17 @@ def test_a_lost_shard_is_named(store):
         ActivationStore.open(store.path)
 
 
-def test_what_is_no_store_is_refused(tmp_path):
-    for path in (tmp_path / "nothing", tmp_path):
-        with pytest.raises(UserError, match="no activation store"):
+def test_what_is_no_store_is_refused_and_said_to_be_what_it_is(store, tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "empty").mkdir()
+    for path, told in (
+        (tmp_path / "nothing", r"there is no such folder; make one with mm-sae extract\."),
+        (tmp_path / "file", "it is a file; give the folder that"),
+        (tmp_path / "empty", r"no activation store: make one with mm-sae extract\."),
+        # Where several hooks were extracted, each has its store in there.
+        (store.path.parent, rf"no activation store: give one of those in it, .*{store.path.name}"),
+    ):
+        with pytest.raises(UserError, match=told):
             ActivationStore.open(path)
 
 

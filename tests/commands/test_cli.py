@@ -8,6 +8,7 @@ import time
 import pytest
 
 from mm_sae_plugin.cli import main
+from tests.labelled import sae_of_empty_files
 
 
 @pytest.fixture(scope="module")
@@ -32,15 +33,15 @@ def test_a_mistyped_sae_need_not_wait_for_imports(verb):
     assert _refused_at_once(verb, "--sae", "gone").startswith("mm-sae: gone is not an SAE folder")
 
 
-@pytest.mark.parametrize("verb", ["train", "demo explorer"])
-def test_a_mistyped_store_need_not_wait_for_imports(verb):
-    told = _refused_at_once(verb, "--acts", "gone")
-    assert told.startswith("mm-sae: gone is no activation store")
-
-
-def test_another_sae_that_is_mistyped_need_not_wait_for_imports():
-    told = _refused_at_once("demo bias", "--beside", "gone")
-    assert told.startswith("mm-sae: gone is not an SAE folder")
+@pytest.mark.parametrize("verb", ["mds", "train", "demo explorer"])
+def test_a_mistyped_store_need_not_wait_for_imports(verb, tmp_path):
+    of = (
+        ["--out", "sae"]
+        if verb == "train"
+        else ["--sae", str(sae_of_empty_files(tmp_path / "sae"))]
+    )
+    told = _refused_at_once(verb, *of, "--acts", "gone")
+    assert told.startswith("mm-sae: gone is no activation store: there is no such folder")
 
 
 def _refused_at_once(verb: str, *args: str) -> str:

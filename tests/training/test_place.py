@@ -193,6 +193,13 @@ def test_a_folder_of_something_else_is_never_touched(make_runner, tmp_path, name
     assert len(_files_of(tmp_path)) == len(names)
 
 
+def test_a_file_is_no_folder_for_an_sae(make_runner, tmp_path):
+    (tmp_path / "file").write_text("years of work")
+    with pytest.raises(UserError, match=r"file is a file: give a folder for the SAE\."):
+        make_runner(out=tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "years of work"
+
+
 def test_what_a_training_left_is_no_hindrance(make_runner, tmp_path):
     (tmp_path / "checkpoints" / "interrupted_896").mkdir(parents=True)
     (tmp_path / ".partial-x").mkdir()
