@@ -1,27 +1,21 @@
 """The script that edits a latent runs as it stands, beside a quickstart."""
 
-import os
-import subprocess
+import runpy
 import sys
 from pathlib import Path
-
-from mm_sae_plugin.commands.quickstart import QuickstartConfig, run_quickstart
 
 SCRIPT = Path(__file__).parents[2] / "demos" / "edit_from_script.py"
 
 
-def test_the_similarity_moves_where_a_latent_is_ablated(tmp_path):
+def test_the_similarity_moves_where_a_latent_is_ablated(small_sae, tmp_path, monkeypatch, capsys):
     assert len(SCRIPT.read_text(encoding="utf-8").splitlines()) <= 30
-    run_quickstart(QuickstartConfig(tmp_path / "runs/quickstart", 1_500), progress=False)
-    done = subprocess.run(
-        [sys.executable, SCRIPT],
-        cwd=tmp_path,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    moved = [line.split() for line in done.stdout.splitlines() if " -> " in line]
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs/quickstart").symlink_to(small_sae.parent)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [str(SCRIPT)])
+    runpy.run_path(str(SCRIPT), run_name="__main__")
+    told = capsys.readouterr().out.splitlines()
+    moved = [line.split() for line in told if " -> " in line]
     assert len(moved) == 3
     before, _, after = moved[0][:3]
     # What adds most to the similarity is gone.

@@ -59,13 +59,16 @@ def test_gradients_lost_by_rounding_are_seen(asked):
 
 
 def test_randomness_that_nobody_told_of_is_seen(asked):
+    model, classes, images, labels = asked
+    few = images[:3], labels[:3], BUDGET, 2, 2
     generator = torch.Generator().manual_seed(0)
 
     def noisy(rows):
         return rows + 0.1 * torch.randn(rows.shape, generator=generator)
 
-    assert "deterministic" in failed(outcome(asked, noisy))
-    assert "deterministic" not in failed(outcome(asked, noisy, is_random=True))
+    victim = Victim(model, classes, noisy)
+    assert "deterministic" in failed(self_tests(victim, *few))
+    assert "deterministic" not in failed(self_tests(victim, *few, is_random=True))
 
 
 def test_a_mean_over_draws_is_attacked_better_than_one_draw(asked):
