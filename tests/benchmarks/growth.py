@@ -211,7 +211,7 @@ def draw(results: dict[str, Any], path: Path) -> str:
                 axis.loglog(at, alone, "s--", color="tab:orange", label="encoding alone")
             axis.loglog(at, found, "o-", color="tab:blue", label="labelling")
             axis.set_xlabel(words[curve["varied"]])
-            axis.set_xticks(at, [f"{value:,}" for value in at])
+            axis.set_xticks(at, [f"{value:,}" for value in at], fontsize=9)
             axis.xaxis.set_minor_formatter(NullFormatter())
             axis.xaxis.set_minor_locator(LogLocator(subs=[]))
             axis.yaxis.set_major_locator(LogLocator(subs=[1, 2, 5]))
