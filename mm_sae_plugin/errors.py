@@ -62,7 +62,7 @@ def check_numbers(cfg: Any) -> None:
         if isinstance(value, bool) or not isinstance(value, number):
             raise UserError(f"{field.name} must be {said}, not {value!r:.40}.")
         if field.name == "seed":
-            check_seeds(int(value))
+            check_seeds(getattr(cfg, field.name))
 
 
 def check_seeds(*seeds: int) -> None:
