@@ -93,14 +93,16 @@ def build(options: DemoOptions) -> gr.Blocks:
         address = Address.of(controls.fields, page.query, KEYS)
 
         private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+        # What is chosen while the choice before is under way counts, too.
+        last: dict[str, Any] = {"trigger_mode": "always_last"}
         fields = controls.fields
         models = [controls.show, controls.classes, controls.concepts, controls.latents]
         moved = [classes, latents, drill, toggle]
         changes = [
-            controls.flip.input(page.audit, fields, [audit, twins], api_name="audit"),
-            controls.model.input(page.model, fields, [*models, *moved], api_name="model"),
-            controls.by.input(page.classes, fields, classes, api_name="attribution"),
-            controls.show.input(page.drill, fields, drill, api_name="latents"),
+            controls.flip.input(page.audit, fields, [audit, twins], api_name="audit", **last),
+            controls.model.input(page.model, fields, [*models, *moved], api_name="model", **last),
+            controls.by.input(page.classes, fields, classes, api_name="attribution", **last),
+            controls.show.input(page.drill, fields, drill, api_name="latents", **last),
             gr.on(
                 [
                     controls.classes.input,
@@ -113,8 +115,8 @@ def build(options: DemoOptions) -> gr.Blocks:
                 fields,
                 toggle,
                 api_name="toggle",
-                trigger_mode="always_last",
                 show_progress="hidden",
+                **last,
             ),
             gr.on(
                 [controls.occupation.input, controls.pair.input],
@@ -122,8 +124,8 @@ def build(options: DemoOptions) -> gr.Blocks:
                 fields,
                 twins,
                 api_name="twins",
-                trigger_mode="always_last",
                 show_progress="hidden",
+                **last,
             ),
         ]
         tabs_of = (audit_tab, attribution_tab, toggle_tab, twins_tab)

@@ -8,7 +8,12 @@ from typing import Any
 
 from mm_sae_plugin.errors import UserError
 
-_PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+# Without "multiple" Gradio forgets an event while the one before it is under way.
+_PRIVATE: dict[str, Any] = {
+    "api_visibility": "private",
+    "show_progress": "hidden",
+    "trigger_mode": "multiple",
+}
 _OPENED = "() => { window.addressWasRead = true; }"
 # Answers may overtake each other, so each comes back with the number of its question. Tabs tell of
 # themselves before the address is read, and would have the page forget what it was asked for.

@@ -90,6 +90,8 @@ def build(options: DemoOptions) -> gr.Blocks:
         address = Address.of(controls.fields, page.query, KEYS)
 
         private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+        # What is chosen while the choice before is under way counts, too.
+        last = {**private, "trigger_mode": "always_last"}
         fields = controls.fields
         of_task = [controls.picture, controls.gallery, controls.truth, controls.toward]
         # Attacks wait in a line of their own, where they can be told of and stopped.
@@ -112,12 +114,12 @@ def build(options: DemoOptions) -> gr.Blocks:
         )
         halt.click(stop, None, status, api_name="stop", queue=False, show_progress="hidden")
         chosen = controls.gallery.select(
-            page.choose(), controls.task, [controls.picture, controls.truth], **private
+            page.choose(), controls.task, [controls.picture, controls.truth], **last
         )
         changes = [
-            controls.task.input(page.task, fields, of_task, **private),
-            controls.attack.input(page.aim, fields, controls.toward, **private),
-            controls.picture.upload(page.uploaded, None, controls.truth, **private),
+            controls.task.input(page.task, fields, of_task, **last),
+            controls.attack.input(page.aim, fields, controls.toward, **last),
+            controls.picture.upload(page.uploaded, None, controls.truth, **last),
             chosen,
         ]
         turned = turned_to(dict(zip(TABS, (attack_tab, evaluation_tab), strict=True)), controls.tab)
@@ -134,10 +136,12 @@ def build(options: DemoOptions) -> gr.Blocks:
             controls.defense.input,
             controls.picture.clear,
         ]
-        noted = gr.on(typed, lambda: None, None, None, queue=False, **private)
+        noted = gr.on(
+            typed, lambda: None, None, None, queue=False, trigger_mode="multiple", **private
+        )
         for event in (*changes, *turned, address.opened_by(arrived), noted, asking):
             address.noted_after(event)
         for event in (*changes, noted):
-            event.success(mark, [known, *fields], status, queue=False, **private)
+            event.success(mark, [known, *fields], status, queue=False, **last)
         app.load(None, js=NAME_PICTURES, api_visibility="private")
     return app

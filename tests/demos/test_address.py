@@ -8,15 +8,17 @@ import pytest
 
 
 class Late:
-    """A page whose notes of one part of it reach the server when the test says so."""
+    """A page of which some requests reach the server only when the test says so."""
 
-    def __init__(self, page: Any, part: str) -> None:
+    def __init__(self, page: Any, part: str | None) -> None:
         page.set_default_timeout(60_000)
         self.page, self._part, self._held = page, part, []
         page.route("**/gradio_api/run/**", self._ask)
 
     def _ask(self, route: Any) -> None:
-        if self._part in json.loads(route.request.post_data)["data"]:
+        fields = json.loads(route.request.post_data)["data"]
+        is_first_without = self._part is None and not fields and not self._held
+        if self._part in fields or is_first_without:
             self._held.append(route)
         else:
             route.continue_()
@@ -35,7 +37,8 @@ def late(browser) -> Iterator[Any]:
     """Make such pages."""
     contexts = []
 
-    def opened(part: str) -> Late:
+    def opened(part: str | None) -> Late:
+        """What says what stands in a part of the page is late; or the first that says nothing."""
         contexts.append(browser.new_context())
         return Late(contexts[-1].new_page(), part)
 
@@ -97,3 +100,15 @@ def test_a_field_that_cannot_be_keeps_no_other_out_of_the_address(visit, bias, d
     page.get_by_label("Other latents to take out").fill("999")
     page.get_by_role("tab", name="Twins").click()
     page.wait_for_url("**tab=twins*")
+
+
+def test_a_change_during_another_is_written(late, defense):
+    opened = late(None)
+    page = opened.page
+    page.goto(f"{defense.address}/?eps=3")
+    page.wait_for_url("**truth=*")
+    page.get_by_label("number input for Steps").fill("7")
+    page.get_by_label("Seed of the start").fill("5")
+    page.wait_for_url("**seed=5*")
+    opened.let_through()
+    assert "steps=7" in page.url and "seed=5" in page.url
