@@ -126,7 +126,8 @@ def browse_tab(explorer: Explorer) -> Browse:
     latent = number_input(0, label="Chosen latent", visible=False)
 
     shown = {"outputs": [table, count, page], "show_progress": "hidden"}
-    page.input(rows, inputs, **shown, api_name="browse")
+    # A filter that is set while the one before is under way counts, too.
+    page.input(rows, inputs, **shown, api_name="browse", trigger_mode="always_last")
     for button, by in ((back, -1), (on, 1)):
         button.click(turned(by), inputs, **shown, api_visibility="private")
     # Others are shown from their first page on.
@@ -139,6 +140,7 @@ def browse_tab(explorer: Explorer) -> Browse:
         lambda *asked: rows(*asked[:-1], 1),
         inputs,
         **shown,
+        trigger_mode="always_last",
         api_visibility="private",
     )
     gr.on([caption.submit, ask.click], on_caption, caption, found, api_name="latents_of_caption")

@@ -144,7 +144,9 @@ def latent_tab(explorer: Explorer) -> LatentTab:
     keep.click(kept, [shown, heat], keep, api_name="latent_html")
     picture = save_as_png(_PAGE, css() + drawing.STYLE, "latent-{}.png")
     as_png.click(None, shown, None, js=picture, api_visibility="private")
-    pair.input(removed, [shown, pair], removal, api_name="without")
+    # What is asked for while the answer before is under way counts, too.
+    last: dict[str, Any] = {"trigger_mode": "always_last"}
+    pair.input(removed, [shown, pair], removal, api_name="without", **last)
     outputs = [latent, shown, body, keep, pair, removal]
     gr.on(
         [opened.click, latent.submit, heat.input],
@@ -152,6 +154,7 @@ def latent_tab(explorer: Explorer) -> LatentTab:
         [latent, heat],
         outputs,
         api_name="latent",
+        **last,
     ).success(None, [shown, heat], None, js=_NOTE, api_visibility="private")
     return LatentTab(show, arrive, latent, heat, shown, outputs, _NOTE)
 
