@@ -42,7 +42,8 @@ _ATTACKS = {
     TOWARD: "PGD toward a class or text",
 }
 
-_TASK, _TRUTH, _AIM, _EPS, _STEPS, _SEED = 1, 3, 5, 6, 7, 8
+AT_TASK, AT_TRUTH, AT_TOWARD = 1, 3, 5
+_AT_EPS, _AT_STEPS, _AT_SEED = 6, 7, 8
 """Places among the fields."""
 
 
@@ -173,12 +174,12 @@ class Controls:
     def mended(self, values: Sequence[Any]) -> list[Any]:
         """Return the values, those that cannot be read as the page has them by itself."""
         given, plain = list(values), usual(self.subject)
-        names = self.subject.tasks[given[_TASK]].names
-        given[_AIM] = or_else(_text, given[_AIM], _other(names, given[_TRUTH]))
+        names = self.subject.tasks[given[AT_TASK]].names
+        given[AT_TOWARD] = or_else(_text, given[AT_TOWARD], _other(names, given[AT_TRUTH]))
         for at, read, own in (
-            (_EPS, _eps, plain.eps),
-            (_STEPS, _steps, plain.steps),
-            (_SEED, _seed, plain.seed),
+            (_AT_EPS, _eps, plain.eps),
+            (_AT_STEPS, _steps, plain.steps),
+            (_AT_SEED, _seed, plain.seed),
         ):
             given[at] = or_else(read, given[at], own)
         return given

@@ -8,10 +8,8 @@ from typing import Any
 
 from mm_sae_plugin.demos.common.errors import told
 from mm_sae_plugin.demos.defense.address import OWN, READ, query_of, read, usual
-from mm_sae_plugin.demos.defense.controls import Controls
+from mm_sae_plugin.demos.defense.controls import AT_TASK, AT_TOWARD, AT_TRUTH, Controls
 from mm_sae_plugin.demos.defense.drawing import sentence
-
-_TASK, _TRUTH, _TOWARD = 1, 3, 5
 
 
 class Page:
@@ -24,9 +22,9 @@ class Page:
     def task(self, *values: Any) -> list[Any]:
         """Show another task: picture and classes of the one before are nothing to it."""
         given = list(values)
-        given[_TRUTH] = READ
-        if given[_TOWARD] is not None:
-            given[_TOWARD] = self._subject.tasks[given[_TASK]].names[0]
+        given[AT_TRUTH] = READ
+        if given[AT_TOWARD] is not None:
+            given[AT_TOWARD] = self._subject.tasks[given[AT_TASK]].names[0]
         asked = self._controls.asked(given)
         plain = usual(self._subject, asked.task)
         return self._controls.of_task(replace(asked, card=1, truth=plain.truth, toward=""))
@@ -35,7 +33,7 @@ class Page:
     def aim(self, *values: Any) -> Any:
         """Show what the attack leads towards, or not."""
         given = list(values)
-        given[_TOWARD] = given[_TOWARD] or self._subject.tasks[given[_TASK]].names[0]
+        given[AT_TOWARD] = given[AT_TOWARD] or self._subject.tasks[given[AT_TASK]].names[0]
         return self._controls.aim(self._controls.asked(given))
 
     def uploaded(self) -> str:
